@@ -1,0 +1,15 @@
+/*
+ * crc32c: the Castagnoli CRC (RFC 3720 appendix B.4), in hardware where the CPU has it.
+ */
+#ifndef BASE_CRC32C_H
+#define BASE_CRC32C_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Extend @crc (0 to begin) by @len bytes. crc32c(0, "123456789", 9) is 0xe3069283.
+ */
+uint32_t crc32c(uint32_t crc, const void *data, size_t len);
+
+#endif

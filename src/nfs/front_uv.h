@@ -1,0 +1,33 @@
+/*
+ * front_uv: the NFS listener: TCP sockets in, nfs_backend ops out.
+ *
+ * Serves NFSv3 (100003 v3) and MOUNTv3 (100005 v3) on one port, over TCP record marking
+ * (RFC 5531 section 11). Many clients, pipelined calls, replies out of order. Bounded:
+ * bytes in flight per connection and in all; past that a socket is not read. A malformed
+ * record closes its connection.
+ */
+#ifndef NFS_FRONT_UV_H
+#define NFS_FRONT_UV_H
+
+#include "nfs/backend.h"
+
+struct uv_loop_s;
+struct nfs_front;
+
+struct nfs_front_config {
+    const char *address;         /* Numeric, IPv4 or IPv6. */
+    uint16_t port;               /* 0: any free one (tests). */
+    uint32_t connections_max;    /* Default 1024. */
+    uint64_t inflight_bytes_max; /* Request bytes being worked on, all connections. */
+};
+
+/* Bind and listen. -EADDRINUSE and the like come back unchanged. @backend is borrowed. */
+int nfs_front_open(struct uv_loop_s *loop, const struct nfs_front_config *config,
+                   const struct nfs_backend *backend, struct nfs_front **out);
+uint16_t nfs_front_port(const struct nfs_front *front);
+/* Stop accepting; answer what is in flight for up to @drain_ms; close everything; then
+ * @closed is called and the memory is gone. */
+void nfs_front_close(struct nfs_front *front, uint32_t drain_ms,
+                     void (*closed)(void *arg), void *arg);
+
+#endif

@@ -1,0 +1,109 @@
+/*
+ * peer: the node-to-node transport: who may talk, and frames in order.
+ *
+ * TLS 1.3, both sides authenticated by self-signed certificates whose key is pinned: the
+ * SHA-256 of the SubjectPublicKeyInfo is the node's fingerprint. Per pair of nodes three
+ * connections (control, log, bulk), dialled by the node with the lower number. A newer
+ * connection of a kind replaces the older, and what the older still held is discarded
+ * before the newer delivers anything.
+ * Frames: docs/formats/peer.md. Loop thread only.
+ *
+ * Promises: frames of one channel arrive whole, in order, at most once, from the node
+ * whose number is named, and only while that node's key is in the table. Does not
+ * promise delivery: when a connection breaks, what was queued on it is gone (down and
+ * up are reported).
+ */
+#ifndef PEER_PEER_UV_H
+#define PEER_PEER_UV_H
+
+#include "base/buf.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define PEER_FRAME_MAX (4u << 20) /* Bytes of a frame, both slices together. */
+#define PEER_NODES_MAX 1024u
+#define PEER_ADDRESS_MAX 64u
+#define PEER_FINGERPRINT_BYTES 32u
+
+enum peer_channel { PEER_CONTROL = 0, PEER_LOG = 1, PEER_BULK = 2, PEER_CHANNELS = 3 };
+
+struct uv_loop_s;
+struct peer_net;
+
+/* This node's key and certificate, in PEM files below the state folder (mode 0600). */
+struct peer_identity;
+/* Load, or make (P-256, self-signed) if absent and @create. -ENOENT, -EACCES, -EINVAL. */
+int peer_identity_open(const char *dir, bool create, struct peer_identity **out);
+void peer_identity_free(struct peer_identity *identity);
+const uint8_t *peer_identity_fingerprint(const struct peer_identity *identity);
+
+/* A node as the directory names it. */
+struct peer_node {
+    uint64_t number; /* Not 0. */
+    uint8_t fingerprint[PEER_FINGERPRINT_BYTES];
+    char host[PEER_ADDRESS_MAX]; /* Numeric address. */
+    uint16_t port;
+};
+
+struct peer_callbacks {
+    void *ctx;
+    /* A frame: @type is the sender's, @head is borrowed, @body holds a reference for the
+     * call (take one with slice_ref to keep it). */
+    void (*frame)(void *ctx, uint64_t node, enum peer_channel channel, uint8_t type,
+                  struct slice head, struct slice body);
+    /* The channel to @node can (not) be sent on. @boot: the other side's boot id. */
+    void (*state)(void *ctx, uint64_t node, enum peer_channel channel, bool up,
+                  uint64_t boot);
+    /* The send queue of a channel, once above the mark, has drained below it. */
+    void (*writable)(void *ctx, uint64_t node, enum peer_channel channel);
+    /*
+     * A join request from somebody whose key is in no table (first frame on a control
+     * connection; rate-limited). Answer with peer_join_answer, at most once, maybe later.
+     */
+    void (*join)(void *ctx, uint64_t request, const uint8_t *fingerprint,
+                 const char *remote_host, struct slice body);
+};
+
+struct peer_config {
+    const char *address; /* To listen on; numeric. */
+    uint16_t port;       /* 0: any free one (tests). */
+    uint8_t grapevine_id[16];
+    uint64_t self; /* Own number; 0 before joining: then nothing listens. */
+    uint64_t boot;
+    uint64_t queue_bytes_mark; /* Per channel, default 8 MiB. */
+};
+
+int peer_net_open(struct uv_loop_s *loop, const struct peer_config *config,
+                  const struct peer_identity *identity,
+                  const struct peer_callbacks *callbacks, struct peer_net **out);
+void peer_net_close(struct peer_net *net, void (*closed)(void *arg), void *arg);
+uint16_t peer_net_port(const struct peer_net *net);
+
+/* Replace the table of nodes. Connections to nodes no longer in it, or with another key
+ * or address, are closed; new ones are dialled (with backoff, for ever). */
+int peer_net_nodes(struct peer_net *net, const struct peer_node *nodes, uint32_t n);
+
+/*
+ * Queue one frame. Takes its own references of both slices (borrowed slices are copied).
+ * 0; OUT_TRY_LATER if the channel is down (nothing queued); OUT_FULL if more than four
+ * times the mark is queued.
+ */
+int peer_send(struct peer_net *net, uint64_t node, enum peer_channel channel,
+              uint8_t type, struct slice head, struct slice body);
+bool peer_is_up(const struct peer_net *net, uint64_t node, enum peer_channel channel);
+uint64_t peer_queued_bytes(const struct peer_net *net, uint64_t node,
+                           enum peer_channel channel);
+/* Smoothed round trip on the control channel (its own pings), microseconds; 0 unknown. */
+uint64_t peer_rtt_us(const struct peer_net *net, uint64_t node);
+
+/*
+ * Join, the new node's side: connect to @host:@port, check that its key is
+ * @fingerprint, send @body, give the answer (or a fault) to @done, once.
+ */
+void peer_join(struct uv_loop_s *loop, const struct peer_identity *identity,
+               const struct peer_node *inviter, struct slice body,
+               void (*done)(void *arg, int rv, struct slice answer), void *arg);
+int peer_join_answer(struct peer_net *net, uint64_t request, struct slice answer);
+
+#endif

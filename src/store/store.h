@@ -1,0 +1,217 @@
+/*
+ * store: one member's copy of one zone: metadata rows in sqlite, file data as recent
+ * extents that point into the journal and as settled blocks in sparse files.
+ *
+ * Layout of a dataset: marker (zone id), meta.db, data/xx/<inode>, journal/ (see
+ * journal.h, may lie elsewhere). Formats: docs/formats/store.md.
+ *
+ * One owner thread, except store_settle_run, which may run on one other thread at the
+ * same time. All changes happen between store_begin and store_commit; the applied
+ * index is one of the rows, so an entry's effect and "it is applied" are one
+ * transaction. A commit is atomic but durable only with @durable (or a later durable
+ * one): what a power cut takes back is replayed from the journal.
+ *
+ * Row functions return 0, OUT_NOENT (no such row), or a fault. They decide nothing:
+ * POSIX rules, quota and versions are zone/'s.
+ */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include "base/buf.h"
+#include "base/disk.h"
+#include "store/journal.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define STORE_BLOCK 131072u    /* Bytes of a settled block. */
+#define STORE_SUBBLOCK 16384u  /* Bytes that share one CRC in a settled block. */
+#define STORE_INLINE_MAX 8192u /* A file up to this size may live in meta.db. */
+
+struct store;
+
+struct store_config {
+    struct disk *disk;
+    const char *dir;         /* The dataset. */
+    const char *vfs;         /* sqlite VFS name; NULL: the system's. */
+    struct journal *journal; /* Borrowed; payload is read from it. */
+    uint8_t zone_id[16];
+    bool create; /* Make marker and tables; -EEXIST if there is a marker. */
+};
+
+/*
+ * -ENOENT: no marker here (an unmounted disk is not an empty zone). -EEXIST: another
+ * zone's. -EUCLEAN: meta.db is damaged. -EPROTONOSUPPORT: made by a newer version.
+ */
+int store_open(const struct store_config *config, struct store **out);
+void store_close(struct store *store);
+
+int store_begin(struct store *store);
+int store_commit(struct store *store, bool durable);
+void store_rollback(struct store *store); /* No-op outside a transaction. */
+
+/* Inodes. Times in ns since 1970 (int64). */
+struct store_inode {
+    uint64_t ino;
+    uint64_t gen;
+    uint8_t type; /* enum zone_type */
+    uint32_t mode;
+    uint32_t nlink;
+    uint32_t uid;
+    uint32_t gid;
+    uint32_t rdev_major;
+    uint32_t rdev_minor;
+    uint64_t size;
+    uint64_t used;    /* Logical bytes charged to the quota. */
+    uint64_t parent;  /* Directories: the parent's ino. */
+    uint64_t entries; /* Directories: number of names in it. */
+    uint64_t verf;    /* EXCLUSIVE create's verifier, 0 none. */
+    int64_t atime;
+    int64_t mtime;
+    int64_t ctime;
+    uint64_t version; /* Index of the entry that last changed this row or its data. */
+};
+int store_inode_get(struct store *store, uint64_t ino, struct store_inode *out);
+int store_inode_put(struct store *store, const struct store_inode *inode);
+/* The row, its data, extents and blocks. */
+int store_inode_del(struct store *store, uint64_t ino);
+
+/* Directory entries. @cookie is permanent and unique within the zone. */
+struct store_dirent {
+    uint64_t dir;
+    struct slice name; /* Borrowed until the next call when read. */
+    uint64_t ino;
+    uint64_t cookie;
+    uint64_t version;
+};
+int store_dirent_get(struct store *store, uint64_t dir, struct slice name,
+                     struct store_dirent *out);
+int store_dirent_put(struct store *store, const struct store_dirent *entry);
+int store_dirent_del(struct store *store, uint64_t dir, struct slice name);
+/* Entries of @dir with cookie > @after in rising cookie order; stops when @each
+ * returns != 0, whose value is returned. @each may read inodes. */
+int store_dirent_each(struct store *store, uint64_t dir, uint64_t after,
+                      int (*each)(void *ctx, const struct store_dirent *entry),
+                      void *ctx);
+
+/* Small values of the zone itself: counters (u64) and pairs (KV). */
+int store_number_get(struct store *store, const char *name, uint64_t *out);
+int store_number_set(struct store *store, const char *name, uint64_t value);
+struct store_kv {
+    struct slice key;
+    struct slice value;
+    uint64_t version;
+};
+int store_kv_get(struct store *store, struct slice key, struct store_kv *out);
+int store_kv_put(struct store *store, const struct store_kv *pair);
+int store_kv_del(struct store *store, struct slice key);
+int store_kv_each(struct store *store, struct slice prefix,
+                  int (*each)(void *ctx, const struct store_kv *pair), void *ctx);
+
+/* The request table: replies by origin {node, boot, seq}. */
+int store_reply_get(struct store *store, uint64_t node, uint64_t boot, uint64_t seq,
+                    struct buf **reply);
+int store_reply_put(struct store *store, uint64_t node, uint64_t boot, uint64_t seq,
+                    struct slice reply);
+/* Forget the replies of {node, boot} with seq < @floor. */
+int store_reply_prune(struct store *store, uint64_t node, uint64_t boot, uint64_t floor);
+/* Forget all sessions of {node} with another boot id whose last use is before @index. */
+int store_reply_expire(struct store *store, uint64_t index);
+
+/* Unlinked inodes kept for a while, and tombstones: @index of the removal. */
+int store_orphan_put(struct store *store, uint64_t ino, int64_t time_ns);
+int store_orphan_each(struct store *store, int64_t before_ns,
+                      int (*each)(void *ctx, uint64_t ino), void *ctx);
+int store_orphan_del(struct store *store, uint64_t ino);
+
+/*
+ * File data. A piece never crosses a multiple of STORE_BLOCK. @place is where its first
+ * byte lies in the journal, @data the bytes if they are at hand (else empty: read back
+ * when needed). Small files may be taken into meta.db at once. @version is the entry's
+ * index. The inode's size before the call is @old_size.
+ */
+struct store_piece {
+    uint64_t ino;
+    uint64_t offset;
+    uint32_t len;
+    uint32_t crc;
+    struct journal_place place;
+    struct slice data;
+    uint64_t version;
+    uint64_t old_size;
+};
+int store_data_write(struct store *store, const struct store_piece *piece);
+/* Size goes from @old_size to @new_size; what is cut off reads as zeros ever after. */
+int store_data_resize(struct store *store, uint64_t ino, uint64_t old_size,
+                      uint64_t new_size, uint64_t version);
+/*
+ * The bytes [@offset, @offset + @len) merged from settled blocks and extents, each CRC
+ * checked, into a new buffer. The caller has clipped the range to the file's size.
+ * OUT_IO: a bad or unreadable block (named in *@bad if not NULL); never wrong bytes.
+ */
+int store_data_read(struct store *store, uint64_t ino, uint64_t offset, size_t len,
+                    struct buf **out, uint64_t *bad);
+
+/*
+ * Settling. plan: choose up to @max_bytes of blocks with extents, oldest journal
+ * segments first, and mark them (one durable transaction). run: write them in place and
+ * sync; touches no row; may run on another thread. finish: turn them into block rows
+ * (one durable transaction). A plan is dropped with finish or abandon. OUT_NOENT from
+ * plan: nothing to settle.
+ */
+struct store_settle;
+int store_settle_plan(struct store *store, size_t max_bytes, struct store_settle **out);
+int store_settle_run(struct store_settle *settle);
+int store_settle_finish(struct store *store, struct store_settle *settle);
+void store_settle_abandon(struct store *store, struct store_settle *settle);
+/* The lowest journal segment that an extent still points into; UINT64_MAX: none. */
+int store_extent_floor(struct store *store, uint64_t *segment);
+/* Bytes of recent extents not yet settled. */
+uint64_t store_unsettled_bytes(const struct store *store);
+
+/*
+ * Pull, the source's side: a cursor over a frozen view of all rows, on a connection of
+ * its own. Rows come as opaque versioned records in runs of at most @max bytes;
+ * OUT_NOENT when there are no more. The view is at applied index *@index.
+ * Block lists come among the rows as {ino, block, version}; the data itself is asked
+ * for by store_pull_block (the present, merged content, never older than the view).
+ */
+struct store_cursor;
+int store_cursor_open(struct store *store, struct store_cursor **out, uint64_t *index);
+int store_cursor_next(struct store_cursor *cursor, size_t max, struct buf **out);
+void store_cursor_close(struct store_cursor *cursor);
+/* OUT_NOENT: the block is gone or all zeros by now. *@version: of the content given. */
+int store_pull_block(struct store *store, uint64_t ino, uint64_t block, struct buf **out,
+                     uint64_t *version);
+
+/*
+ * Pull, the puller's side: a shadow beside the live rows in the same dataset. Rows are
+ * loaded; blocks that the live store has at the same version are taken over, the others
+ * are listed by store_shadow_wants and given by store_shadow_block. switch replaces the
+ * live rows by the shadow in one atomic, durable step. A shadow survives a restart: its
+ * loading begins again, blocks already there are not asked for again.
+ */
+struct store_shadow;
+int store_shadow_open(struct store *store, struct store_shadow **out);
+int store_shadow_load(struct store_shadow *shadow, const void *records, size_t len);
+struct store_want {
+    uint64_t ino;
+    uint64_t block;
+    uint64_t version;
+};
+/* Up to @max blocks still missing. *@n is 0 when everything is there. */
+int store_shadow_wants(struct store_shadow *shadow, struct store_want *out, uint32_t max,
+                       uint32_t *n);
+/* @data shorter than a block: zeros follow. Empty: the block is gone. */
+int store_shadow_block(struct store_shadow *shadow, const struct store_want *want,
+                       uint64_t version, struct slice data);
+int store_shadow_switch(struct store *store, struct store_shadow *shadow);
+void store_shadow_close(struct store_shadow *shadow);
+
+/* A digest of all replicated rows and data versions: equal on all members at one
+ * applied index. Local rows (extents' places, marks) do not count. */
+int store_digest(struct store *store, uint8_t out[32]);
+/* Bytes that the dataset takes on disk: meta.db, data, without the journal. */
+int store_disk_bytes(struct store *store, uint64_t *out);
+
+#endif

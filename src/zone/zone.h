@@ -1,0 +1,96 @@
+/*
+ * zone: the replicated state machine of one zone: NFSv3 semantics over the store.
+ *
+ * Apply is deterministic: it reads the entry and the store, nothing else. Inode numbers,
+ * cookies, quota and the request table are rows. The same functions run in the daemon
+ * (on the zone's owner thread) and in the simulator.
+ *
+ * An outcome (OUT_NOENT, OUT_DQUOT ...) is a result like any other and the entry counts
+ * as applied. A fault (< 0) means that this member could not: nothing of the batch
+ * happened, and the zone stops on this member.
+ */
+#ifndef ZONE_ZONE_H
+#define ZONE_ZONE_H
+
+#include "store/store.h"
+#include "zone/op.h"
+
+struct zone;
+
+enum zone_apply_kind {
+    ZONE_APPLY_COMMAND = 1,
+    ZONE_APPLY_BARRIER = 2,
+    ZONE_APPLY_CHANGE = 3
+};
+
+/* One committed entry, in log order. */
+struct zone_apply_item {
+    uint64_t index;
+    uint64_t term;
+    enum zone_apply_kind kind;
+    struct slice head;    /* COMMAND: the encoded zone_entry. CHANGE: raft's encoded
+                             configuration, kept as a row beside the applied index. */
+    struct slice payload; /* May be empty although the op has one: read it from @place. */
+    struct journal_place place;
+    struct zone_result result; /* Out. Owned by the caller: zone_result_clear. */
+    bool duplicate;            /* Out: @result is the first execution's. */
+};
+
+/* What a new zone begins with: its quota and its root directory. Only read when the
+ * store is empty; must be equal on all members. */
+struct zone_genesis {
+    uint64_t quota_bytes;
+    uint32_t root_uid;
+    uint32_t root_gid;
+    uint32_t root_mode;
+    int64_t time_ns;
+};
+/* @store is borrowed. */
+int zone_open(struct store *store, const struct zone_genesis *genesis, struct zone **out);
+void zone_close(struct zone *zone);
+
+/*
+ * Apply @n consecutive entries in one transaction. items[0].index must be at most
+ * applied + 1; those at or below the applied index are skipped (result: from the
+ * request table if there, else OUT_OK without attributes). 0 or a fault.
+ */
+int zone_apply(struct zone *zone, struct zone_apply_item *items, uint32_t n);
+void zone_result_clear(struct zone_result *result);
+
+/* Answer a read op from the present state. 0 (the outcome is in @result) or a fault. */
+int zone_read(struct zone *zone, const struct zone_op *op, struct zone_result *result);
+
+uint64_t zone_applied_index(const struct zone *zone);
+uint64_t zone_applied_term(const struct zone *zone);
+/* Zone time of the last applied entry, ns. */
+int64_t zone_time_ns(const struct zone *zone);
+
+struct zone_usage {
+    uint64_t quota_bytes;
+    uint64_t used_bytes;
+    uint64_t inodes;
+};
+void zone_usage(const struct zone *zone, struct zone_usage *out);
+
+/*
+ * A snapshot descriptor: the state that meta.db holds durably. zone_snapshot commits
+ * everything applied so far durably, with the descriptor in the same transaction, and
+ * gives it; after that the log up to @index may be compacted. zone_snapshot_get gives
+ * the last one taken or pulled; OUT_NOENT if there is none. The caller unrefs @conf.
+ */
+struct zone_snapshot {
+    uint64_t index;
+    uint64_t term;
+    uint64_t conf_index;
+    struct buf *conf; /* Raft's encoded configuration as of @index. */
+};
+int zone_snapshot(struct zone *zone, struct zone_snapshot *out);
+int zone_snapshot_get(struct zone *zone, struct zone_snapshot *out);
+/* The last configuration applied; OUT_NOENT if none. The caller unrefs @conf. */
+int zone_conf_get(struct zone *zone, uint64_t *index, struct buf **conf);
+
+/* Read the store's rows again after store_shadow_switch changed them. The snapshot
+ * descriptor then is the pulled state itself (index, term and conf of the view). */
+int zone_reload(struct zone *zone);
+
+#endif
