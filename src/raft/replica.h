@@ -1,0 +1,250 @@
+/*
+ * replica: one zone's group on one member: consensus, log, ops, reads; a pure step.
+ *
+ * Sits between rgroup (who leads, what is committed) and the three things with a disk:
+ * the journal, the zone (apply, read) and the pull. It decides what is written, sent,
+ * applied and answered, and when; its driver (daemon/zone_uv.c, or the simulator) does
+ * it and reports back. No clock, socket, disk or randomness inside.
+ *
+ * Promises:
+ * - a submitted op is answered with its result only after its entry is committed (on
+ *   disk on a majority) and applied here; with OUT_NOT_LEADER only if it was certainly
+ *   not proposed, else it stays open until decided or leadership ends
+ *   (OUT_TRY_LATER: in doubt, ask again with the same origin).
+ * - REPLICA_DO_READ is given for a read only when the zone's applied state contains
+ *   every op answered anywhere before the read began (read index, Raft thesis 6.4).
+ * - memory is bounded: REPLICA_CACHE_BYTES of entries, REPLICA_PENDING_BYTES of
+ *   proposals (then OUT_FULL: the driver stops reading sockets), per-follower queues
+ *   hold ranges, not copies.
+ *
+ * Entries are applied in order, one batch outstanding, only when durable here too.
+ * Frames between replicas: docs/formats/replica.md.
+ */
+#ifndef RAFT_REPLICA_H
+#define RAFT_REPLICA_H
+
+#include "base/buf.h"
+#include "raft/rgroup.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define REPLICA_CACHE_BYTES (24u << 20)
+#define REPLICA_PENDING_BYTES (32u << 20)
+#define REPLICA_APPLY_MAX 256u /* Entries in one apply batch. */
+#define REPLICA_APPLY_BYTES (8u << 20)
+#define REPLICA_FRAME_BYTES (1536u << 10) /* Aim for one frame's size at most. */
+#define REPLICA_INLINE_BYTES 16384u       /* Payloads up to this travel in the head. */
+#define REPLICA_READS_MAX 65536u          /* Reads waiting at one time. */
+
+struct replica;
+
+/* One log entry as the driver sees it. Slices hold references while the replica or an
+ * action names them. */
+struct replica_entry {
+    uint64_t index;
+    uint64_t term;
+    enum rgroup_entry_type type;
+    struct slice head; /* COMMAND: encoded zone_entry. CHANGE: configuration. */
+    struct slice payload;
+    uint64_t segment; /* Where the payload lies in the journal; 0 until durable. */
+    uint64_t offset;
+};
+
+struct replica_config {
+    uint64_t self; /* Raft id. */
+    uint32_t election_ms;
+    uint32_t heartbeat_ms;
+    uint64_t seed;
+    uint64_t journal_bytes_max; /* Default 256 MiB. */
+    uint32_t guards_off;        /* Tests only. */
+    uint32_t mutation;          /* Tests only: enum replica_mutation. */
+};
+
+/* Rules that a test switches off, to show that the checks catch it. */
+enum replica_mutation {
+    REPLICA_MUT_NONE = 0,
+    REPLICA_MUT_REPLY_EARLY = 1,     /* Answer when proposed, not when committed. */
+    REPLICA_MUT_READ_LOCAL = 2,      /* Read without read index. */
+    REPLICA_MUT_APPLY_UNDURABLE = 3, /* Apply what is committed but not on disk here. */
+    REPLICA_MUT_NO_FLOOR = 4,        /* A new leader reads before its own barrier. */
+};
+
+/* The durable state that the driver found: what journal_open and zone_snapshot_get say.
+ * Entries are handed over one by one (heads in memory; payloads only by place). */
+struct replica_start {
+    uint64_t now_ms;
+    uint64_t term;
+    uint64_t vote;
+    bool has_snapshot;
+    struct rgroup_snapshot snapshot;
+    uint64_t base_index; /* The entries begin at base_index + 1. */
+    uint64_t base_term;
+    const struct replica_entry *entries; /* References are taken. */
+    uint32_t n_entries;
+    uint64_t applied_index; /* Of the zone's rows. */
+    uint64_t applied_term;
+};
+
+enum replica_event_type {
+    REPLICA_EV_TICK = 1,
+    REPLICA_EV_FRAME = 2,     /* From member .from: .frame_type, .head, .body. */
+    REPLICA_EV_PEER = 3,      /* The connection to member .from went .up or down. */
+    REPLICA_EV_WRITABLE = 4,  /* The log channel to .from has room again. */
+    REPLICA_EV_SUBMIT = 5,    /* .head: encoded zone_entry (unshared: it is stamped),
+                                 .body: payload, .token. */
+    REPLICA_EV_READ = 6,      /* .token: wants to read. */
+    REPLICA_EV_CANCEL = 7,    /* .token of a read or submit: nobody waits any more. */
+    REPLICA_EV_JOURNALED = 8, /* .ticket done with .rv; .places for its entries. */
+    REPLICA_EV_APPLIED = 9,   /* .index, .results (as many as the batch), .rv. */
+    REPLICA_EV_FETCHED = 10,  /* .entries, .n_entries from the journal, .rv. */
+    REPLICA_EV_SNAPSHOT = 11, /* The descriptor is durable: .snapshot, .rv. */
+    REPLICA_EV_PULLED = 12,   /* Switched to a pulled state: .snapshot is the state's
+                                 own (index P), .rv. */
+    REPLICA_EV_DISK = 13,     /* .journal_bytes, .extent_segment: after changes. */
+    REPLICA_EV_CHANGE = 14,   /* .conf, .token: membership change at the leader. */
+    REPLICA_EV_TRANSFER = 15, /* .from: raft id to lead (0: best), .token. */
+    REPLICA_EV_STOP = 16,     /* Refuse new ops from now on (shutdown after transfer). */
+};
+
+struct replica_place {
+    uint64_t segment;
+    uint64_t offset;
+};
+
+/* One applied entry's answer. @result: encoded zone_result (head), @data beside it. */
+struct replica_result {
+    struct slice result;
+    struct slice data;
+};
+
+struct replica_event {
+    enum replica_event_type type;
+    uint64_t now_ms; /* CLOCK_BOOTTIME, never back. */
+    int64_t wall_ns; /* SUBMIT: the leader's clock for zone time. */
+    uint64_t from;
+    bool up;
+    uint8_t frame_type;
+    struct slice head; /* Borrowed for the step; references are taken. */
+    struct slice body;
+    uint64_t token;
+    uint64_t ticket;
+    int rv;
+    uint64_t index;
+    const struct replica_place *places;
+    const struct replica_result *results;
+    const struct replica_entry *entries;
+    uint32_t n_entries; /* Of entries, places or results. */
+    struct rgroup_snapshot snapshot;
+    uint64_t journal_bytes;
+    uint64_t extent_segment;
+    const struct rgroup_conf *conf;
+};
+
+enum replica_action_type {
+    /* Append to the journal: has_meta/term/vote, has_base/base_*, entries. Answer with
+     * JOURNALED(ticket). Several may be outstanding; they are done in order. */
+    REPLICA_DO_JOURNAL = 1,
+    /* Send to member .to on .channel (0 control, 1 log): .frame_type, .head, .body. May
+     * be dropped when the connection is down. */
+    REPLICA_DO_SEND = 2,
+    /* Apply .entries (in order, from applied + 1). Answer with APPLIED. One outstanding. */
+    REPLICA_DO_APPLY = 3,
+    /* The read .token may be executed now on the zone, at or after everything applied. */
+    REPLICA_DO_READ = 4,
+    /* Answer .token: .outcome 0 with .result, or OUT_NOT_LEADER (.leader is the hint, 0
+     * unknown), OUT_TRY_LATER (in doubt), OUT_FULL, OUT_BUSY, OUT_INVAL. */
+    REPLICA_DO_ANSWER = 5,
+    /* Read entries [.index, .index + .n) back from the journal, at most .bytes. Answer
+     * with FETCHED. One outstanding. */
+    REPLICA_DO_FETCH = 6,
+    /* Make a snapshot descriptor (zone_snapshot). Answer with SNAPSHOT. */
+    REPLICA_DO_SNAPSHOT = 7,
+    /* journal_compact(.index, .term), then journal_release up to the extents' floor. */
+    REPLICA_DO_COMPACT = 8,
+    /* Pull a state with index >= .index from a member (.to: best first guess; any will
+     * do). No journal, apply or read is outstanding then. Answer with PULLED when the
+     * shadow was switched durably. Reads and applies are suspended meanwhile. */
+    REPLICA_DO_PULL = 9,
+    /* Settle some data: the journal is past its mark. Driver's own pace; no answer. */
+    REPLICA_DO_SETTLE = 10,
+    /* Leader, term or state changed: for status, log, beacons. */
+    REPLICA_DO_NOTE = 11,
+    /* This member must stop this zone: .rv says why (journal fault, damaged log). */
+    REPLICA_DO_FAIL = 12,
+};
+
+struct replica_action {
+    enum replica_action_type type;
+    uint64_t ticket;
+    uint64_t to;
+    uint8_t channel;
+    uint8_t frame_type;
+    struct slice head; /* The action holds a reference: see replica_actions_clear. */
+    struct slice body;
+    bool has_meta;
+    uint64_t term;
+    uint64_t vote;
+    bool has_base;
+    uint64_t base_index;
+    uint64_t base_term;
+    struct replica_entry *entries; /* Own copies, with references. */
+    uint32_t n;
+    uint64_t index;
+    uint64_t bytes;
+    uint64_t token;
+    int outcome;
+    int rv;
+    struct slice result;
+    struct slice data;
+    uint64_t leader;
+};
+
+/* A growing array that the caller owns, reused over steps. Zero is empty. */
+struct replica_actions {
+    struct replica_action *items;
+    uint32_t n;
+    uint32_t cap;
+};
+/* Drop the references and set n to 0. _deinit also frees the array. */
+void replica_actions_clear(struct replica_actions *actions);
+void replica_actions_deinit(struct replica_actions *actions);
+
+int replica_new(const struct replica_config *config, const struct replica_start *start,
+                struct replica_actions *actions, struct replica **out);
+void replica_free(struct replica *replica);
+
+/* One event. Appends to @actions (which the caller cleared). 0 or a fault, after which
+ * the replica must be freed and made anew from disk. */
+int replica_step(struct replica *replica, const struct replica_event *event,
+                 struct replica_actions *actions);
+/* When the next TICK is due, ms; never in the past by more than the last step. */
+uint64_t replica_wake_ms(const struct replica *replica);
+
+struct replica_member {
+    uint64_t id;
+    enum rgroup_role role;
+    uint64_t match_index;   /* Leader only; else 0. */
+    uint64_t applied_index; /* Leader only: as last reported by the member. */
+    uint64_t heard_ms_ago;  /* UINT64_MAX: never. */
+};
+struct replica_status {
+    enum rgroup_state state;
+    uint64_t term;
+    uint64_t leader; /* Raft id, 0 unknown. */
+    uint64_t commit_index;
+    uint64_t applied_index;
+    uint64_t last_index;
+    uint64_t first_index;
+    bool pulling;
+    bool transferring;
+    bool has_quorum; /* Heard from a majority within two election timeouts. */
+    uint64_t pending_bytes;
+    uint64_t cache_bytes;
+    uint32_t n_members;
+    struct replica_member members[RGROUP_MEMBERS_MAX];
+};
+void replica_status(const struct replica *replica, uint64_t now_ms,
+                    struct replica_status *out);
+
+#endif
