@@ -28,10 +28,9 @@ struct check_test {
     void (*run)(void);
 };
 
-#define CHECK_TEST(function) \
-    {                        \
-#function, function  \
-    }
+/* clang-format off */
+#define CHECK_TEST(function) {#function, function}
+/* clang-format on */
 
 #define TEST_MAIN(...)                                                        \
     int main(int argc, char **argv)                                           \
