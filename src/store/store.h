@@ -94,7 +94,17 @@ int store_dirent_each(struct store *store, uint64_t dir, uint64_t after,
                       int (*each)(void *ctx, const struct store_dirent *entry),
                       void *ctx);
 
-/* Small values of the zone itself: counters (u64) and pairs (KV). */
+/*
+ * Small values of the zone itself: counters (u64) and pairs (KV). The applied index is
+ * the number STORE_APPLIED. A name or key that begins with STORE_LOCAL belongs to this
+ * member alone (its snapshot descriptor): not pulled, not in the digest, kept by a
+ * switch.
+ */
+#define STORE_APPLIED "applied"
+#define STORE_LOCAL "local."
+/* Set by a switch: some pulled blocks are as of up to this index, so nothing may be
+ * read by clients, and no digest compared, before it is applied. Absent: 0. */
+#define STORE_SERVE_FROM "local.serve_from"
 int store_number_get(struct store *store, const char *name, uint64_t *out);
 int store_number_set(struct store *store, const char *name, uint64_t value);
 struct store_kv {
@@ -111,11 +121,18 @@ int store_kv_each(struct store *store, struct slice prefix,
 /* The request table: replies by origin {node, boot, seq}. */
 int store_reply_get(struct store *store, uint64_t node, uint64_t boot, uint64_t seq,
                     struct buf **reply);
-int store_reply_put(struct store *store, uint64_t node, uint64_t boot, uint64_t seq,
-                    struct slice reply);
+struct store_reply {
+    uint64_t node;
+    uint64_t boot;
+    uint64_t seq;
+    uint64_t index; /* The entry's: the last use of the session {node, boot}. */
+    struct slice bytes;
+};
+int store_reply_put(struct store *store, const struct store_reply *reply);
 /* Forget the replies of {node, boot} with seq < @floor. */
 int store_reply_prune(struct store *store, uint64_t node, uint64_t boot, uint64_t floor);
-/* Forget all sessions of {node} with another boot id whose last use is before @index. */
+/* Forget every session {node, boot} whose last use is before @index, unless it is the
+ * latest of its node. */
 int store_reply_expire(struct store *store, uint64_t index);
 
 /* Unlinked inodes kept for a while, and tombstones: @index of the removal. */
