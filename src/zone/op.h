@@ -26,6 +26,7 @@
 #define ZONE_KEY_MAX 255u
 #define ZONE_VALUE_MAX 65536u
 #define ZONE_ROOT_INO 1u
+#define ZONE_ROOT_GEN 1u /* The root lives as long as its zone. */
 /* An op without payload, encoded, never exceeds this; nor does a result without data. */
 #define ZONE_OP_BYTES_MAX (2u << 20)
 
@@ -214,22 +215,28 @@ int zone_op_check(const struct zone_op *op);
 
 /*
  * Encode @op without its payload (op->data's bytes; its length is in the encoding) into
- * a new buffer. Returns 0 or -ENOMEM.
+ * a new buffer. Returns 0, -ENOMEM, or -EINVAL for an op that zone_op_decode would
+ * refuse (a name too long, a time beyond 999,999,999 ns ...). Of the mode, 07777 counts.
  */
 int zone_op_encode(const struct zone_op *op, struct buf **out);
 /*
  * Decode what zone_op_encode wrote. Slices in *@op borrow from @bytes. For a WRITE,
  * @payload becomes op->data (no reference is taken). 0 or -EPROTO with a checked,
- * whole refusal: bad version, unknown type, a length past its limit, trailing bytes.
+ * whole refusal: bad version, unknown type, a length past its limit, trailing bytes, a
+ * payload of another length. With an empty @payload op->data has the length that was
+ * encoded and no bytes (data NULL).
  */
 int zone_op_decode(const void *bytes, size_t len, struct slice payload,
                    struct zone_op *op);
 
 /* A result travels whole, data included, as two slices: head (new buffer) and
- * result->data. 0 or -ENOMEM. */
+ * result->data. 0 or -ENOMEM; -EPROTO for malformed bytes. Decoding takes a reference
+ * of @data; zone_result_clear gives it back. */
 int zone_result_encode(const struct zone_result *result, struct buf **out);
 int zone_result_decode(const void *bytes, size_t len, struct slice data,
                        struct zone_result *result);
+/* Give back what the result holds and make it all zero. */
+void zone_result_clear(struct zone_result *result);
 
 /*
  * READDIR data: a run of records. In the op, @offset is the cookie to go on after (0:

@@ -55,7 +55,6 @@ void zone_close(struct zone *zone);
  * request table if there, else OUT_OK without attributes). 0 or a fault.
  */
 int zone_apply(struct zone *zone, struct zone_apply_item *items, uint32_t n);
-void zone_result_clear(struct zone_result *result);
 
 /* Answer a read op from the present state. 0 (the outcome is in @result) or a fault. */
 int zone_read(struct zone *zone, const struct zone_op *op, struct zone_result *result);
