@@ -39,6 +39,18 @@
 
 struct replica;
 
+/* Frames between replicas (docs/formats/replica.md). A driver's own types begin above. */
+enum replica_frame {
+    REPLICA_FRAME_MSG = 1,         /* Votes, results, snapshots: control. */
+    REPLICA_FRAME_APPEND = 2,      /* Entries and heartbeats: log. */
+    REPLICA_FRAME_PROBE = 3,       /* Leader to voters: am I still leader? */
+    REPLICA_FRAME_PROBE_ACK = 4,   /* Yes, as far as I know. */
+    REPLICA_FRAME_READ_INDEX = 5,  /* Member to leader: from where may I read? */
+    REPLICA_FRAME_READ_ANSWER = 6, /* From this index, or: ask somebody else. */
+    REPLICA_FRAME_REPORT = 7,      /* Member to leader: how far it has applied. */
+    REPLICA_FRAME_LAST = 15,
+};
+
 /* One log entry as the driver sees it. Slices hold references while the replica or an
  * action names them. */
 struct replica_entry {
@@ -84,6 +96,7 @@ struct replica_start {
     uint32_t n_entries;
     uint64_t applied_index; /* Of the zone's rows. */
     uint64_t applied_term;
+    int64_t zone_time_ns; /* Of the last applied entry; later stamps lie above it. */
 };
 
 enum replica_event_type {
@@ -100,11 +113,13 @@ enum replica_event_type {
     REPLICA_EV_FETCHED = 10,  /* .entries, .n_entries from the journal, .rv. */
     REPLICA_EV_SNAPSHOT = 11, /* The descriptor is durable: .snapshot, .rv. */
     REPLICA_EV_PULLED = 12,   /* Switched to a pulled state: .snapshot is the state's
-                                 own (index P), .rv. */
+                                 own (index P), .wall_ns its zone time, .rv. */
     REPLICA_EV_DISK = 13,     /* .journal_bytes, .extent_segment: after changes. */
     REPLICA_EV_CHANGE = 14,   /* .conf, .token: membership change at the leader. */
     REPLICA_EV_TRANSFER = 15, /* .from: raft id to lead (0: best), .token. */
     REPLICA_EV_STOP = 16,     /* Refuse new ops from now on (shutdown after transfer). */
+    REPLICA_EV_FLUSH = 17,    /* End of the driver's loop turn: SUBMITs and READs that
+                                 came since the last one go on as one batch. */
 };
 
 struct replica_place {
@@ -121,7 +136,7 @@ struct replica_result {
 struct replica_event {
     enum replica_event_type type;
     uint64_t now_ms; /* CLOCK_BOOTTIME, never back. */
-    int64_t wall_ns; /* SUBMIT: the leader's clock for zone time. */
+    int64_t wall_ns; /* SUBMIT: the leader's clock for zone time. PULLED: zone time. */
     uint64_t from;
     bool up;
     uint8_t frame_type;
