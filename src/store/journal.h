@@ -10,7 +10,7 @@
  * nothing is changed). Format: docs/formats/journal.md.
  *
  * Threads: journal_append is called by one thread (the journal's own); journal_pread
- * and journal_fetch by any one other; open, recover and close while nobody else is
+ * and journal_fetch by any others; open, recover and close while nobody else is
  * inside. journal_append after a fault keeps failing: a failed sync is never retried.
  */
 #ifndef STORE_JOURNAL_H
@@ -76,6 +76,8 @@ struct journal_config {
     uint64_t segment_bytes;  /* Default 16 MiB; a new segment is prewritten. */
     uint32_t spare_segments; /* Recycled segments kept for reuse. */
     bool create;             /* Only for a new zone; else a missing folder is -ENOENT. */
+    uint64_t
+        seed; /* Of the segments' salts; 0: from the system. A simulation gives one. */
 };
 
 /*
@@ -89,8 +91,21 @@ int journal_open(const struct journal_config *config, struct journal_state *stat
                  struct journal **out);
 void journal_close(struct journal *journal);
 
-/* Write and make durable. On return of 0 every place is filled in. */
+/*
+ * Write and make durable. On return of 0 every place is filled in (also without payload:
+ * where it would lie). -EINVAL: an entry leaves a gap or lies at or below the base, or
+ * the base would go back; -EFBIG: an entry that no segment can hold. Both change nothing
+ * and can be followed by a better batch; so can -ENOSPC if no segment was at hand and
+ * none could be made. Any other fault stays.
+ */
 int journal_append(struct journal *journal, struct journal_batch *batch);
+/*
+ * For the appending thread when it has nothing to append: write down that everything is
+ * durable (so that damage to the newest batch is told from a torn tail), and have the
+ * next segment prewritten. May take as long as writing one segment. Failing does no
+ * harm yet: the next append tries again.
+ */
+int journal_prepare(struct journal *journal);
 
 /* Read payload bytes back. -EUCLEAN cannot be seen here: the caller checks its CRC. */
 int journal_pread(struct journal *journal, struct journal_place place, void *buf,
@@ -98,7 +113,8 @@ int journal_pread(struct journal *journal, struct journal_place place, void *buf
 /*
  * Read entries [@first, @first + @n) back from disk, heads and payloads, in new buffers,
  * CRC checked, at most @max_bytes (but at least one). *@got says how many. The caller
- * unrefs each head and payload.
+ * unrefs each head and payload. Fewer than @n if the log ends before; OUT_NOENT if
+ * @first is not in the log (compacted, or not yet durable). -EUCLEAN: damage.
  */
 int journal_fetch(struct journal *journal, uint64_t first, uint32_t n, size_t max_bytes,
                   struct journal_entry *out, uint32_t *got);
@@ -106,7 +122,10 @@ int journal_fetch(struct journal *journal, uint64_t first, uint32_t n, size_t ma
 /*
  * The log up to and including @index is compacted (covered by a snapshot descriptor
  * {index, term} that the caller made durable in meta.db): it stays on disk only as long
- * as its payload is pinned by extents. Sets the base reported at the next open.
+ * as its payload is pinned by extents. Sets the base reported at the next open. Durable
+ * on return (two syncs: not for an event loop). Any one thread at a time may be in
+ * journal_compact or journal_release, while others append and read. -EINVAL: @index is
+ * beyond the last durable entry; no-op at or below the base.
  */
 int journal_compact(struct journal *journal, uint64_t index, uint64_t term);
 /*
@@ -116,7 +135,12 @@ int journal_compact(struct journal *journal, uint64_t index, uint64_t term);
 int journal_release(struct journal *journal, uint64_t segment);
 /* The segment now written; extents of new entries lie in it or beyond. */
 uint64_t journal_segment(const struct journal *journal);
+/* The lowest live segment. */
+uint64_t journal_floor_segment(const struct journal *journal);
 /* Bytes of all live segments on disk. */
 uint64_t journal_bytes(const struct journal *journal);
+/* Live entries are [first, last]; none if last < first. From any thread. */
+uint64_t journal_first_index(const struct journal *journal);
+uint64_t journal_last_index(const struct journal *journal);
 
 #endif

@@ -1,0 +1,308 @@
+#include "store/journal_impl.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define SEGMENT_BYTES_DEFAULT (16u << 20)
+#define NAME_ROOM 64u /* Bytes for a file's name behind the folder's. */
+#define SPARES_MAX 1024u
+
+static void journal_free(struct journal *journal)
+{
+    if (journal == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < journal->n_segments; i++) {
+        ASSERT(journal->segments[i]->readers == 0);
+        journal->disk->ops->close(journal->disk, journal->segments[i]->file);
+        free(journal->segments[i]);
+    }
+    free(journal->segments);
+    free(journal->spares);
+    free(journal->index.slots);
+    free(journal->pack.stage);
+    free(journal->pack.iov);
+    free(journal->dir);
+    pthread_mutex_destroy(&journal->control);
+    pthread_mutex_destroy(&journal->lock);
+    free(journal);
+}
+
+static int check_config(const struct journal_config *config, uint64_t segment_bytes)
+{
+    if (segment_bytes % JOURNAL_BLOCK != 0 || segment_bytes < JOURNAL_SEGMENT_MIN ||
+        segment_bytes > JOURNAL_SEGMENT_MAX || config->spare_segments > SPARES_MAX) {
+        return -EINVAL;
+    }
+    return strlen(config->dir) + NAME_ROOM > JOURNAL_PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
+static int journal_new(const struct journal_config *config, struct journal **out)
+{
+    uint64_t bytes =
+        config->segment_bytes == 0 ? SEGMENT_BYTES_DEFAULT : config->segment_bytes;
+    uint64_t seed = config->seed;
+    struct journal *journal;
+    int rv = check_config(config, bytes);
+
+    if (rv != 0) {
+        return rv;
+    }
+    if (seed == 0 && getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed) {
+        return -EIO;
+    }
+    journal = calloc(1, sizeof *journal);
+    if (journal == NULL) {
+        return -ENOMEM;
+    }
+    pthread_mutex_init(&journal->control, NULL);
+    pthread_mutex_init(&journal->lock, NULL);
+    journal->disk = config->disk;
+    memcpy(journal->zone_id, config->zone_id, sizeof journal->zone_id);
+    journal->segment_bytes = bytes;
+    journal->spare_max = config->spare_segments;
+    prng_seed(&journal->salts, seed);
+    journal_index_reset(&journal->index, 0);
+    journal->next_seq = 1;
+    journal->tail = JOURNAL_BLOCK;
+    journal->dir = strdup(config->dir);
+    journal->spares = calloc(config->spare_segments + 1, sizeof *journal->spares);
+    journal->pack.stage = malloc(JOURNAL_STAGE_BYTES);
+    journal->pack.iov = calloc(JOURNAL_IOV_MAX, sizeof *journal->pack.iov);
+    if (journal->dir == NULL || journal->spares == NULL || journal->pack.stage == NULL ||
+        journal->pack.iov == NULL) {
+        journal_free(journal);
+        return -ENOMEM;
+    }
+    *out = journal;
+    return 0;
+}
+
+/* Give every live entry to @each, its head read back from its segment. */
+static int tell_entries(struct journal *journal,
+                        int (*each)(void *ctx, const struct journal_entry *entry),
+                        void *ctx)
+{
+    uint8_t *bytes = malloc(JOURNAL_RECORD_BYTES + JOURNAL_HEAD_MAX);
+    uint64_t last = journal_index_last(&journal->index);
+    int rv = bytes == NULL ? -ENOMEM : 0;
+
+    for (uint64_t at = journal->index.first; rv == 0 && at <= last; at++) {
+        const struct journal_slot *slot = journal_index_get(&journal->index, at);
+        size_t room = JOURNAL_RECORD_BYTES + slot->head_len;
+        struct journal_place place = {.segment = slot->segment, .offset = slot->offset};
+        struct journal_record record;
+        struct journal_entry entry;
+
+        rv = journal_pread(journal, place, bytes, room);
+        if (rv == 0) {
+            rv = journal_record_head_get(bytes, room, &record);
+        }
+        if (rv != 0) {
+            break;
+        }
+        place.offset += journal_record_payload_at(record.head_len);
+        entry = (struct journal_entry){
+            .index = at,
+            .term = record.term,
+            .type = record.entry_type,
+            .head = slice_borrow(bytes + JOURNAL_RECORD_BYTES, record.head_len),
+            .payload = {.len = record.payload_len},
+            .place = place,
+        };
+        rv = each(ctx, &entry);
+    }
+    free(bytes);
+    return rv;
+}
+
+int journal_open(const struct journal_config *config, struct journal_state *state,
+                 int (*each)(void *ctx, const struct journal_entry *entry), void *ctx,
+                 struct journal **out)
+{
+    struct journal *journal = NULL;
+    int rv = journal_new(config, &journal);
+
+    if (rv != 0) {
+        return rv;
+    }
+    rv = journal_recover(journal, config->create);
+    if (rv == 0 && each != NULL) {
+        rv = tell_entries(journal, each, ctx);
+    }
+    if (rv != 0) {
+        journal_free(journal);
+        return rv;
+    }
+    *state = (struct journal_state){
+        .term = journal->stream.term,
+        .vote = journal->stream.vote,
+        .base_index = journal->base_index,
+        .base_term = journal->base_term,
+        .last_index = journal_index_last(&journal->index),
+    };
+    *out = journal;
+    return 0;
+}
+
+void journal_close(struct journal *journal)
+{
+    if (journal == NULL) {
+        return;
+    }
+    if (journal->fault == 0 && !journal->marked && journal_mark(journal) == 0) {
+        struct journal_segment *segment = journal_current(journal);
+
+        (void)journal->disk->ops->datasync(journal->disk, segment->file);
+    }
+    journal_free(journal);
+}
+
+static int write_floor(struct journal *journal, const struct journal_floor *floor)
+{
+    uint8_t bytes[JOURNAL_FLOOR_BYTES];
+    char path[JOURNAL_PATH_MAX];
+
+    journal_floor_put(floor, bytes);
+    (void)strcpy(path, journal->dir);
+    (void)strcat(path, "/floor");
+    return disk_replace_file(journal->disk, path, bytes, sizeof bytes);
+}
+
+/* What the file "floor" says now. Under @lock. */
+static struct journal_floor floor_now(const struct journal *journal)
+{
+    struct journal_floor floor = {
+        .segment = journal->segments[0]->number,
+        .base_index = journal->base_index,
+        .base_term = journal->base_term,
+        .durable = journal->durable,
+    };
+
+    memcpy(floor.zone_id, journal->zone_id, sizeof floor.zone_id);
+    return floor;
+}
+
+int journal_compact(struct journal *journal, uint64_t index, uint64_t term)
+{
+    struct journal_floor floor;
+    int rv = 0;
+
+    pthread_mutex_lock(&journal->control);
+    pthread_mutex_lock(&journal->lock);
+    floor = floor_now(journal);
+    if (index > journal_index_last(&journal->index)) {
+        rv = -EINVAL;
+    }
+    pthread_mutex_unlock(&journal->lock);
+    if (rv != 0 || index <= floor.base_index) {
+        goto out;
+    }
+    floor.base_index = index;
+    floor.base_term = term;
+    rv = write_floor(journal, &floor);
+    if (rv != 0) {
+        goto out;
+    }
+    pthread_mutex_lock(&journal->lock);
+    if (index > journal->base_index) { /* Else the log was cut meanwhile. */
+        journal->base_index = index;
+        journal->base_term = term;
+        journal_index_drop(&journal->index, index);
+    }
+    pthread_mutex_unlock(&journal->lock);
+out:
+    pthread_mutex_unlock(&journal->control);
+    return rv;
+}
+
+int journal_release(struct journal *journal, uint64_t segment)
+{
+    const struct journal_slot *first;
+    struct journal_floor floor;
+    uint64_t limit;
+    int rv = 0;
+
+    pthread_mutex_lock(&journal->control);
+    pthread_mutex_lock(&journal->lock);
+    floor = floor_now(journal);
+    limit = journal_current(journal)->number;
+    first = journal_index_get(&journal->index, journal->index.first);
+    if (first != NULL && first->segment < limit) {
+        limit = first->segment;
+    }
+    pthread_mutex_unlock(&journal->lock);
+    segment = segment < limit ? segment : limit;
+    if (segment > floor.segment) {
+        floor.segment = segment;
+        rv = write_floor(journal, &floor);
+        if (rv == 0) {
+            rv = journal_segments_drop(journal, segment);
+        }
+    }
+    pthread_mutex_unlock(&journal->control);
+    return rv;
+}
+
+/* The locks are no part of what a const journal promises to leave alone. */
+static struct journal *locked(const struct journal *journal)
+{
+    struct journal *self = (struct journal *)(uintptr_t)journal;
+
+    pthread_mutex_lock(&self->lock);
+    return self;
+}
+
+uint64_t journal_segment(const struct journal *journal)
+{
+    struct journal *self = locked(journal);
+    uint64_t number = journal_current(self)->number;
+
+    pthread_mutex_unlock(&self->lock);
+    return number;
+}
+
+uint64_t journal_floor_segment(const struct journal *journal)
+{
+    struct journal *self = locked(journal);
+    uint64_t number = self->segments[0]->number;
+
+    pthread_mutex_unlock(&self->lock);
+    return number;
+}
+
+uint64_t journal_bytes(const struct journal *journal)
+{
+    struct journal *self = locked(journal);
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i <= self->current; i++) {
+        bytes += self->segments[i]->bytes;
+    }
+    pthread_mutex_unlock(&self->lock);
+    return bytes;
+}
+
+uint64_t journal_first_index(const struct journal *journal)
+{
+    struct journal *self = locked(journal);
+    uint64_t first = self->index.first;
+
+    pthread_mutex_unlock(&self->lock);
+    return first;
+}
+
+uint64_t journal_last_index(const struct journal *journal)
+{
+    struct journal *self = locked(journal);
+    uint64_t last = journal_index_last(&self->index);
+
+    pthread_mutex_unlock(&self->lock);
+    return last;
+}
