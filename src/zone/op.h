@@ -40,7 +40,10 @@ enum zone_op_type {
     ZONE_OP_READDIR = 6, /* Always with attributes; the front drops what it needs not. */
     ZONE_OP_FSSTAT = 7,
     ZONE_OP_COMMIT = 8,
-    ZONE_OP_KV_GET = 9, /* All pairs whose key begins with @name. */
+    /* The pairs whose key begins with @name, in key order, from the first key beyond
+     * @to_name on (empty: all); @count bytes of records at most (0: ZONE_IO_MAX). Not
+     * eof: ask again with the last key. */
+    ZONE_OP_KV_GET = 9,
 
     ZONE_OP_MUTATION = 64, /* Not an op: the border. */
     ZONE_OP_SETATTR = 65,
@@ -53,7 +56,10 @@ enum zone_op_type {
     ZONE_OP_RMDIR = 72,
     ZONE_OP_RENAME = 73,
     ZONE_OP_LINK = 74,
-    ZONE_OP_KV = 75,        /* Compare-and-set several pairs, all or none. */
+    /* Compare-and-set several pairs, all or none; a key must not come twice. A pair's
+     * version is its entry's index. OUT_MISMATCH: @count in the result is the place of
+     * the first pair that differs, @data one record with its key and present version. */
+    ZONE_OP_KV = 75,
     ZONE_OP_SET_QUOTA = 76, /* @offset is the new quota in bytes. */
 };
 

@@ -1,0 +1,229 @@
+#include "base/assert.h"
+#include "base/log.h"
+#include "zone/codec.h"
+#include "zone/state.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+struct apply_row {
+    uint16_t type; /* enum zone_op_type */
+    int (*run)(struct apply *apply);
+};
+
+static const struct apply_row apply_rows[] = {
+    {ZONE_OP_SETATTR, zone_run_setattr}, {ZONE_OP_WRITE, zone_run_write},
+    {ZONE_OP_CREATE, zone_run_create},   {ZONE_OP_MKDIR, zone_run_mkdir},
+    {ZONE_OP_SYMLINK, zone_run_symlink}, {ZONE_OP_MKNOD, zone_run_mknod},
+    {ZONE_OP_REMOVE, zone_run_remove},   {ZONE_OP_RMDIR, zone_run_rmdir},
+    {ZONE_OP_RENAME, zone_run_rename},   {ZONE_OP_LINK, zone_run_link},
+    {ZONE_OP_KV, zone_run_kv},           {ZONE_OP_SET_QUOTA, zone_run_set_quota},
+};
+
+int zone_run_set_quota(struct apply *apply)
+{
+    apply->zone->number[ZN_QUOTA] = apply->op->offset;
+    apply->result->total_bytes = apply->op->offset;
+    return 0;
+}
+
+/* Run the procedure; its outcome goes into the result. 0 or a fault. */
+static int run_op(struct apply *apply)
+{
+    int rv = OUT_NOTSUPP; /* A read in the log: nothing to change, nothing to show. */
+
+    for (size_t i = 0; i < sizeof apply_rows / sizeof apply_rows[0]; i++) {
+        if (apply_rows[i].type == apply->op->type) {
+            rv = apply_rows[i].run(apply);
+            break;
+        }
+    }
+    if (rv < 0) {
+        return rv;
+    }
+    apply->result->outcome = rv;
+    apply->result->index = apply->index;
+    return 0;
+}
+
+static int decode(const struct zone_apply_item *item, struct zone_entry *entry,
+                  struct zone_op *op)
+{
+    int rv = zone_entry_decode(item->head.data, item->head.len, entry);
+
+    if (rv != 0) {
+        return rv;
+    }
+    if (!zone_op_supported(entry->op.data, entry->op.len)) {
+        return -EPROTONOSUPPORT;
+    }
+    rv = zone_op_decode(entry->op.data, entry->op.len, item->payload, op);
+    if (rv != 0) {
+        return rv;
+    }
+    if (op->data.data != NULL) {
+        return zone_op_check(op) == 0 ? 0 : -EUCLEAN;
+    }
+    /* The store reads the payload back, and checks its CRCs, when it needs it. */
+    return op->data.len > 0 && item->place.segment == 0 ? -EUCLEAN : 0;
+}
+
+/* What happens by the passing of zone time alone. At most once a second, else the
+ * search for what is due would cost more than the entries. */
+static int pass_time(struct zone *zone, int64_t now_ns)
+{
+    const int64_t second = ZONE_NSEC;
+    int64_t before_ns = (int64_t)zone->number[ZN_TIME];
+    int rv;
+
+    zone->number[ZN_TIME] = (uint64_t)now_ns;
+    rv = zone_session_expire(zone, now_ns);
+    if (rv != 0) {
+        return rv;
+    }
+    if (before_ns / second == now_ns / second && zone->number[ZN_PURGE_MORE] == 0) {
+        return 0;
+    }
+    return zone_orphan_purge(zone, now_ns);
+}
+
+/* An op that its origin counts: once, and its result is kept. */
+static int run_once(struct apply *apply, const struct zone_origin *origin,
+                    bool *duplicate)
+{
+    enum zone_verdict verdict;
+    int rv;
+
+    rv = zone_session_enter(apply->zone, origin, apply, &verdict);
+    if (rv != 0) {
+        return rv;
+    }
+    if (verdict != ZONE_RUN) {
+        *duplicate = true;
+        if (verdict == ZONE_GHOST) {
+            apply->result->outcome = OUT_TRY_LATER;
+            apply->result->index = apply->index;
+        }
+        return 0;
+    }
+    rv = run_op(apply);
+    return rv == 0 ? zone_session_leave(apply->zone, origin, apply) : rv;
+}
+
+static int apply_command(struct zone *zone, struct zone_apply_item *item)
+{
+    int64_t last_ns = (int64_t)zone->number[ZN_TIME];
+    struct zone_entry entry;
+    struct zone_op op;
+    struct apply apply = {
+        .zone = zone,
+        .op = &op,
+        .result = &item->result,
+        .index = item->index,
+        .place = item->place,
+    };
+    int rv;
+
+    rv = decode(item, &entry, &op);
+    if (rv != 0) {
+        return rv;
+    }
+    apply.now_ns = entry.time_ns > last_ns ? entry.time_ns : last_ns + 1;
+    rv = pass_time(zone, apply.now_ns);
+    if (rv != 0) {
+        return rv;
+    }
+    if (entry.origin.node == 0) {
+        return run_op(&apply);
+    }
+    return run_once(&apply, &entry.origin, &item->duplicate);
+}
+
+/* An entry that was applied in an earlier life. */
+static int skip(struct zone *zone, struct zone_apply_item *item)
+{
+    struct zone_entry entry;
+    int rv;
+
+    item->result.index = item->index;
+    if (item->kind != ZONE_APPLY_COMMAND ||
+        zone_entry_decode(item->head.data, item->head.len, &entry) != 0) {
+        return 0;
+    }
+    rv = zone_session_reply(zone, &entry.origin, &item->result);
+    if (rv == OUT_NOENT) {
+        item->result.index = item->index;
+        rv = 0;
+    }
+    return rv;
+}
+
+static int apply_item(struct zone *zone, struct zone_apply_item *item)
+{
+    int rv = 0;
+
+    if (item->index <= zone->number[ZN_APPLIED]) {
+        return skip(zone, item);
+    }
+    ASSERT(item->index == zone->number[ZN_APPLIED] + 1);
+    item->result.index = item->index;
+    if (item->kind == ZONE_APPLY_COMMAND) {
+        rv = apply_command(zone, item);
+    } else if (item->kind == ZONE_APPLY_CHANGE) {
+        rv = zone_conf_put(zone, item->index, item->head);
+    }
+    if (rv != 0) {
+        return rv;
+    }
+    zone->number[ZN_APPLIED] = item->index;
+    zone->number[ZN_TERM] = item->term;
+    return 0;
+}
+
+static int apply_batch(struct zone *zone, struct zone_apply_item *items, uint32_t n)
+{
+    int rv;
+
+    for (uint32_t i = 0; i < n; i++) {
+        rv = apply_item(zone, &items[i]);
+        if (rv != 0) {
+            log_error("zone",
+                      "msg=\"entry cannot be applied\" index=%" PRIu64 " error=%d",
+                      items[i].index, rv);
+            return rv;
+        }
+    }
+    rv = zone_write_back(zone);
+    return rv == 0 ? store_commit(zone->store, false) : rv;
+}
+
+int zone_apply(struct zone *zone, struct zone_apply_item *items, uint32_t n)
+{
+    int rv;
+
+    for (uint32_t i = 0; i < n; i++) {
+        memset(&items[i].result, 0, sizeof items[i].result);
+        items[i].duplicate = false;
+    }
+    if (zone->broken) {
+        return -EIO;
+    }
+    if (n == 0) {
+        return 0;
+    }
+    rv = store_begin(zone->store);
+    if (rv != 0) {
+        return rv;
+    }
+    rv = apply_batch(zone, items, n);
+    if (rv != 0) {
+        store_rollback(zone->store);
+        for (uint32_t i = 0; i < n; i++) {
+            zone_result_clear(&items[i].result);
+        }
+        zone->broken = zone_load(zone) != 0;
+        return rv > 0 ? -EUCLEAN : rv;
+    }
+    return 0;
+}
