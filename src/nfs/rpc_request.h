@@ -1,0 +1,104 @@
+/*
+ * rpc_request: one call record in, one reply out.
+ *
+ * A request decodes its record's header, hands the call to NFSv3 or MOUNTv3, and calls
+ * back once with the reply. It owns no socket: front_uv.c and tests drive it.
+ *
+ * All calls and callbacks happen on one thread. A request may be cancelled at any time
+ * before its callback: the backend's answer then finds nobody and frees it.
+ */
+#ifndef NFS_RPC_REQUEST_H
+#define NFS_RPC_REQUEST_H
+
+#include "nfs/backend.h"
+#include "nfs/mnt3.h"
+#include "nfs/nfs3_call.h"
+#include "nfs/rpc_msg.h"
+#include "nfs/rpc_xdr.h"
+
+#define RPC_ADDRESS_MAX 64u
+#define RPC_OPS_MAX 2u /* Backend ops of one request at a time. */
+
+/* What goes to the client: @head (with its record mark), @data, then @pad zeros. */
+struct rpc_reply {
+    struct buf *head; /* NULL: no memory; the connection has to go. */
+    struct slice data;
+    uint32_t pad;
+};
+
+struct rpc_request;
+
+struct rpc_op {
+    struct rpc_request *request;
+    bool busy;
+    void (*done)(struct rpc_request *request, const struct zone_result *result);
+};
+
+struct rpc_request {
+    const struct nfs_backend *backend;
+    char address[RPC_ADDRESS_MAX]; /* The client's, text, without port. */
+    struct buf *record;
+    struct rpc_header header;
+    struct rpc_refusal refusal; /* Found while decoding the header. */
+    struct rpc_xdr args;        /* Stands at the arguments. */
+    struct rpc_reply reply;
+    void (*done)(void *arg, struct rpc_request *request);
+    void *arg;
+    struct rpc_op ops[RPC_OPS_MAX];
+    bool cancelled;
+    bool replied;
+    struct nfs3_call nfs3; /* If it is an NFSv3 call. */
+    struct mnt3_call mnt3; /* If it is a MOUNTv3 call. */
+};
+
+/* Who sent the record. */
+struct rpc_source {
+    const struct nfs_backend *backend; /* Borrowed; outlives the request. */
+    const char *address;               /* Copied. */
+};
+
+/*
+ * Decode the header of @record (a reference is taken). Returns 0, -EPROTO if it is not
+ * a call (the connection has to go), or -ENOMEM.
+ */
+int rpc_request_new(const struct rpc_source *source, struct buf *record,
+                    struct rpc_request **out);
+/* Bytes of data that the reply may have, beyond what every reply has. */
+size_t rpc_request_reply_bytes(const struct rpc_request *request);
+/*
+ * Carry the call out. @done gets the request, with its reply, exactly once, possibly
+ * before this returns, and then owns it.
+ */
+void rpc_request_run(struct rpc_request *request,
+                     void (*done)(void *arg, struct rpc_request *request), void *arg);
+/* Give up: @done is not called any more, and the memory takes care of itself. */
+void rpc_request_cancel(struct rpc_request *request);
+/* Free a request that was not run, or whose callback has been. NULL is a no-op. */
+void rpc_request_free(struct rpc_request *request);
+
+/* For the programs: */
+
+/*
+ * Ask the backend for @op (borrowed). @done is not called after a cancel. It may be
+ * called, and may end the request, before this returns: touch nothing after it.
+ */
+void rpc_request_submit(struct rpc_request *request, const uint8_t zone_id[16],
+                        const struct zone_op *op, const uint8_t rpc_key[16],
+                        void (*done)(struct rpc_request *request,
+                                     const struct zone_result *result));
+/* End the request with a header and no results. Touch nothing after it. */
+void rpc_request_refuse(struct rpc_request *request, const struct rpc_refusal *refusal);
+/*
+ * Begin an accepted reply with room for @results_max bytes. False: no memory, and the
+ * request has ended. Else encode into @xdr, then call rpc_request_end_reply.
+ */
+bool rpc_request_begin_reply(struct rpc_request *request, size_t results_max,
+                             struct rpc_xdr *xdr);
+/* Let @data and its padding follow what was encoded; nothing can be encoded after it.
+ * Takes a reference, or a copy of borrowed bytes. */
+void rpc_request_put_data(struct rpc_request *request, struct rpc_xdr *xdr,
+                          struct slice data);
+/* Close the record and end the request. Touch nothing after it. */
+void rpc_request_end_reply(struct rpc_request *request, struct rpc_xdr *xdr);
+
+#endif
