@@ -2,7 +2,7 @@
  * rgroup: one member of one Raft group, as a pure step over libraft's raft_step.
  *
  * Engine-neutral: no libraft type appears here, <raft.h> is included in this folder's
- * .c files only. Every hazard of the engine is closed inside (guards G1 to G14, see
+ * .c files only. Every hazard of the engine is closed inside (guards G1 to G15, see
  * docs/architecture.md). No clock, socket, disk or randomness: time is an argument in
  * milliseconds of CLOCK_BOOTTIME and never goes back; elections draw from a seed.
  *
@@ -100,15 +100,19 @@ void rgroup_msg_put(struct wire_enc *enc, const struct rgroup_msg *msg);
 int rgroup_msg_get(struct wire_dec *dec, struct rgroup_msg *msg);
 
 enum rgroup_event_type {
-    RGROUP_EV_START = 1, /* Once, first. */
+    RGROUP_EV_START = 1, /* Once, first. A log without the snapshot's last entry is void:
+                            rgroup_last_index then is the snapshot's; cut the journal. */
     RGROUP_EV_RECEIVE = 2,
     RGROUP_EV_PERSISTED = 3, /* Log durable up to .index, strictly rising (see doc). */
     RGROUP_EV_APPLIED_CHANGE = 4, /* The CHANGE at .index was applied; also on replay. */
     RGROUP_EV_SNAPSHOT_TAKEN = 5, /* Own descriptor durable; log may be cut below. */
     RGROUP_EV_SNAPSHOT_INSTALLED =
-        6, /* A pull finished: state is at >= .snapshot.index. */
-    RGROUP_EV_TICK = 7,
-    RGROUP_EV_SUBMIT = 8,    /* Leader: append .entries (COMMAND and BARRIER only). */
+        6, /* A pull finished: .snapshot describes it, index >= install_index. The log
+              is empty and begins after .snapshot.index. */
+    RGROUP_EV_TICK = 7, /* Before wake_ms it does nothing. */
+    /* Leader: append .entries, COMMAND and BARRIER only, in its own term: .term of an
+     * entry is not looked at. */
+    RGROUP_EV_SUBMIT = 8,
     RGROUP_EV_CHANGE = 9,    /* Leader: one membership change, checked (G2, G11). */
     RGROUP_EV_TRANSFER = 10, /* Leader, quiesced (G14): .target, 0 any. */
 };
@@ -145,8 +149,9 @@ struct rgroup_event {
  *    durable. 2. appends, in order: each voids the log from .index on, then adds the
  *    entries (from the event's array at .from, or, for .own, the one in .own_entry: a
  *    barrier or a change made here; conf bytes borrowed). May be written while sending.
+ *    Every new leader appends a barrier of its own in the step in which it is elected.
  * 3. install: a snapshot was accepted: report nothing durable any more, pull a state
- *    >= .install_index, make it durable with the log cut to base install_index, then
+ *    >= .install_index, make it durable with the log cut to the state's index, then
  *    send SNAPSHOT_INSTALLED. To give up: free the rgroup and start anew from disk.
  * 4. messages, each after meta (and after_index). 5. commit: apply up to
  *    min(commit, reported durable). 6. state.
@@ -193,6 +198,7 @@ enum rgroup_guard_off {
     RGROUP_OFF_G12 = 1 << 12,
     RGROUP_OFF_G13 = 1 << 13,
     RGROUP_OFF_G14 = 1 << 14,
+    RGROUP_OFF_G15 = 1 << 15,
 };
 
 struct rgroup_config {
@@ -207,9 +213,9 @@ int rgroup_new(const struct rgroup_config *config, struct rgroup **out);
 void rgroup_free(struct rgroup *group);
 
 /*
- * One step. 0; OUT_NOT_LEADER, OUT_BUSY (a change pending, or no entry of this term
- * committed yet), OUT_INVAL (a change of more than one server, or one that guard G2
- * forbids: nothing happened) for SUBMIT, CHANGE, TRANSFER. A fault (-EPROTO: malformed
+ * One step. 0; OUT_NOT_LEADER, OUT_BUSY (a change or transfer pending, no entry of this
+ * term committed yet, or the target of a transfer not up to date), OUT_INVAL (a
+ * change of more than one server, or one that guard G2 forbids: nothing happened) for SUBMIT, CHANGE, TRANSFER. A fault (-EPROTO: malformed
  * message, ignored, nothing changed; -ENOMEM, -EUCLEAN: free the group and start anew
  * from disk).
  */
@@ -221,7 +227,7 @@ int rgroup_match_index(const struct rgroup *group, uint64_t id, uint64_t *out);
 void rgroup_conf_now(const struct rgroup *group, struct rgroup_conf *out);
 uint64_t rgroup_term(const struct rgroup *group);
 uint64_t rgroup_last_index(const struct rgroup *group);
-/* No read may be served below this commit index in this term (leader only). */
+/* No read may be served below this commit index in this term. UINT64_MAX if not leader. */
 uint64_t rgroup_read_floor(const struct rgroup *group);
 bool rgroup_is_sole_voter(const struct rgroup *group);
 /* A transfer is under way: submits are refused. */

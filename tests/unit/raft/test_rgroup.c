@@ -1,0 +1,180 @@
+#include "lib/check.h"
+#include "rgroup_rig.h"
+
+#include "base/outcome.h"
+
+#include <errno.h>
+
+/* Voters 1 to 3 with their first configuration, all up, member 1 elected. */
+static struct rig *three(uint32_t guards_off)
+{
+    struct rgroup_conf conf = rig_conf(3, 3);
+    struct rig *rig = rig_new(guards_off);
+    uint64_t id;
+
+    for (id = 1; id <= 3; id++) {
+        rig_log(rig, id, &conf, 0, 1);
+        rig_start(rig, id);
+    }
+    rig->now_ms += RIG_ELECTION_MS; /* The vote hold after a start (G12). */
+    rig_elect(rig, 1);
+    CHECK_UINT(rig_leader(rig), 1);
+    return rig;
+}
+
+/* A leader begins its term with a barrier, so that its commit index becomes known to be
+ * current (the read floor), and commits what is submitted on all members. */
+static void elects_and_replicates(void)
+{
+    struct rig *rig = three(0);
+    uint64_t id;
+
+    rig_run(rig, 300);
+    CHECK_UINT(rgroup_read_floor(rig->members[1].group), 2);
+    CHECK_INT(rig_submit(rig, 1, 5), 0);
+    rig_run(rig, 300);
+    for (id = 1; id <= 3; id++) {
+        CHECK_UINT(rig->members[id].update.commit, 7);
+        CHECK_UINT(rig->members[id].last, 7);
+        CHECK_UINT(rig->members[id].update.leader, 1);
+    }
+    CHECK_INT(rig_submit(rig, 2, 1), OUT_NOT_LEADER);
+    rig_free(rig);
+}
+
+/* When the leader is gone the others elect one that has everything committed. */
+static void survives_the_leader(void)
+{
+    struct rig *rig = three(0);
+
+    rig_run(rig, 200);
+    CHECK_INT(rig_submit(rig, 1, 3), 0);
+    rig_run(rig, 200);
+    rig_stop(rig, 1);
+    rig_run(rig, 5000);
+    CHECK(rig_leader(rig) == 2 || rig_leader(rig) == 3);
+    CHECK_INT(rig_submit(rig, rig_leader(rig), 1), 0);
+    rig_run(rig, 300);
+    CHECK_UINT(rig->members[2].update.commit, rig->members[2].last);
+    CHECK_UINT(rig->members[3].update.commit, rig->members[2].last);
+    rig_start(rig, 1);
+    rig_run(rig, 1000);
+    CHECK_UINT(rig->members[1].update.commit, rig->members[2].update.commit);
+    rig_free(rig);
+}
+
+/* A group grows from one voter to three, one change at a time, and shrinks again. */
+static void membership_up_and_down(void)
+{
+    struct rgroup_conf conf = rig_conf(1, 1);
+    struct rig *rig = rig_new(0);
+    uint32_t n;
+
+    rig_log(rig, 1, &conf, 0, 1);
+    rig_start(rig, 1);
+    CHECK(rgroup_is_sole_voter(rig->members[1].group));
+    for (n = 2; n <= 3; n++) {
+        rig_start(rig, n);
+        conf = rig_conf(n - 1, n);
+        CHECK_INT(rig_change(rig, 1, &conf), 0);
+        rig_run(rig, 500);
+        conf = rig_conf(n, n);
+        CHECK_INT(rig_change(rig, 1, &conf), 0);
+        rig_run(rig, 500);
+    }
+    CHECK_UINT(rig->members[3].update.commit, rig->members[1].update.commit);
+    rgroup_conf_now(rig->members[3].group, &conf);
+    CHECK_UINT(conf.n, 3);
+    CHECK_INT(conf.servers[2].role, RGROUP_VOTER);
+    for (n = 2; n >= 1; n--) {
+        conf = rig_conf(n, n);
+        CHECK_INT(rig_change(rig, 1, &conf), 0);
+        rig_run(rig, 500);
+    }
+    CHECK(rgroup_is_sole_voter(rig->members[1].group));
+    CHECK_INT(rig_submit(rig, 1, 1), 0);
+    CHECK_UINT(rig->members[1].update.commit, rig->members[1].last);
+    rig_free(rig);
+}
+
+/* One change at a time, of one server, by the leader: anything else is refused and
+ * nothing happens. */
+static void changes_are_checked(void)
+{
+    struct rig *rig = three(0);
+    struct rgroup_conf four = rig_conf(3, 4);
+    struct rgroup_conf five = rig_conf(3, 5);
+    struct rgroup_conf same = rig_conf(3, 3);
+    struct rgroup_conf twice = rig_conf(3, 4);
+    struct rgroup_conf none = rig_conf(0, 3);
+
+    rig_run(rig, 300);
+    CHECK_INT(rig_change(rig, 2, &four), OUT_NOT_LEADER);
+    CHECK_INT(rig_change(rig, 1, &five), OUT_INVAL);
+    CHECK_INT(rig_change(rig, 1, &same), OUT_INVAL);
+    twice.servers[3].id = 1;
+    CHECK_INT(rig_change(rig, 1, &twice), OUT_INVAL);
+    CHECK_INT(rig_change(rig, 1, &none), OUT_INVAL);
+    CHECK_INT(rig_change(rig, 1, &four), 0);
+    CHECK_INT(rig_change(rig, 1, &four), OUT_BUSY);
+    rig_free(rig);
+}
+
+/* Leadership moves at once to a member that has everything. */
+static void transfers(void)
+{
+    struct rig *rig = three(0);
+
+    rig_run(rig, 300);
+    CHECK_INT(rig_transfer(rig, 1, 9), OUT_INVAL);
+    CHECK_INT(rig_transfer(rig, 2, 1), OUT_NOT_LEADER);
+    CHECK_INT(rig_transfer(rig, 1, 3), 0);
+    CHECK(rgroup_transferring(rig->members[1].group));
+    CHECK_INT(rig_submit(rig, 1, 1), OUT_BUSY);
+    rig_deliver(rig);
+    CHECK_UINT(rig_leader(rig), 3);
+    rig_free(rig);
+}
+
+/* A member that lags behind the log gets a snapshot; the state that it pulls may already
+ * be newer than the one offered. */
+static void snapshot_installed(bool beyond)
+{
+    struct rig *rig = three(0);
+    uint64_t index;
+
+    rig_run(rig, 300);
+    rig->cut[1][3] = rig->cut[3][1] = true;
+    CHECK_INT(rig_submit(rig, 1, 20), 0);
+    rig_run(rig, 500);
+    index = rig->members[1].update.commit;
+    CHECK_INT(rig_snapshot(rig, 1, index - 5, 0), 0);
+    CHECK_INT(rig_submit(rig, 1, 2), 0);
+    rig->cut[1][3] = rig->cut[3][1] = false;
+    for (int i = 0; i < 100 && rig->members[3].applied < index; i++) {
+        rig_run(rig, 20);
+        if (rig->members[3].update.install) {
+            CHECK_UINT(rig->members[3].update.install_index, index - 5);
+            CHECK_INT(rig_installed(rig, 3, 1, beyond ? index - 2 : index - 5), 0);
+        }
+    }
+    rig_run(rig, 500);
+    CHECK_UINT(rig->members[3].update.commit, rig->members[1].update.commit);
+    CHECK_UINT(rig->members[3].last, rig->members[1].last);
+    rig_free(rig);
+}
+
+static void snapshot_of_what_was_offered(void)
+{
+    snapshot_installed(false);
+}
+
+static void snapshot_of_something_newer(void)
+{
+    snapshot_installed(true);
+}
+
+TEST_MAIN(CHECK_TEST(elects_and_replicates), CHECK_TEST(survives_the_leader),
+          CHECK_TEST(membership_up_and_down), CHECK_TEST(changes_are_checked),
+          CHECK_TEST(transfers), CHECK_TEST(snapshot_of_what_was_offered),
+          CHECK_TEST(snapshot_of_something_newer))
