@@ -68,7 +68,6 @@ static int write_whole(struct disk *disk, const char *path, const void *data, si
 int disk_replace_file(struct disk *disk, const char *path, const void *data, size_t len)
 {
     char other[PATH_MAX];
-    char *slash;
     int rv;
 
     if (strlen(path) + sizeof ".tmp" > sizeof other) {
@@ -83,10 +82,23 @@ int disk_replace_file(struct disk *disk, const char *path, const void *data, siz
         (void)disk->ops->unlink(disk, other);
         return rv;
     }
-    slash = strrchr(other, '/');
+    return disk_sync_parent(disk, path);
+}
+
+int disk_sync_parent(struct disk *disk, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char parent[PATH_MAX];
+    size_t len;
+
     if (slash == NULL) {
         return disk->ops->syncdir(disk, ".");
     }
-    slash[slash == other ? 1 : 0] = '\0';
-    return disk->ops->syncdir(disk, other);
+    len = slash == path ? 1 : (size_t)(slash - path);
+    if (len >= sizeof parent) {
+        return -ENAMETOOLONG;
+    }
+    memcpy(parent, path, len);
+    parent[len] = '\0';
+    return disk->ops->syncdir(disk, parent);
 }

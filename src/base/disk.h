@@ -69,5 +69,7 @@ int disk_read_file(struct disk *disk, const char *path, size_t max, char **out,
 /* Replace @path by @data in one step that survives a power cut: write @path.tmp, sync,
  * rename, sync the folder. */
 int disk_replace_file(struct disk *disk, const char *path, const void *data, size_t len);
+/* Make the name @path durable: sync the folder that it stands in. */
+int disk_sync_parent(struct disk *disk, const char *path);
 
 #endif

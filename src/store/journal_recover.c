@@ -521,29 +521,14 @@ static int tidy(struct scan *scan)
     return rv;
 }
 
-static int sync_names(struct journal *journal)
-{
-    char parent[JOURNAL_PATH_MAX];
-    char *slash;
-    int rv = journal->disk->ops->syncdir(journal->disk, journal->dir);
-
-    if (rv != 0) {
-        return rv;
-    }
-    (void)strcpy(parent, journal->dir);
-    slash = strrchr(parent, '/');
-    if (slash == NULL) {
-        return journal->disk->ops->syncdir(journal->disk, ".");
-    }
-    slash[slash == parent ? 1 : 0] = '\0';
-    return journal->disk->ops->syncdir(journal->disk, parent);
-}
-
 static int finish(struct scan *scan)
 {
     struct journal *journal = scan->journal;
-    int rv = sync_names(journal);
+    int rv = journal->disk->ops->syncdir(journal->disk, journal->dir);
 
+    if (rv == 0) {
+        rv = disk_sync_parent(journal->disk, journal->dir);
+    }
     for (size_t i = scan->end; rv == 0 && i < journal->n_segments; i++) {
         rv = wipe(scan, i);
     }
