@@ -112,6 +112,7 @@ struct store_kv {
     struct slice value;
     uint64_t version;
 };
+/* The value is borrowed until the next store_kv_get. */
 int store_kv_get(struct store *store, struct slice key, struct store_kv *out);
 int store_kv_put(struct store *store, const struct store_kv *pair);
 int store_kv_del(struct store *store, struct slice key);

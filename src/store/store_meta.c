@@ -1,0 +1,421 @@
+/* Opening and closing a dataset, its marker, and transactions. */
+#include "base/assert.h"
+#include "base/crc32c.h"
+#include "base/log.h"
+#include "base/outcome.h"
+#include "store/store_priv.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MARKER_MAX = 512,
+    WAL_PAGES_MAX = 16384, /* 64 MiB: then a commit checkpoints by itself. */
+    META_PAGE = 4096,
+};
+
+static void marker_path(const struct store *store, char *out)
+{
+    (void)snprintf(out, STORE_PATH_MAX, "%s/marker", store->dir);
+}
+
+void store_meta_path(const struct store *store, uint64_t generation, char *out)
+{
+    if (generation == 0) {
+        (void)snprintf(out, STORE_PATH_MAX, "%s/meta.db", store->dir);
+    } else {
+        (void)snprintf(out, STORE_PATH_MAX, "%s/meta.%" PRIu64 ".db", store->dir,
+                       generation);
+    }
+}
+
+int store_marker_write(struct store *store, uint64_t generation)
+{
+    char path[STORE_PATH_MAX];
+    char text[MARKER_MAX];
+    char hex[2 * sizeof store->zone_id + 1];
+    int n;
+
+    for (size_t i = 0; i < sizeof store->zone_id; i++) {
+        (void)snprintf(hex + 2 * i, 3, "%02x", store->zone_id[i]);
+    }
+    n = snprintf(text, sizeof text,
+                 "grapevinefs dataset %u\nzone %s\ngeneration %" PRIu64 "\n",
+                 STORE_FORMAT, hex, generation);
+    n += snprintf(text + n, sizeof text - (size_t)n, "check %08" PRIx32 "\n",
+                  crc32c(0, text, (size_t)n));
+    ASSERT((size_t)n < sizeof text);
+    marker_path(store, path);
+    return disk_replace_file(store->disk, path, text, (size_t)n);
+}
+
+static int marker_parse(struct store *store, const char *text)
+{
+    const char *check = strstr(text, "check ");
+    unsigned format;
+    char hex[2 * sizeof store->zone_id + 1];
+    uint64_t generation;
+    uint32_t crc;
+
+    if (sscanf(text, "grapevinefs dataset %u\n", &format) == 1 && format > STORE_FORMAT) {
+        return -EPROTONOSUPPORT;
+    }
+    if (check == NULL || sscanf(check, "check %8" SCNx32 "\n", &crc) != 1 ||
+        crc != crc32c(0, text, (size_t)(check - text)) ||
+        sscanf(text, "grapevinefs dataset %u\nzone %32[0-9a-f]\ngeneration %" SCNu64 "\n",
+               &format, hex, &generation) != 3 ||
+        generation > INT64_MAX) {
+        log_error("store", "msg=\"the marker is damaged\" dataset=%s", store->dir);
+        return -EUCLEAN;
+    }
+    for (size_t i = 0; i < sizeof store->zone_id; i++) {
+        char want[3];
+
+        (void)snprintf(want, sizeof want, "%02x", store->zone_id[i]);
+        if (strncmp(hex + 2 * i, want, 2) != 0) {
+            log_error("store", "msg=\"another zone's dataset\" dataset=%s", store->dir);
+            return -EEXIST;
+        }
+    }
+    store->generation = generation;
+    return 0;
+}
+
+/* -ENOENT: there is none. */
+static int marker_read(struct store *store)
+{
+    char path[STORE_PATH_MAX];
+    char *text = NULL;
+    size_t len = 0;
+    int rv;
+
+    marker_path(store, path);
+    rv = disk_read_file(store->disk, path, MARKER_MAX, &text, &len);
+    if (rv == 0) {
+        rv = marker_parse(store, text);
+    }
+    free(text);
+    return rv;
+}
+
+static int on_wal(void *ctx, sqlite3 *handle, const char *name, int pages)
+{
+    struct store *store = ctx;
+
+    store->wal_frames = pages;
+    /* Settling checkpoints on its own thread long before this. A failure shows at the
+     * next commit. */
+    if (pages > WAL_PAGES_MAX) {
+        (void)sqlite3_wal_checkpoint_v2(handle, name, SQLITE_CHECKPOINT_PASSIVE, NULL,
+                                        NULL);
+    }
+    return SQLITE_OK;
+}
+
+static int check_version(struct store *store)
+{
+    sqlite3_stmt *stmt = NULL;
+    int version = -1;
+
+    if (sqlite3_prepare_v2(store->db.handle, "PRAGMA user_version", -1, &stmt, NULL) ==
+            SQLITE_OK &&
+        sqlite3_step(stmt) == SQLITE_ROW) {
+        version = sqlite3_column_int(stmt, 0);
+    }
+    (void)sqlite3_finalize(stmt);
+    if (version > (int)STORE_FORMAT) {
+        return -EPROTONOSUPPORT;
+    }
+    if (version != (int)STORE_FORMAT) {
+        log_error("store", "msg=\"meta.db is not one\" dataset=%s", store->dir);
+        return -EUCLEAN;
+    }
+    return 0;
+}
+
+int store_recount(struct store *store)
+{
+    sqlite3_stmt *stmt = NULL;
+    struct store_extent extent;
+    int rv;
+
+    store->now.unsettled = 0;
+    rv = store_db_row(&store->db, &stmt, SQL_GARBAGE_ALL, "");
+    while (rv == 0) {
+        if (store_db_u64(stmt, 2) > store->stamp) {
+            store->stamp = store_db_u64(stmt, 2);
+        }
+        rv = store_db_next(&store->db, stmt);
+    }
+    if (rv != OUT_NOENT) {
+        return rv;
+    }
+    rv = store_db_row(&store->db, &stmt, SQL_EXTENT_ALL, "");
+    while (rv == 0) {
+        rv = store_extent_row(stmt, &extent);
+        if (rv != 0) {
+            store_db_done(stmt);
+            return rv;
+        }
+        store->now.unsettled += extent.len;
+        rv = store_db_next(&store->db, stmt);
+    }
+    if (rv != OUT_NOENT) {
+        return rv;
+    }
+    rv = store_rows_number_get(&store->db, STORE_LOCAL "blocks", &store->now.blocks);
+    if (rv == OUT_NOENT) {
+        store->now.blocks = 0;
+        rv = 0;
+    }
+    store->before = store->now;
+    return rv;
+}
+
+/* A new dataset: the marker comes last, so that a crash before it leaves none. */
+static int make(struct store *store)
+{
+    char path[STORE_PATH_MAX];
+    int rv;
+
+    rv = store->disk->ops->mkdir(store->disk, store->dir);
+    if (rv != 0) {
+        return rv;
+    }
+    store_meta_path(store, 0, path);
+    rv = store_db_open(&store->db, path, store->vfs, true);
+    if (rv != 0) {
+        return rv;
+    }
+    rv = store_db_schema(&store->db);
+    if (rv == 0) {
+        rv = store_db_sync(&store->db);
+    }
+    if (rv == 0) {
+        rv = store->disk->ops->syncdir(store->disk, store->dir);
+    }
+    return rv == 0 ? store_marker_write(store, 0) : rv;
+}
+
+/* After a fault that smells of a damaged meta.db, a file says so for the next start. */
+static void suspect_path(const struct store *store, char *out)
+{
+    (void)snprintf(out, STORE_PATH_MAX, "%s/suspect", store->dir);
+}
+
+static void suspect(struct store *store)
+{
+    char path[STORE_PATH_MAX];
+
+    suspect_path(store, path);
+    (void)disk_replace_file(store->disk, path, "check\n", 6); /* Best effort. */
+}
+
+static int check_suspect(struct store *store)
+{
+    char path[STORE_PATH_MAX];
+    sqlite3_stmt *stmt = NULL;
+    char *text = NULL;
+    size_t len;
+    int rv;
+
+    suspect_path(store, path);
+    rv = disk_read_file(store->disk, path, MARKER_MAX, &text, &len);
+    free(text);
+    if (rv == -ENOENT) {
+        return 0;
+    }
+    rv = -EUCLEAN;
+    if (sqlite3_prepare_v2(store->db.handle, "PRAGMA quick_check(1)", -1, &stmt, NULL) ==
+            SQLITE_OK &&
+        sqlite3_step(stmt) == SQLITE_ROW &&
+        strcmp((const char *)sqlite3_column_text(stmt, 0), "ok") == 0) {
+        rv = store->disk->ops->unlink(store->disk, path);
+    } else {
+        log_error("store", "msg=\"meta.db is damaged\" dataset=%s", store->dir);
+    }
+    (void)sqlite3_finalize(stmt);
+    return rv;
+}
+
+static int open_existing(struct store *store)
+{
+    char path[STORE_PATH_MAX];
+    int rv;
+
+    store_meta_path(store, store->generation, path);
+    rv = store_db_open(&store->db, path, store->vfs, false);
+    if (rv == -ENOENT) {
+        log_error("store", "msg=\"there is a marker but no %s\"", path);
+        return -EUCLEAN;
+    }
+    if (rv == 0) {
+        rv = check_version(store);
+    }
+    if (rv == 0) {
+        rv = check_suspect(store);
+    }
+    return rv;
+}
+
+static int open_dataset(struct store *store, bool create)
+{
+    int rv = marker_read(store);
+
+    if (create) {
+        if (rv != -ENOENT) {
+            return rv == 0 ? -EEXIST : rv;
+        }
+        rv = make(store);
+    } else if (rv == 0) {
+        rv = open_existing(store);
+    }
+    if (rv != 0) {
+        return rv;
+    }
+    (void)sqlite3_wal_hook(store->db.handle, on_wal, store);
+    rv = store_recount(store);
+    return rv == 0 ? store_sweep(store) : rv;
+}
+
+int store_open(const struct store_config *config, struct store **out)
+{
+    struct store *store = NULL;
+    int rv;
+
+    /* Room for every name below the dataset. */
+    if (strlen(config->dir) + STORE_NAME_BYTES > STORE_PATH_MAX) {
+        return -ENAMETOOLONG;
+    }
+    store = calloc(1, sizeof *store);
+    if (store == NULL) {
+        return -ENOMEM;
+    }
+    (void)pthread_mutex_init(&store->journal_lock, NULL);
+    store->disk = config->disk;
+    store->journal = config->journal;
+    memcpy(store->zone_id, config->zone_id, sizeof store->zone_id);
+    store->dir = strdup(config->dir);
+    store->vfs = config->vfs != NULL ? strdup(config->vfs) : NULL;
+    store->scratch = malloc(STORE_BLOCK);
+    rv = store_pieces_init(&store->pieces, store);
+    if (store->dir == NULL || store->scratch == NULL || rv != 0 ||
+        (config->vfs != NULL && store->vfs == NULL)) {
+        rv = -ENOMEM;
+        goto out;
+    }
+    rv = open_dataset(store, config->create);
+    if (rv != 0) {
+        goto out;
+    }
+    *out = store;
+    store = NULL;
+out:
+    store_close(store);
+    return rv;
+}
+
+void store_close(struct store *store)
+{
+    if (store == NULL) {
+        return;
+    }
+    ASSERT(store->n_cursors == 0 && store->settle == NULL);
+    store_rollback(store);
+    store_files_drop(store, 0);
+    store_db_close(&store->db);
+    store_pieces_deinit(&store->pieces);
+    store_extents_free(&store->layers.extents);
+    buf_unref(store->kept);
+    (void)pthread_mutex_destroy(&store->journal_lock);
+    free(store->scratch);
+    free(store->vfs);
+    free(store->dir);
+    free(store);
+}
+
+int store_begin(struct store *store)
+{
+    int rv;
+
+    ASSERT(!store->in_txn);
+    if (store->broken != 0) {
+        return store->broken;
+    }
+    rv = store_db_run(&store->db, SQL_BEGIN, "");
+    if (rv == 0) {
+        store->in_txn = true;
+        store->before = store->now;
+    }
+    return rv;
+}
+
+int store_commit(struct store *store, bool durable)
+{
+    int rv = 0;
+
+    ASSERT(store->in_txn);
+    if (store->now.blocks != store->before.blocks) {
+        rv = store_rows_number_put(&store->db, STORE_LOCAL "blocks", store->now.blocks);
+    }
+    if (rv == 0) {
+        rv = store_db_run(&store->db, SQL_COMMIT, "");
+    }
+    if (rv != 0) {
+        if (rv == -EUCLEAN) {
+            suspect(store);
+        }
+        store_rollback(store);
+        return rv;
+    }
+    store->in_txn = false;
+    if (durable) {
+        rv = store_db_sync(&store->db);
+        if (rv != 0) {
+            store->broken = rv; /* What is on disk is unknown from here on. */
+        }
+    }
+    return rv;
+}
+
+void store_rollback(struct store *store)
+{
+    if (!store->in_txn) {
+        return;
+    }
+    /* After some faults sqlite has rolled back by itself. */
+    if (sqlite3_get_autocommit(store->db.handle) == 0) {
+        (void)store_db_run(&store->db, SQL_ROLLBACK, "");
+    }
+    store->in_txn = false;
+    store->now = store->before;
+}
+
+uint64_t store_unsettled_bytes(const struct store *store)
+{
+    return store->now.unsettled;
+}
+
+/* Not by looking at meta.db through the disk: closing a second descriptor would drop
+ * sqlite's lock on it. */
+int store_disk_bytes(struct store *store, uint64_t *out)
+{
+    sqlite3_stmt *stmt = NULL;
+    uint64_t pages = 0;
+    int rc;
+
+    rc = sqlite3_prepare_v2(store->db.handle, "PRAGMA page_count", -1, &stmt, NULL);
+    if (rc == SQLITE_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        pages = store_db_u64(stmt, 0);
+    }
+    (void)sqlite3_finalize(stmt);
+    if (rc != SQLITE_ROW) {
+        return store_db_fault(&store->db, rc);
+    }
+    pages += (uint64_t)store->wal_frames;
+    *out = pages * META_PAGE + store->now.blocks * STORE_BLOCK;
+    return 0;
+}

@@ -1,0 +1,399 @@
+/*
+ * store_priv: what the files of store share, and nobody else sees.
+ *
+ * Layers, lowest first: store_db (one sqlite connection and its cached statements),
+ * store_rows and store_extent (rows, each with a CRC of its own), store_read and
+ * store_data (bytes), store_settle, store_stream and store_shadow (pull).
+ */
+#ifndef STORE_STORE_PRIV_H
+#define STORE_STORE_PRIV_H
+
+#include "store/store.h"
+
+#include <pthread.h>
+#include <sqlite3.h>
+
+#define STORE_FORMAT 1u /* Of marker, tables and pull records. */
+#define STORE_NAME_MAX 255u
+#define STORE_VALUE_MAX (4u << 20) /* Bytes of any value read back. */
+#define STORE_INO_MAX ((uint64_t)INT64_MAX)
+#define STORE_OFFSET_MAX (1ull << 62)
+#define STORE_SUBBLOCKS (STORE_BLOCK / STORE_SUBBLOCK)
+#define STORE_CRCS_BYTES (4 * STORE_SUBBLOCKS)
+#define STORE_PATH_MAX 4096u
+#define STORE_NAME_BYTES 64u /* Room for a file's path below the dataset. */
+
+enum store_sql {
+    SQL_BEGIN,
+    SQL_COMMIT,
+    SQL_ROLLBACK,
+    SQL_INODE_GET,
+    SQL_INODE_PUT,
+    SQL_INODE_DEL,
+    SQL_INODE_ALL,
+    SQL_DIRENT_GET,
+    SQL_DIRENT_PUT,
+    SQL_DIRENT_DEL,
+    SQL_DIRENT_EACH,
+    SQL_DIRENT_ALL,
+    SQL_NUMBER_GET,
+    SQL_NUMBER_PUT,
+    SQL_NUMBER_ALL,
+    SQL_KV_GET,
+    SQL_KV_PUT,
+    SQL_KV_DEL,
+    SQL_KV_FROM,
+    SQL_REPLY_GET,
+    SQL_REPLY_PUT,
+    SQL_REPLY_PRUNE,
+    SQL_REPLY_NEXT,
+    SQL_REPLY_LAST,
+    SQL_REPLY_DROP,
+    SQL_REPLY_ALL,
+    SQL_ORPHAN_PUT,
+    SQL_ORPHAN_DEL,
+    SQL_ORPHAN_EACH,
+    SQL_ORPHAN_ALL,
+    SQL_EXTENT_PUT,
+    SQL_EXTENT_DEL,
+    SQL_EXTENT_DEL_FROM,
+    SQL_EXTENT_BEFORE,
+    SQL_EXTENT_RANGE,
+    SQL_EXTENT_OLDEST,
+    SQL_EXTENT_FLOOR,
+    SQL_EXTENT_OF,
+    SQL_EXTENT_ALL,
+    SQL_BLOCK_GET,
+    SQL_BLOCK_PUT,
+    SQL_BLOCK_DEL,
+    SQL_BLOCK_DEL_FROM,
+    SQL_BLOCK_ANY,
+    SQL_BLOCK_LAST,
+    SQL_BLOCK_ALL,
+    SQL_INLINE_GET,
+    SQL_INLINE_PUT,
+    SQL_INLINE_DEL,
+    SQL_INLINE_ALL,
+    SQL_MARK_GET,
+    SQL_MARK_PUT,
+    SQL_MARK_DEL,
+    SQL_MARK_ANY,
+    SQL_MARK_ALL,
+    SQL_GARBAGE_PUT,
+    SQL_GARBAGE_DEL,
+    SQL_GARBAGE_ALL,
+    SQL_LIST_PUT,
+    SQL_LIST_GET,
+    SQL_LIST_WANTS,
+    SQL_MAX
+};
+
+/* One connection. Used by one thread at a time. */
+struct store_db {
+    sqlite3 *handle;
+    sqlite3_stmt *stmts[SQL_MAX];
+};
+
+/* @path as sqlite's VFS knows it. -ENOENT unless @create. */
+int store_db_open(struct store_db *db, const char *path, const char *vfs, bool create);
+void store_db_close(struct store_db *db);
+/* Run SQL text without rows. */
+int store_db_exec(struct store_db *db, const char *sql);
+/* Make the tables, if they are not there. */
+int store_db_schema(struct store_db *db);
+/* Sync the WAL: everything committed so far is durable. */
+int store_db_sync(struct store_db *db);
+/* Log and convert a result of sqlite to a fault. */
+int store_db_fault(struct store_db *db, int rc);
+/*
+ * Bind and run to the end / to the first row. @types: 'i' a uint64_t, 'b' a pointer
+ * and a size_t, 's' a C string. Row: 0 and *@stmt stands on it, to be left with
+ * store_db_done; OUT_NOENT or a fault need no store_db_done.
+ */
+int store_db_run(struct store_db *db, enum store_sql sql, const char *types, ...);
+int store_db_row(struct store_db *db, sqlite3_stmt **stmt, enum store_sql sql,
+                 const char *types, ...);
+/* On to the next row: 0, or OUT_NOENT or a fault as above. */
+int store_db_next(struct store_db *db, sqlite3_stmt *stmt);
+void store_db_done(sqlite3_stmt *stmt);
+uint64_t store_db_u64(sqlite3_stmt *stmt, int column);
+/* Borrowed until the statement moves. */
+struct slice store_db_blob(sqlite3_stmt *stmt, int column);
+/* CRC of numbers and bytes, as rows carry it. */
+uint32_t store_row_crc(const uint64_t *numbers, size_t n, struct slice bytes);
+/* A row that cannot be: log it and give -EUCLEAN. */
+int store_row_bad(const char *table, uint64_t key);
+
+/* Rows, on any connection. Same answers as their namesakes in store.h. */
+#define STORE_INODE_BYTES 120u
+void store_inode_encode(const struct store_inode *inode, uint8_t *out);
+int store_inode_decode(const void *row, size_t len, uint64_t ino,
+                       struct store_inode *out);
+int store_rows_inode_put(struct store_db *db, const struct store_inode *inode);
+int store_rows_dirent_put(struct store_db *db, const struct store_dirent *entry);
+int store_rows_dirent(sqlite3_stmt *stmt, struct store_dirent *out);
+int store_rows_number_get(struct store_db *db, const char *name, uint64_t *out);
+int store_rows_number_put(struct store_db *db, const char *name, uint64_t value);
+int store_rows_number(sqlite3_stmt *stmt, struct slice *name, uint64_t *value);
+int store_rows_kv_put(struct store_db *db, const struct store_kv *pair);
+int store_rows_kv(sqlite3_stmt *stmt, struct store_kv *out);
+int store_rows_reply_put(struct store_db *db, const struct store_reply *reply);
+int store_rows_reply(sqlite3_stmt *stmt, struct store_reply *out);
+int store_rows_orphan_put(struct store_db *db, uint64_t ino, int64_t time_ns);
+int store_rows_orphan(sqlite3_stmt *stmt, uint64_t *ino, int64_t *time_ns);
+bool store_is_local(struct slice name);
+
+/* Bytes over a block's base. */
+enum store_extent_kind {
+    STORE_DATA = 1, /* In the journal: @segment and @place. */
+    STORE_ZERO = 2,
+    STORE_PULLED = 3, /* In pull.<place>/xx/<ino>, where it is in the file. */
+};
+struct store_extent {
+    uint64_t ino;
+    uint64_t offset; /* In the file; the extent lies within one block. */
+    uint64_t version;
+    uint64_t segment; /* 0 unless STORE_DATA: nothing else holds the journal. */
+    uint64_t place;
+    uint32_t len;
+    enum store_extent_kind kind;
+    uint32_t piece_len; /* Of the piece as it was written; @crc is over all of it. */
+    uint32_t skip;      /* Where in the piece this extent begins. */
+    uint32_t crc;
+};
+struct store_extents {
+    struct store_extent *all;
+    size_t n;
+    size_t cap;
+};
+void store_extents_free(struct store_extents *extents);
+int store_extent_put(struct store_db *db, const struct store_extent *extent);
+/* From columns ino, offset, segment, row. */
+int store_extent_row(sqlite3_stmt *stmt, struct store_extent *out);
+/* Put the extents of one block into @out, by offset. */
+int store_extent_load(struct store_db *db, uint64_t ino, uint64_t block,
+                      struct store_extents *out);
+
+/* Remove the row, counted. */
+int store_extent_remove(struct store *store, const struct store_extent *extent);
+
+/* The base of a block. */
+struct store_block {
+    uint64_t ino;
+    uint64_t block;
+    uint64_t version;
+    uint32_t crcs[STORE_SUBBLOCKS];
+};
+int store_block_get(struct store_db *db, uint64_t ino, uint64_t block,
+                    struct store_block *out);
+int store_block_put(struct store_db *db, const struct store_block *block);
+int store_block_row(sqlite3_stmt *stmt, struct store_block *out);
+struct store_inline {
+    uint64_t ino;
+    uint64_t version;
+    uint32_t len;
+    uint8_t data[STORE_INLINE_MAX];
+};
+int store_inline_get(struct store_db *db, uint64_t ino, struct store_inline *out);
+int store_inline_put(struct store_db *db, const struct store_inline *blob);
+int store_inline_row(sqlite3_stmt *stmt, struct store_inline *out);
+
+/* All layers of one block. */
+struct store_layers {
+    bool has_block;
+    bool has_inline;
+    struct store_block block;
+    struct store_inline small;
+    struct store_extents extents;
+};
+int store_layers_load(struct store_db *db, uint64_t ino, uint64_t block,
+                      struct store_layers *out);
+/* The block's version: the highest of all layers; 0: the block does not exist. */
+uint64_t store_layers_version(const struct store_layers *layers);
+
+/* Reads extents' pieces, keeping the last. One per thread. */
+struct store_pieces {
+    struct store *store;
+    uint8_t *bytes; /* STORE_BLOCK. */
+    uint64_t segment;
+    uint64_t place;
+    uint64_t ino;
+    uint64_t begin; /* Of the piece, in the file. */
+    uint32_t len;
+    enum store_extent_kind kind; /* 0: nothing kept. */
+};
+int store_pieces_init(struct store_pieces *pieces, struct store *store);
+void store_pieces_deinit(struct store_pieces *pieces);
+/* The extent's bytes, borrowed until the next call. OUT_IO: bad or unreadable. */
+int store_pieces_get(struct store_pieces *pieces, const struct store_extent *extent,
+                     const uint8_t **out);
+
+/* Files of settled data kept open for reading, by the owner thread. */
+#define STORE_FILES_MAX 64u
+struct store_open_file {
+    uint64_t ino;
+    uint64_t used;
+    struct disk_file *file;
+};
+struct store_files {
+    struct store_open_file slots[STORE_FILES_MAX];
+    uint64_t clock;
+};
+void store_files_drop(struct store *store, uint64_t ino); /* 0: all. */
+/* "<dir>/data/xx/<ino>", or of a pull @generation > 0. */
+void store_data_path(const struct store *store, uint64_t generation, uint64_t ino,
+                     char *out);
+/* Open for writing; folders are made, and *@made is set if anything was. */
+int store_data_create(struct store *store, uint64_t generation, uint64_t ino,
+                      struct disk_file **out, bool *made);
+/* Make that file's name durable. */
+int store_data_syncdir(struct store *store, uint64_t generation, uint64_t ino);
+/* Read what the file has of [@offset, @offset + @len); zeros beyond its end. */
+int store_file_pread(struct disk *disk, struct disk_file *file, void *buf, size_t len,
+                     uint64_t offset);
+
+/* Blocks found bad, so that each is logged once and not settled again and again. */
+#define STORE_BAD_MAX 1024u
+struct store_bad {
+    uint64_t ino[STORE_BAD_MAX];
+    uint64_t block[STORE_BAD_MAX];
+    uint32_t n;
+};
+bool store_bad_has(const struct store *store, uint64_t ino, uint64_t block);
+void store_bad_add(struct store *store, uint64_t ino, uint64_t block);
+void store_bad_del(struct store *store, uint64_t ino, uint64_t block);
+
+struct store_counts {
+    uint64_t unsettled; /* Bytes of extents. */
+    uint64_t blocks;    /* Block rows. */
+};
+
+struct store {
+    struct disk *disk;
+    struct journal *journal;
+    char *dir;
+    char *vfs;
+    uint8_t zone_id[16];
+    uint64_t generation; /* Of meta.db; rises with each switch. */
+    struct store_db db;
+    bool in_txn;
+    int broken; /* A sync failed: the fault that every commit gives from then on. */
+    struct store_counts now;
+    struct store_counts before; /* As of store_begin. */
+    uint64_t stamp;             /* Of garbage rows; rises for ever. */
+    uint64_t epoch;             /* Counts changes of file data since the start. */
+    _Atomic int wal_frames;
+    _Atomic int wal_checked; /* wal_frames at the last checkpoint. */
+    uint32_t n_cursors;
+    struct store_settle *settle; /* The plan in flight. */
+    struct store_files files;
+    struct store_pieces pieces;
+    struct store_layers layers; /* Scratch of reads. */
+    uint8_t *scratch;           /* STORE_BLOCK. */
+    struct store_bad bad;
+    struct buf *kept;             /* The value that store_kv_get gave last. */
+    pthread_mutex_t journal_lock; /* Around journal_pread. */
+};
+
+/* "<dir>/meta.db" or "<dir>/meta.<generation>.db". */
+void store_meta_path(const struct store *store, uint64_t generation, char *out);
+int store_marker_write(struct store *store, uint64_t generation);
+/* Count anew what is counted in memory. */
+int store_recount(struct store *store);
+int store_garbage_put(struct store *store, struct store_db *db, uint64_t generation,
+                      uint64_t ino);
+/* Remove generations of meta.db and folders of pulls that nothing needs. */
+int store_sweep(struct store *store);
+/* Remove a folder of pulled data with all its files. */
+int store_pull_remove(struct store *store, uint64_t generation);
+
+/*
+ * Bytes [@from, @to) of a block into @out, which must be all zeros there. @layers are
+ * the block's. OUT_IO: bad.
+ */
+struct store_range {
+    uint64_t ino;
+    uint64_t block;
+    uint32_t from;
+    uint32_t to;
+};
+int store_read_range(struct store *store, const struct store_range *range,
+                     const struct store_layers *layers, uint8_t *out);
+
+/* The block as the settle in flight has or will have it. */
+struct store_settle_block {
+    uint64_t ino;
+    uint64_t block;
+    uint64_t version; /* The highest that the plan takes in. */
+    uint64_t size;    /* Of the file, at the plan. */
+    bool has_block;
+    bool bad;
+    uint8_t mask;  /* Sub-blocks that are written. */
+    uint8_t stale; /* Sub-blocks that a plan lost in a crash may have changed. */
+    uint32_t crcs[STORE_SUBBLOCKS];
+    uint32_t fresh[STORE_SUBBLOCKS];
+    _Atomic bool published; /* @fresh is filled in. */
+    struct store_inline *small;
+    struct store_extents extents;
+};
+struct store_garbage {
+    uint64_t generation; /* 0: data/, else a pull's. */
+    uint64_t ino;
+    uint64_t stamp;
+    bool keep;   /* Still in use: nothing to do. */
+    bool remove; /* Unlink; else cut to @length. */
+    uint64_t length;
+};
+struct store_settle {
+    struct store *store;
+    struct store_settle_block *blocks; /* By ino and block. */
+    uint32_t n_blocks;
+    struct store_garbage *garbage;
+    uint32_t n_garbage;
+    bool checkpoint; /* The WAL is long. */
+    _Atomic bool started;
+    pthread_mutex_t write_lock; /* Held while one block is being written. */
+};
+/* NULL: not part of the plan in flight. */
+struct store_settle_block *store_settle_find(struct store_settle *settle, uint64_t ino,
+                                             uint64_t block);
+void store_settle_free(struct store_settle *settle);
+
+/*
+ * All replicated rows in one order, as records. One walks tables of a connection that
+ * holds a read transaction.
+ */
+enum store_record {
+    RECORD_HEAD = 1,
+    RECORD_NUMBER = 2,
+    RECORD_INODE = 3,
+    RECORD_DIRENT = 4,
+    RECORD_KV = 5,
+    RECORD_REPLY = 6,
+    RECORD_ORPHAN = 7,
+    RECORD_BLOCK = 8,
+    RECORD_INLINE = 9,
+    RECORD_END = 10,
+};
+#define STORE_RECORD_HEADER 6u /* u8 type, u8 version, u32 length. */
+struct store_stream {
+    struct store_db *db;
+    bool versions_only; /* Inline data as RECORD_BLOCK: for the digest. */
+    int table;
+    sqlite3_stmt *stmt; /* On the row to come; NULL: the table is not begun. */
+    struct store_merge {
+        sqlite3_stmt *stmt; /* NULL: at its end. */
+        uint64_t ino;
+        uint64_t block;
+        uint64_t version;
+    } merge[3];      /* Block rows, extents, inline data. */
+    uint8_t *record; /* The last one made. */
+    size_t cap;
+    size_t len;
+};
+void store_stream_init(struct store_stream *stream, struct store_db *db);
+void store_stream_deinit(struct store_stream *stream);
+/* Make the next record, in stream->record. OUT_NOENT after the last. */
+int store_stream_next(struct store_stream *stream);
+
+#endif

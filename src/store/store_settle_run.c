@@ -1,0 +1,335 @@
+/* Settling, the part that does: merge, write in place, sync. It reads no row and writes
+ * none, so that it may run beside the owner thread. */
+#include "base/assert.h"
+#include "base/crc32c.h"
+#include "base/log.h"
+#include "base/outcome.h"
+#include "store/store_priv.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    FOLDERS = 256,
+};
+
+struct running {
+    struct store *store;
+    struct store_settle *settle;
+    struct store_pieces pieces;
+    uint8_t *bytes; /* The merged block. */
+    bool dirty[FOLDERS];
+};
+
+static int unlink_data(struct running *run, const struct store_garbage *garbage)
+{
+    char path[STORE_PATH_MAX];
+    int rv;
+
+    store_data_path(run->store, garbage->generation, garbage->ino, path);
+    rv = run->store->disk->ops->unlink(run->store->disk, path);
+    if (rv == -ENOENT) {
+        return 0;
+    }
+    if (rv == 0 && garbage->generation == 0) {
+        run->dirty[garbage->ino % FOLDERS] = true;
+    }
+    return rv;
+}
+
+static int collect(struct running *run, const struct store_garbage *garbage)
+{
+    struct disk *disk = run->store->disk;
+    struct disk_file *file = NULL;
+    char path[STORE_PATH_MAX];
+    uint64_t size;
+    int rv;
+
+    if (garbage->keep) {
+        return 0;
+    }
+    if (garbage->remove) {
+        return unlink_data(run, garbage);
+    }
+    store_data_path(run->store, 0, garbage->ino, path);
+    rv = disk->ops->open(disk, path, DISK_WRITE, &file);
+    if (rv != 0) {
+        return rv == -ENOENT ? 0 : rv;
+    }
+    rv = disk->ops->size(disk, file, &size);
+    if (rv == 0 && size > garbage->length) {
+        rv = disk->ops->truncate(disk, file, garbage->length);
+    }
+    disk->ops->close(disk, file);
+    return rv;
+}
+
+/* True if extents cover all of sub-block @sub. */
+static bool covered(const struct store_settle_block *b, uint32_t sub)
+{
+    uint64_t at = b->block * STORE_BLOCK + sub * STORE_SUBBLOCK;
+    uint64_t end = at + STORE_SUBBLOCK;
+
+    for (size_t i = 0; i < b->extents.n && at < end; i++) {
+        const struct store_extent *e = &b->extents.all[i];
+
+        if (e->offset <= at && e->offset + e->len > at) {
+            at = e->offset + e->len;
+        }
+    }
+    return at >= end;
+}
+
+/* The base of every sub-block that will change. OUT_IO: bad. */
+static int load_base(struct running *run, struct disk_file *file,
+                     const struct store_settle_block *b)
+{
+    int rv;
+
+    memset(run->bytes, 0, STORE_BLOCK);
+    if (b->small != NULL) {
+        memcpy(run->bytes, b->small->data, b->small->len);
+    }
+    for (uint32_t sub = 0; sub < STORE_SUBBLOCKS && b->has_block; sub++) {
+        uint8_t *data = run->bytes + sub * STORE_SUBBLOCK;
+
+        if ((b->mask >> sub & 1) == 0 || covered(b, sub)) {
+            continue;
+        }
+        rv = store_file_pread(run->store->disk, file, data, STORE_SUBBLOCK,
+                              b->block * STORE_BLOCK + sub * STORE_SUBBLOCK);
+        if (rv != 0) {
+            return OUT_IO;
+        }
+        if (crc32c(0, data, STORE_SUBBLOCK) != b->crcs[sub] &&
+            (b->stale >> sub & 1) == 0) {
+            log_error("store",
+                      "msg=\"a settled block is bad\" ino=%" PRIu64 " block=%" PRIu64
+                      " subblock=%u",
+                      b->ino, b->block, sub);
+            return OUT_IO;
+        }
+    }
+    return 0;
+}
+
+static int lay_over(struct running *run, const struct store_settle_block *b)
+{
+    const uint8_t *bytes;
+    int rv;
+
+    for (size_t i = 0; i < b->extents.n; i++) {
+        const struct store_extent *e = &b->extents.all[i];
+        uint8_t *to = run->bytes + e->offset % STORE_BLOCK;
+
+        if (e->kind == STORE_ZERO) {
+            memset(to, 0, e->len);
+            continue;
+        }
+        rv = store_pieces_get(&run->pieces, e, &bytes);
+        if (rv != 0) {
+            return rv;
+        }
+        memcpy(to, bytes, e->len);
+    }
+    return 0;
+}
+
+static bool all_zero(const uint8_t *bytes, size_t len)
+{
+    return len == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0);
+}
+
+static int write_range(struct running *run, struct disk_file *file,
+                       const struct store_settle_block *b, uint32_t from, uint32_t to)
+{
+    struct iovec iov = {.iov_base = run->bytes + from, .iov_len = to - from};
+
+    if (from >= to) {
+        return 0;
+    }
+    return run->store->disk->ops->pwritev(run->store->disk, file, &iov, 1,
+                                          b->block * STORE_BLOCK + from);
+}
+
+/* Write what the extents cover, and no other byte: readers count on it. */
+static int write_covered(struct running *run, struct disk_file *file,
+                         const struct store_settle_block *b)
+{
+    uint32_t from = 0;
+    uint32_t to = b->small != NULL ? b->small->len : 0;
+    int rv;
+
+    for (size_t i = 0; i < b->extents.n; i++) {
+        uint32_t begin = (uint32_t)(b->extents.all[i].offset % STORE_BLOCK);
+        uint32_t end = begin + b->extents.all[i].len;
+
+        if (begin > to) {
+            rv = write_range(run, file, b, from, to);
+            if (rv != 0) {
+                return rv;
+            }
+            from = begin;
+        }
+        to = end > to ? end : to;
+    }
+    return write_range(run, file, b, from, to);
+}
+
+/* A block without a row: the file may hold bytes there that were cut off long ago. */
+static int write_fresh(struct running *run, struct disk_file *file,
+                       const struct store_settle_block *b)
+{
+    const struct disk_ops *ops = run->store->disk->ops;
+    uint64_t start = b->block * STORE_BLOCK;
+    uint64_t size;
+    int rv;
+
+    rv = ops->size(run->store->disk, file, &size);
+    if (rv != 0) {
+        return rv;
+    }
+    if (size > start) {
+        rv = ops->punch(run->store->disk, file, start, STORE_BLOCK);
+        if (rv == -EOPNOTSUPP) {
+            return write_range(run, file, b, 0, STORE_BLOCK);
+        }
+    }
+    return rv != 0 ? rv : write_covered(run, file, b);
+}
+
+static int write_block(struct running *run, struct disk_file *file,
+                       struct store_settle_block *b)
+{
+    int rv;
+
+    for (uint32_t sub = 0; sub < STORE_SUBBLOCKS; sub++) {
+        const uint8_t *data = run->bytes + sub * STORE_SUBBLOCK;
+
+        b->fresh[sub] =
+            (b->mask >> sub & 1) != 0 ? crc32c(0, data, STORE_SUBBLOCK) : b->crcs[sub];
+    }
+    b->published = true;
+    (void)pthread_mutex_lock(&run->settle->write_lock);
+    if (b->mask == 0xff && all_zero(run->bytes, STORE_BLOCK)) {
+        rv = run->store->disk->ops->punch(run->store->disk, file, b->block * STORE_BLOCK,
+                                          STORE_BLOCK);
+        rv = rv == -EOPNOTSUPP ? write_range(run, file, b, 0, STORE_BLOCK) : rv;
+    } else if (b->has_block) {
+        rv = write_covered(run, file, b);
+    } else {
+        rv = write_fresh(run, file, b);
+    }
+    (void)pthread_mutex_unlock(&run->settle->write_lock);
+    return rv;
+}
+
+/* Blocks [@first, @last) are one file's. */
+static int settle_file(struct running *run, uint32_t first, uint32_t last)
+{
+    const struct disk_ops *ops = run->store->disk->ops;
+    struct store_settle_block *blocks = run->settle->blocks;
+    struct disk_file *file = NULL;
+    bool made = false;
+    uint64_t size = 0;
+    int rv;
+
+    rv = store_data_create(run->store, 0, blocks[first].ino, &file, &made);
+    if (rv != 0) {
+        return rv;
+    }
+    for (uint32_t i = first; i < last && rv == 0; i++) {
+        rv = load_base(run, file, &blocks[i]);
+        if (rv == 0) {
+            rv = lay_over(run, &blocks[i]);
+        }
+        if (rv == OUT_IO) {
+            blocks[i].bad = true; /* Never becomes a valid block by being merged. */
+            rv = 0;
+        } else if (rv == 0) {
+            rv = write_block(run, file, &blocks[i]);
+        }
+    }
+    if (rv == 0) {
+        rv = ops->size(run->store->disk, file, &size);
+    }
+    /* As long as the user's file; past its end all layers are zeros. */
+    if (rv == 0 && size != blocks[first].size && blocks[first].size < STORE_OFFSET_MAX) {
+        rv = ops->truncate(run->store->disk, file, blocks[first].size);
+    }
+    if (rv == 0) {
+        rv = ops->datasync(run->store->disk, file);
+    }
+    ops->close(run->store->disk, file);
+    run->dirty[blocks[first].ino % FOLDERS] |= made;
+    return rv;
+}
+
+static int settle_files(struct running *run)
+{
+    struct store_settle *settle = run->settle;
+    uint32_t first = 0;
+    int rv = 0;
+
+    while (first < settle->n_blocks && rv == 0) {
+        uint32_t last = first + 1;
+
+        while (last < settle->n_blocks &&
+               settle->blocks[last].ino == settle->blocks[first].ino) {
+            last++;
+        }
+        rv = settle_file(run, first, last);
+        first = last;
+    }
+    return rv;
+}
+
+/* On a connection of its own, since the owner's is in use. A failure is no harm: the
+ * WAL stays long, and commits report what is wrong with the disk. */
+static void checkpoint(struct store *store)
+{
+    char path[STORE_PATH_MAX];
+    struct store_db db;
+    int frames = store->wal_frames;
+
+    store_meta_path(store, store->generation, path);
+    if (store_db_open(&db, path, store->vfs, false) != 0) {
+        return;
+    }
+    (void)sqlite3_wal_checkpoint_v2(db.handle, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL,
+                                    NULL);
+    store->wal_checked = frames;
+    store_db_close(&db);
+}
+
+int store_settle_run(struct store_settle *settle)
+{
+    struct running run = {.store = settle->store, .settle = settle};
+    int rv;
+
+    settle->started = true;
+    rv = store_pieces_init(&run.pieces, settle->store);
+    run.bytes = malloc(STORE_BLOCK);
+    if (rv != 0 || run.bytes == NULL) {
+        rv = -ENOMEM;
+        goto out;
+    }
+    for (uint32_t i = 0; i < settle->n_garbage && rv == 0; i++) {
+        rv = collect(&run, &settle->garbage[i]);
+    }
+    if (rv == 0) {
+        rv = settle_files(&run);
+    }
+    for (uint64_t i = 0; i < FOLDERS && rv == 0; i++) {
+        rv = run.dirty[i] ? store_data_syncdir(settle->store, 0, i) : 0;
+    }
+    if (rv == 0 && settle->checkpoint) {
+        checkpoint(settle->store);
+    }
+out:
+    free(run.bytes);
+    store_pieces_deinit(&run.pieces);
+    return rv;
+}
