@@ -1,0 +1,133 @@
+#include "cli/command.h"
+
+#include "cli/units.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define LINE_MAX_BYTES 2048u
+
+#define MEMBER_HELP \
+    "A member is NODE or NODE:POOL; the pool may be left out where there is one."
+#define QUOTA_HELP "A size is 512GB (10^9), 512GiB or 512G (2^30), or plain bytes."
+
+const struct command commands[] = {
+    {"init", "", "", 0, 0, "start a new grapevine with this node as its first", "",
+     cmd_init},
+    {"invite", "[--expires 1h]", "expires=", 0, 0,
+     "print a token with which one other node can join",
+     "The token is good once and for an hour, or as long as --expires says: 90s, 30m, "
+     "1h,\n"
+     "7d. Whoever has it can join: send it over a channel you trust.",
+     cmd_invite},
+    {"join", "TOKEN|-", "", 1, 1, "make this node part of the grapevine that invited it",
+     "- reads the token from standard input, where other users of the machine cannot "
+     "see\n"
+     "it.",
+     cmd_join},
+    {"status", "", "", 0, 0, "show nodes, zones, and how far each member of a zone is",
+     "", cmd_status},
+    {"node list", "", "", 0, 0, "show the nodes of the grapevine", "", cmd_node_list},
+    {"node remove", "NODE", "", 1, 1,
+     "take a node that is in no zone out of the grapevine", "", cmd_node_remove},
+    {"zone create",
+     "ZONE --quota SIZE --member NODE[:POOL]... [--display NAME] [--mode 0755] "
+     "[--owner UID:GID]",
+     "quota= member=* display= mode= owner=", 1, 1,
+     "make a zone that is kept on the given members",
+     QUOTA_HELP
+     "\n" MEMBER_HELP "\n"
+     "--mode and --owner are those of the zone's root folder; the owner is who\n"
+     "runs gvraft unless given.",
+     cmd_zone_create},
+    {"zone list", "", "", 0, 0, "show the zones, one line each", "", cmd_zone_list},
+    {"zone show", "ZONE", "", 1, 1, "show one zone and its members", "", cmd_zone_show},
+    {"zone add-member", "ZONE NODE[:POOL]", "", 2, 2, "keep the zone on one more node",
+     "The node gets the data first and votes after that.\n" MEMBER_HELP,
+     cmd_zone_add_member},
+    {"zone remove-member", "ZONE NODE", "", 2, 2, "no longer keep the zone on a node", "",
+     cmd_zone_remove_member},
+    {"zone set-quota", "ZONE SIZE", "", 2, 2, "change how much a zone can hold",
+     QUOTA_HELP, cmd_zone_set_quota},
+    {"zone delete", "ZONE [--yes]", "yes", 1, 1, "delete a zone and all that is in it",
+     "Asks for the zone's name on a terminal; --yes does not ask.", cmd_zone_delete},
+    {"transfer-leader", "ZONE [NODE]", "", 1, 2, "let another member lead the zone",
+     "Without NODE, the leader chooses the member that is furthest.",
+     cmd_transfer_leader},
+    {"mount", "ZONE DIR [--print]", "print", 2, 2, "mount a zone through this node's NFS",
+     "Needs root. --print only prints the mount command.", cmd_mount},
+    {0},
+};
+
+/* One line on standard error, safe to print: part of it may come from the daemon. */
+static void put_line(const char *before, const char *format, va_list args)
+{
+    char line[LINE_MAX_BYTES];
+
+    vsnprintf(line, sizeof line, format, args);
+    fputs(before, stderr);
+    units_put_text(stderr, line);
+    fputc('\n', stderr);
+}
+
+int command_usage(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    put_line("gvraft: ", format, args);
+    va_end(args);
+    return COMMAND_USAGE;
+}
+
+int command_failed(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    put_line("gvraft: ", format, args);
+    va_end(args);
+    return COMMAND_FAILED;
+}
+
+static void warn(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    put_line("gvraft: warning: ", format, args);
+    va_end(args);
+}
+
+int command_call(const struct cli *cli, const char *command, cJSON *json_args,
+                 struct ctl_reply *reply)
+{
+    const cJSON *warning;
+    int rv = ctl_call(cli->socket, command, json_args, reply);
+
+    if (rv != 0) {
+        ctl_reply_deinit(reply);
+        return command_failed("%s", reply->error);
+    }
+    cJSON_ArrayForEach(warning, reply->warnings)
+    {
+        warn("%s", warning->valuestring);
+    }
+    return COMMAND_OK;
+}
+
+bool command_json(const struct cli *cli, const struct ctl_reply *reply)
+{
+    char *text;
+
+    if (!cli->json) {
+        return false;
+    }
+    text = cJSON_Print(reply->result);
+    if (text != NULL) {
+        puts(text);
+    }
+    free(text);
+    return true;
+}

@@ -1,0 +1,298 @@
+#include "cli/ctl.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define READ_BYTES_MIN 4096u
+
+struct bytes {
+    char *data;
+    size_t len;
+    size_t cap;
+};
+
+static int fail(struct ctl_reply *reply, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static int fail(struct ctl_reply *reply, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(reply->error, sizeof reply->error, format, args);
+    va_end(args);
+    return -1;
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_BOOTTIME, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* Wait for @events on @fd: 0, or -1 at @deadline or on an error. */
+static int wait_for(int fd, short events, int64_t deadline)
+{
+    struct pollfd poll_fd = {.fd = fd, .events = events};
+
+    for (;;) {
+        int64_t left = deadline - now_ms();
+        int rv;
+
+        if (left <= 0) {
+            errno = ETIMEDOUT;
+            return -1;
+        }
+        rv = poll(&poll_fd, 1, (int)left);
+        if (rv > 0) {
+            return 0;
+        }
+        if (rv < 0 && errno != EINTR) {
+            return -1;
+        }
+    }
+}
+
+static int open_socket(const char *path, int64_t deadline, struct ctl_reply *reply)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd;
+
+    if (path[0] == '\0' || strlen(path) >= sizeof address.sun_path) {
+        return fail(reply, "the socket path '%.100s' is empty or longer than %zu bytes",
+                    path, sizeof address.sun_path - 1);
+    }
+    strcpy(address.sun_path, path);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        return fail(reply, "no socket: %s", strerror(errno));
+    }
+    /* EAGAIN: the daemon's queue of connections is full; that passes. */
+    while (connect(fd, (const struct sockaddr *)&address, sizeof address) != 0) {
+        int err = errno;
+
+        if (err == EAGAIN && now_ms() < deadline) {
+            nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+            continue;
+        }
+        close(fd);
+        if (err == EACCES || err == EPERM) {
+            return fail(reply, "%s: %s; run gvraft as the daemon's user or as root", path,
+                        strerror(err));
+        }
+        return fail(reply,
+                    "%s: %s; is grapevined running? (--socket or GV_SOCKET name "
+                    "another socket)",
+                    path, strerror(err));
+    }
+    return fd;
+}
+
+static int send_all(int fd, const char *data, size_t len, int64_t deadline)
+{
+    while (len > 0) {
+        ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
+
+        if (n >= 0) {
+            data += n;
+            len -= (size_t)n;
+        } else if (errno == EAGAIN) {
+            if (wait_for(fd, POLLOUT, deadline) != 0) {
+                return -1;
+            }
+        } else if (errno != EINTR) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* Room for at least one more read, up to one byte above the limit. */
+static bool grow(struct bytes *bytes)
+{
+    size_t cap = bytes->cap == 0 ? READ_BYTES_MIN : bytes->cap * 2;
+    char *data;
+
+    if (bytes->len < bytes->cap) {
+        return true;
+    }
+    if (cap > CTL_REPLY_MAX + 1u) {
+        cap = CTL_REPLY_MAX + 1u;
+    }
+    data = cap > bytes->cap ? realloc(bytes->data, cap) : NULL;
+    if (data == NULL) {
+        return false;
+    }
+    bytes->data = data;
+    bytes->cap = cap;
+    return true;
+}
+
+/* Read until the newline. */
+static int receive(int fd, struct bytes *bytes, int64_t deadline, struct ctl_reply *reply)
+{
+    for (;;) {
+        ssize_t n;
+
+        if (!grow(bytes)) {
+            return bytes->len > CTL_REPLY_MAX ? fail(reply, "the answer is too long")
+                                              : fail(reply, "out of memory");
+        }
+        n = recv(fd, bytes->data + bytes->len, bytes->cap - bytes->len, 0);
+        if (n > 0) {
+            bytes->len += (size_t)n;
+            if (memchr(bytes->data + bytes->len - n, '\n', (size_t)n) != NULL) {
+                return 0;
+            }
+        } else if (n == 0) {
+            return fail(reply, "the daemon closed the connection without an answer; its "
+                               "log says why");
+        } else if (errno == EAGAIN) {
+            if (wait_for(fd, POLLIN, deadline) != 0) {
+                return fail(reply,
+                            "no answer for %d s; what was asked for may still be done: "
+                            "see gvraft status and the daemon's log",
+                            CTL_WAIT_S_MAX);
+            }
+        } else if (errno != EINTR) {
+            return fail(reply, "the daemon's answer did not arrive: %s", strerror(errno));
+        }
+    }
+}
+
+static int malformed(struct ctl_reply *reply)
+{
+    return fail(reply, "the answer is not what grapevined sends: is this its socket, and "
+                       "are gvraft and grapevined of one version?");
+}
+
+static bool is_texts(const cJSON *array)
+{
+    const cJSON *item;
+
+    if (!cJSON_IsArray(array)) {
+        return false;
+    }
+    cJSON_ArrayForEach(item, array)
+    {
+        if (!cJSON_IsString(item)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int parse(struct bytes *bytes, struct ctl_reply *reply)
+{
+    const char *newline = memchr(bytes->data, '\n', bytes->len);
+    const cJSON *ok;
+    const cJSON *error;
+
+    if (newline != bytes->data + bytes->len - 1) {
+        return malformed(reply);
+    }
+    reply->whole = cJSON_ParseWithLength(bytes->data, bytes->len);
+    ok = cJSON_GetObjectItemCaseSensitive(reply->whole, "ok");
+    if (cJSON_IsFalse(ok)) {
+        error = cJSON_GetObjectItemCaseSensitive(reply->whole, "error");
+        return cJSON_IsString(error) ? fail(reply, "%s", error->valuestring)
+                                     : malformed(reply);
+    }
+    reply->result = cJSON_GetObjectItemCaseSensitive(reply->whole, "result");
+    reply->warnings = cJSON_GetObjectItemCaseSensitive(reply->whole, "warnings");
+    if (!cJSON_IsTrue(ok) || !cJSON_IsObject(reply->result) ||
+        (reply->warnings != NULL && !is_texts(reply->warnings))) {
+        return malformed(reply);
+    }
+    return 0;
+}
+
+/* The request's line, to be freed; NULL without memory. Takes @args. */
+static char *request_line(const char *command, cJSON *args)
+{
+    cJSON *request = cJSON_CreateObject();
+    char *line = NULL;
+    size_t len;
+
+    if (request == NULL || args == NULL) {
+        cJSON_Delete(request);
+        cJSON_Delete(args);
+        return NULL;
+    }
+    cJSON_AddNumberToObject(request, "version", 1);
+    cJSON_AddStringToObject(request, "command", command);
+    cJSON_AddItemToObject(request, "args", args);
+    line = cJSON_PrintUnformatted(request);
+    cJSON_Delete(request);
+    if (line != NULL) {
+        char *longer;
+
+        len = strlen(line);
+        longer = realloc(line, len + 2);
+        if (longer == NULL) {
+            free(line);
+            return NULL;
+        }
+        line = longer;
+        strcpy(line + len, "\n");
+    }
+    return line;
+}
+
+int ctl_call(const char *socket, const char *command, cJSON *args,
+             struct ctl_reply *reply)
+{
+    int64_t deadline = now_ms() + CTL_WAIT_S_MAX * 1000;
+    struct bytes bytes = {0};
+    char *line = NULL;
+    int fd = -1;
+    int rv;
+
+    *reply = (struct ctl_reply){0};
+    line = request_line(command, args != NULL ? args : cJSON_CreateObject());
+    if (line == NULL) {
+        rv = fail(reply, "out of memory");
+        goto out;
+    }
+    fd = open_socket(socket, deadline, reply);
+    if (fd < 0) {
+        rv = -1;
+        goto out;
+    }
+    /* A daemon that refuses may answer and close before it has read everything. */
+    if (send_all(fd, line, strlen(line), deadline) != 0 && errno != EPIPE &&
+        errno != ECONNRESET) {
+        rv = fail(reply, "%s: %s", socket, strerror(errno));
+        goto out;
+    }
+    rv = receive(fd, &bytes, deadline, reply);
+    if (rv == 0) {
+        rv = parse(&bytes, reply);
+    }
+out:
+    if (fd >= 0) {
+        close(fd);
+    }
+    free(bytes.data);
+    free(line);
+    return rv;
+}
+
+void ctl_reply_deinit(struct ctl_reply *reply)
+{
+    cJSON_Delete(reply->whole);
+    reply->whole = NULL;
+    reply->result = NULL;
+    reply->warnings = NULL;
+}

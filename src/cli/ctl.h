@@ -1,0 +1,33 @@
+/*
+ * ctl: one call to the daemon's control socket (docs/formats/control.md).
+ *
+ * Nothing that the daemon sends is trusted: a reply is bounded in length and time and
+ * must be one JSON object of the agreed form.
+ */
+#ifndef CLI_CTL_H
+#define CLI_CTL_H
+
+#include <cjson/cJSON.h>
+#include <stddef.h>
+
+#define CTL_SOCKET_DEFAULT "/run/grapevine/gvraft.sock"
+#define CTL_REPLY_MAX (16u << 20)
+#define CTL_WAIT_S_MAX 120
+#define CTL_ERROR_MAX 1024u
+
+struct ctl_reply {
+    cJSON *result;             /* An object; never NULL after success. */
+    cJSON *warnings;           /* An array of strings, or NULL. Part of whole. */
+    cJSON *whole;              /* Owns both. */
+    char error[CTL_ERROR_MAX]; /* After a failure: one line, what is wrong, what to do. */
+};
+
+/*
+ * Send @command with @args (taken, NULL for none) to @socket and wait for the answer.
+ * 0 with result and warnings, or -1 with error. Free with ctl_reply_deinit in any case.
+ */
+int ctl_call(const char *socket, const char *command, cJSON *args,
+             struct ctl_reply *reply);
+void ctl_reply_deinit(struct ctl_reply *reply);
+
+#endif
