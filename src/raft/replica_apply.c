@@ -1,0 +1,161 @@
+/*
+ * Entries to the zone: in order, one batch outstanding, only what is durable here; and
+ * reading back from the journal what has left the cache.
+ *
+ * An entry that is committed by others but not yet on this disk is not applied: after
+ * a crash the zone would be newer than the log.
+ */
+#include "base/assert.h"
+#include "raft/replica_impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static uint64_t apply_bound(const struct replica *r)
+{
+    if (r->config.mutation == REPLICA_MUT_APPLY_UNDURABLE) {
+        return r->commit < r->log.last ? r->commit : r->log.last;
+    }
+    return r->commit < r->reported ? r->commit : r->reported;
+}
+
+/* Give @n entries (references are taken) to the zone. */
+static void apply_give(struct replica *r, const struct replica_entry *entries, uint32_t n)
+{
+    struct replica_action *action = replica_act(r, REPLICA_DO_APPLY);
+
+    action->entries = calloc(n, sizeof *action->entries);
+    if (action->entries == NULL) {
+        replica_fault(r, -ENOMEM);
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        action->entries[i] = entries[i];
+        action->entries[i].head = slice_ref(entries[i].head);
+        action->entries[i].payload = slice_ref(entries[i].payload);
+    }
+    action->n = n;
+    r->apply_n = n;
+}
+
+void replica_apply_issue(struct replica *r)
+{
+    struct replica_entry batch[REPLICA_APPLY_MAX];
+    uint64_t bound = apply_bound(r);
+    uint64_t bytes = 0;
+    uint32_t n = 0;
+
+    if (r->apply_n != 0 || r->snapshot_busy || r->pull.state != PULL_NONE ||
+        r->applied >= bound || r->rv != 0) {
+        return;
+    }
+    while (n < REPLICA_APPLY_MAX && bytes < REPLICA_APPLY_BYTES &&
+           r->applied + 1 + n <= bound &&
+           replica_log_get(r, r->applied + 1 + n, &batch[n])) {
+        bytes += batch[n].head.len + batch[n].payload.len;
+        n++;
+    }
+    if (n == 0) {
+        (void)replica_fetch(r, FETCH_APPLY, r->applied + 1, bound, REPLICA_APPLY_BYTES);
+        return;
+    }
+    apply_give(r, batch, n);
+    for (uint32_t i = 0; i < n; i++) {
+        replica_entry_clear(&batch[i]);
+    }
+}
+
+void replica_apply_done(struct replica *r, const struct replica_event *event)
+{
+    uint64_t first = r->applied + 1;
+    uint32_t n = r->apply_n;
+
+    ASSERT(n > 0);
+    r->apply_n = 0;
+    if (event->rv != 0) {
+        replica_fault(r, event->rv < 0 ? event->rv : -EIO);
+        return;
+    }
+    ASSERT(event->index == first + n - 1 && event->n_entries == n);
+    r->applied = event->index;
+    r->applied_term = replica_log_term(r, event->index);
+    for (uint32_t i = 0; i < n; i++) {
+        replica_propose_result(r, first + i, &event->results[i]);
+    }
+}
+
+/* raft learns of applied configurations in log order, also again after a restart. */
+void replica_apply_replay(struct replica *r)
+{
+    while (r->pull.state == PULL_NONE && r->rv == 0 && r->replayed < r->applied &&
+           r->replayed < r->commit) {
+        struct rgroup_event event = {.type = RGROUP_EV_APPLIED_CHANGE};
+        struct replica_slot *slot = replica_log_slot(r, r->replayed + 1);
+
+        r->replayed++;
+        if (slot != NULL && slot->type == RGROUP_CHANGE) {
+            event.index = r->replayed;
+            (void)replica_group_step(r, &event, NULL); /* A fault is latched. */
+        }
+    }
+}
+
+/* Have entries from @index on, at most to @end, read back. False: not now. */
+bool replica_fetch(struct replica *r, enum replica_fetch_for purpose, uint64_t index,
+                   uint64_t end, uint64_t bytes)
+{
+    struct replica_action *action;
+    uint64_t n;
+
+    end = end < r->reported ? end : r->reported;
+    if (r->fetch_busy || r->pull.state != PULL_NONE || index > end ||
+        index <= r->log.base_index) {
+        return false;
+    }
+    n = end - index + 1;
+    action = replica_act(r, REPLICA_DO_FETCH);
+    action->index = index;
+    action->n = (uint32_t)(n < REPLICA_APPLY_MAX ? n : REPLICA_APPLY_MAX);
+    action->bytes = bytes;
+    r->fetch_busy = true;
+    r->fetch_for = purpose;
+    return true;
+}
+
+static void fetched_apply(struct replica *r, const struct replica_event *event)
+{
+    uint64_t bound = apply_bound(r);
+    uint32_t n = 0;
+
+    if (r->apply_n != 0 || r->snapshot_busy || r->pull.state != PULL_NONE) {
+        return;
+    }
+    while (n < event->n_entries && event->entries[n].index == r->applied + 1 + n &&
+           event->entries[n].index <= bound &&
+           event->entries[n].term == replica_log_term(r, event->entries[n].index)) {
+        n++;
+    }
+    if (n > 0) {
+        apply_give(r, event->entries, n);
+    } else if (event->n_entries == 0 || event->entries[0].index == r->applied + 1) {
+        replica_fault(r, -EUCLEAN); /* The journal does not hold what it took. */
+    }
+}
+
+void replica_fetched(struct replica *r, const struct replica_event *event)
+{
+    enum replica_fetch_for purpose = r->fetch_for;
+
+    ASSERT(r->fetch_busy);
+    r->fetch_busy = false;
+    r->fetch_for = FETCH_NONE;
+    if (event->rv < 0 || (event->rv > 0 && purpose == FETCH_APPLY)) {
+        replica_fault(r, event->rv < 0 ? event->rv : -EUCLEAN);
+        return;
+    }
+    if (purpose == FETCH_APPLY) {
+        fetched_apply(r, event);
+    } else {
+        replica_send_fetched(r, event);
+    }
+}

@@ -1,0 +1,166 @@
+/*
+ * Keeping the journal within its bytes: settle, snapshot, compact, and in the end let
+ * writers wait.
+ *
+ * The log keeps a tail below the snapshot, about a quarter of the journal's bytes, so
+ * that a follower that is a little behind does not have to pull; while there is room,
+ * also what the slowest live follower still needs.
+ */
+#include "base/assert.h"
+#include "raft/replica_impl.h"
+
+#include <errno.h>
+
+#define CUT_MIN 64u /* Entries: less is not worth a snapshot. */
+
+bool replica_disk_full(const struct replica *r)
+{
+    return r->journal_bytes > r->config.journal_bytes_max;
+}
+
+int replica_descriptor_set(struct replica *r, const struct rgroup_snapshot *snapshot)
+{
+    struct buf *conf = buf_copy(snapshot->conf, snapshot->conf_len);
+
+    if (conf == NULL) {
+        return -ENOMEM;
+    }
+    buf_unref(r->snapshot.conf);
+    r->snapshot = (struct replica_descriptor){
+        .present = true,
+        .index = snapshot->index,
+        .term = snapshot->term,
+        .conf_index = snapshot->conf_index,
+        .conf = conf,
+    };
+    return 0;
+}
+
+/* The lowest index that a live follower has acknowledged; UINT64_MAX: none. */
+static uint64_t slowest(struct replica *r)
+{
+    uint64_t lowest = UINT64_MAX;
+
+    for (uint32_t i = 0; replica_is_leader(r) && i < r->n_peers; i++) {
+        const struct replica_peer *peer = r->peers[i];
+        uint64_t match;
+
+        if (peer->up && peer->heard &&
+            r->now_ms - peer->heard_ms < 2u * r->config.election_ms &&
+            rgroup_match_index(r->group, peer->id, &match) == 0 && match < lowest) {
+            lowest = match;
+        }
+    }
+    return lowest;
+}
+
+/* Up to where the log may go when there is a snapshot at @index. */
+static uint64_t cut_point(struct replica *r, uint64_t index)
+{
+    uint64_t keep = r->config.journal_bytes_max / 4;
+    uint64_t bytes = 0;
+    uint64_t cut = index;
+
+    while (cut > r->log.base_index && index - cut < REPLICA_LOG_ENTRIES / 2) {
+        bytes += replica_log_slot(r, cut)->bytes;
+        if (bytes > keep) {
+            break;
+        }
+        cut--;
+    }
+    if (r->journal_bytes < r->config.journal_bytes_max / 4 * 3) {
+        uint64_t match = slowest(r);
+
+        cut = match < cut ? match : cut;
+    }
+    return cut > r->log.base_index ? cut : r->log.base_index;
+}
+
+static bool snapshot_due(struct replica *r)
+{
+    uint64_t entries = r->log.last - r->log.base_index;
+
+    if (r->snapshot_busy || r->compact_due || r->pull.state != PULL_NONE ||
+        r->apply_n != 0 || r->replayed != r->applied || r->applied <= r->snapshot.index ||
+        r->applied <= r->log.base_index) {
+        return false;
+    }
+    if (r->journal_bytes <= r->config.journal_bytes_max / 2 &&
+        entries <= REPLICA_LOG_ENTRIES) {
+        return false;
+    }
+    return cut_point(r, r->applied) >= r->log.base_index + CUT_MIN;
+}
+
+/* Once a heartbeat, and when the disk's figures change. */
+void replica_housekeep(struct replica *r)
+{
+    if (r->journal_bytes > r->config.journal_bytes_max / 4) {
+        replica_act(r, REPLICA_DO_SETTLE);
+    }
+    if (snapshot_due(r)) {
+        r->snapshot_busy = true;
+        replica_act(r, REPLICA_DO_SNAPSHOT);
+    }
+}
+
+void replica_disk(struct replica *r, const struct replica_event *event)
+{
+    r->journal_bytes = event->journal_bytes;
+    r->extent_segment = event->extent_segment;
+    replica_housekeep(r);
+}
+
+static void compact(struct replica *r, uint64_t cut)
+{
+    struct replica_action *action = replica_act(r, REPLICA_DO_COMPACT);
+
+    action->index = cut;
+    action->term = replica_log_term(r, cut);
+    replica_log_compact(r, cut);
+}
+
+void replica_snapshot_done(struct replica *r, const struct replica_event *event)
+{
+    struct rgroup_event step = {.type = RGROUP_EV_SNAPSHOT_TAKEN,
+                                .snapshot = event->snapshot};
+    uint64_t cut;
+    int rv;
+
+    ASSERT(r->snapshot_busy);
+    r->snapshot_busy = false;
+    if (event->rv != 0) {
+        replica_fault(r, event->rv < 0 ? event->rv : -EIO);
+        return;
+    }
+    if (event->snapshot.index <= r->snapshot.index) {
+        return;
+    }
+    rv = replica_descriptor_set(r, &event->snapshot);
+    if (rv != 0) {
+        replica_fault(r, rv);
+        return;
+    }
+    if (r->pull.state != PULL_NONE) {
+        return; /* raft's log is void already. */
+    }
+    ASSERT(event->snapshot.index == r->applied);
+    cut = cut_point(r, event->snapshot.index);
+    step.trailing = event->snapshot.index - cut;
+    if (replica_group_step(r, &step, NULL) == 0 && cut > r->log.base_index) {
+        r->compact_due = true;
+        r->compact_index = cut;
+    }
+}
+
+/* The log is cut when nobody is reading from what goes. */
+void replica_compact_go_on(struct replica *r)
+{
+    if (!r->compact_due || r->fetch_busy || r->pull.state != PULL_NONE) {
+        return;
+    }
+    r->compact_due = false;
+    if (r->compact_index > r->log.base_index) {
+        compact(r, r->compact_index);
+    }
+}

@@ -1,0 +1,389 @@
+/*
+ * replica_impl: what the files of replica share. Nobody else includes it.
+ *
+ * One step runs so: the event is taken in (replica.c), which may step rgroup and change
+ * the log; then replica_turn carries on whatever has become possible: journal, sends,
+ * applies, reads. Functions that cannot go on latch a fault (replica_fault) instead of
+ * returning one; replica_step returns it.
+ */
+#ifndef RAFT_REPLICA_IMPL_H
+#define RAFT_REPLICA_IMPL_H
+
+#include "raft/replica.h"
+
+#define REPLICA_TICKETS_MAX 2u          /* Journal batches outstanding. */
+#define REPLICA_BATCH_ENTRIES 2048u     /* Entries in one of them, */
+#define REPLICA_BATCH_BYTES (8u << 20)  /* and bytes (at least one entry). */
+#define REPLICA_CHUNK 512u              /* Entries in one frame or one submit to raft. */
+#define REPLICA_RANGES_MAX 16u          /* Queued per follower. */
+#define REPLICA_SENT_MAX 64u            /* Frames in flight that are told apart. */
+#define REPLICA_WINDOW_BYTES (8u << 20) /* In flight per follower. */
+#define REPLICA_HELD_MAX 4096u          /* Messages waiting for durability. */
+#define REPLICA_INFLIGHT 1024u          /* Entries, see rgroup_config. */
+#define REPLICA_LOG_ENTRIES 131072u /* Past it a snapshot is due, whatever the bytes. */
+#define REPLICA_READ_WAIT_MS 2000u  /* For a leader. */
+#define REPLICA_READ_MAX_MS 10000u  /* For anything. */
+#define REPLICA_PULL_RETRY_MS 500u
+#define REPLICA_PULL_TRIES 6u /* Then back to the old state, to vote again. */
+#define REPLICA_HEAD_MAX (ZONE_OP_BYTES_MAX + 4096u)
+#define REPLICA_UNISSUED UINT64_MAX
+
+/* An entry whose bytes are in memory. */
+struct replica_cached {
+    struct slice head;
+    struct slice payload;
+    uint64_t segment;
+    uint64_t offset;
+};
+
+/* What is known of every entry of the log. */
+struct replica_slot {
+    uint64_t term;
+    uint64_t ticket; /* The journal batch that wrote it; 0: before this start. */
+    struct replica_cached *cached;
+    uint32_t bytes; /* On disk, about. */
+    uint8_t type;   /* enum rgroup_entry_type */
+};
+
+struct replica_log {
+    struct replica_slot *slots; /* A ring; index & (cap - 1). */
+    uint64_t cap;               /* A power of two, or 0. */
+    uint64_t base_index;
+    uint64_t base_term;
+    uint64_t last;
+    uint64_t cache_low; /* Below it only changes are cached (they stay). */
+    uint64_t cache_bytes;
+};
+
+struct replica_ticket {
+    uint64_t ticket;
+    uint64_t first;
+    uint32_t n;
+};
+
+/* A control message that must not leave before ticket @gate is done. */
+struct replica_held {
+    uint64_t gate;
+    uint64_t to;
+    uint64_t after_index;
+    uint8_t frame_type;
+    struct slice head;
+};
+
+/* Entries to send: msg.index + 1 .. msg.index + msg.n; the heartbeat has n 0. */
+struct replica_range {
+    struct rgroup_msg msg;
+    uint64_t gate;
+};
+
+struct replica_sent {
+    uint64_t prev; /* The frame held prev + 1 .. last. */
+    uint64_t last;
+    uint64_t bytes;
+};
+
+struct replica_peer {
+    uint64_t id;
+    bool up;
+    bool heard;
+    uint64_t heard_ms;
+    uint64_t applied;
+    uint64_t commit_told; /* Highest commit index sent. */
+    bool served;          /* rgroup sends to it. */
+    uint32_t version;     /* Of the last APPEND from rgroup to this peer. */
+    uint32_t n_ranges;
+    struct replica_range ranges[REPLICA_RANGES_MAX];
+    uint32_t sent_at; /* Ring of frames in flight. */
+    uint32_t n_sent;
+    struct replica_sent sent[REPLICA_SENT_MAX];
+    uint64_t inflight_bytes;
+    uint64_t sent_ms; /* Last frame with entries. */
+    uint64_t beat_ms; /* Last frame on the log channel. */
+};
+
+struct replica_submit {
+    uint64_t token;
+    uint64_t bytes;
+    int64_t wall_ns;
+    struct slice head;
+    struct slice payload;
+};
+
+/* A proposal in the log whose asker waits. */
+struct replica_wait {
+    uint64_t index;
+    uint64_t term;
+    uint64_t token;
+    uint64_t bytes;
+};
+
+/* Somebody who wants to read: a local token, or the member @from's batch @token. */
+struct replica_read {
+    uint64_t from;
+    uint64_t token;
+    uint64_t index; /* Waits for this applied index. */
+    uint64_t since_ms;
+};
+
+/* A growing FIFO of fixed-size items. */
+struct replica_fifo {
+    uint8_t *items;
+    uint32_t item_size;
+    uint32_t at;
+    uint32_t n;
+    uint32_t cap;
+};
+
+struct replica_round {
+    bool open;
+    uint64_t seq;
+    uint64_t term;
+    uint64_t index;
+    uint64_t sent_ms;
+    uint32_t n_acks;
+    uint64_t acks[RGROUP_MEMBERS_MAX];
+};
+
+enum replica_pull_state {
+    PULL_NONE = 0,
+    PULL_DRAIN = 1,   /* Accepted; waiting for journal, zone and fetch to finish. */
+    PULL_RUNNING = 2, /* DO_PULL given. */
+    PULL_PAUSE = 3,   /* Failed; again at .retry_ms. */
+    PULL_CUT = 4,     /* The state is there; the journal's cut is being written. */
+};
+
+struct replica_pull {
+    enum replica_pull_state state;
+    uint64_t index;
+    uint64_t term;
+    uint64_t retry_ms;
+    uint32_t tries;
+    uint64_t ticket; /* Of the cut; 0: not issued. */
+};
+
+enum replica_fetch_for { FETCH_NONE = 0, FETCH_APPLY = 1, FETCH_PEER = 2 };
+
+struct replica_transfer {
+    bool active;
+    bool fired;
+    uint64_t target;
+    uint64_t token;
+    uint64_t deadline_ms;
+};
+
+/* An own copy of a snapshot descriptor. */
+struct replica_descriptor {
+    bool present;
+    uint64_t index;
+    uint64_t term;
+    uint64_t conf_index;
+    struct buf *conf;
+};
+
+struct replica {
+    struct replica_config config;
+    struct rgroup *group;
+    struct replica_actions *out; /* For the step. */
+    struct replica_action scratch;
+    int rv; /* The latched fault. */
+    bool failed;
+    bool stopping;
+    uint64_t now_ms;
+    uint64_t tick_ms; /* When the last periodic work ran. */
+    uint64_t wake_ms; /* rgroup's. */
+
+    enum rgroup_state state;
+    uint64_t term;
+    uint64_t vote;
+    uint64_t leader;
+    uint64_t commit;
+    uint64_t reported; /* Durable here and told to raft. */
+    uint64_t applied;  /* By the zone. */
+    uint64_t applied_term;
+    uint64_t replayed; /* Changes up to here were told to raft. */
+    int64_t last_time_ns;
+    bool noted; /* A NOTE is due. */
+
+    struct replica_log log;
+    struct replica_descriptor snapshot;
+
+    /* Journal. */
+    bool meta_dirty;
+    bool base_dirty;
+    uint64_t base_index; /* To cut to. */
+    uint64_t base_term;
+    uint64_t ticket_last;
+    uint64_t ticket_done;
+    uint64_t meta_ticket;
+    uint64_t gather_first; /* Entries from here on are not issued; 0: none. */
+    struct replica_ticket tickets[REPLICA_TICKETS_MAX];
+    uint32_t n_tickets;
+    struct replica_fifo held;
+
+    /* Peers. */
+    struct replica_peer *peers[RGROUP_MEMBERS_MAX];
+    uint32_t n_peers;
+    uint32_t pump_at; /* Whose turn it is to have entries fetched. */
+
+    /* Proposals. */
+    struct replica_fifo submits;
+    struct replica_fifo waits;
+    uint64_t pending_bytes;
+    struct replica_transfer transfer;
+
+    /* Reads. */
+    struct replica_fifo reads_new;   /* Not in a round. */
+    struct replica_fifo reads_round; /* In the round, or asked of the leader. */
+    struct replica_fifo reads_ready; /* Have an index, wait for it to be applied. */
+    struct replica_round round;
+    bool asked;
+    uint64_t asked_leader;
+    uint64_t asked_seq;
+    uint64_t asked_ms;
+    uint64_t ask_after_ms; /* After a refusal. */
+    uint64_t read_seq;
+
+    /* Apply, fetch, housekeeping. */
+    uint32_t apply_n;
+    bool fetch_busy;
+    enum replica_fetch_for fetch_for;
+    uint64_t fetch_peer;
+    bool snapshot_busy;
+    uint64_t journal_bytes;
+    uint64_t extent_segment;
+    bool compact_due;
+    uint64_t compact_index;
+    struct replica_pull pull;
+
+    struct rgroup_conf conf; /* Scratch: rgroup_conf_now. */
+    struct rgroup_update update;
+    struct rgroup_entry raft_entries[REPLICA_CHUNK];
+    struct replica_entry incoming[REPLICA_CHUNK];
+};
+
+/* replica.c */
+void replica_fault(struct replica *r, int rv);
+/* A new action, zero but for the type. Never NULL: without memory the fault is latched
+ * and a scratch action given. */
+struct replica_action *replica_act(struct replica *r, enum replica_action_type type);
+void replica_answer(struct replica *r, uint64_t token, int outcome);
+void replica_note(struct replica *r);
+struct slice replica_slice_part(struct slice whole, const uint8_t *data, size_t len);
+
+/* replica_fifo.c: @item_size is fixed at init. push: 0 or a latched -ENOMEM. */
+void replica_fifo_init(struct replica_fifo *fifo, size_t item_size);
+void replica_fifo_deinit(struct replica_fifo *fifo);
+void *replica_fifo_push(struct replica *r, struct replica_fifo *fifo);
+void *replica_fifo_at(struct replica_fifo *fifo, uint32_t i);
+void replica_fifo_pop(struct replica_fifo *fifo);
+void replica_fifo_pop_back(struct replica_fifo *fifo);
+
+/* replica_log.c */
+void replica_log_deinit(struct replica *r);
+struct replica_slot *replica_log_slot(struct replica *r, uint64_t index);
+/* The term of @index, also of the base; 0 if not known. */
+uint64_t replica_log_term(struct replica *r, uint64_t index);
+/* Adds after the last entry. Takes references when @cache. */
+int replica_log_append(struct replica *r, const struct replica_entry *entry, bool cache);
+/* Drop @index and all after it. */
+void replica_log_truncate(struct replica *r, uint64_t index);
+/* Drop everything up to @index; that is the new base. */
+void replica_log_compact(struct replica *r, uint64_t index);
+/* Empty, with this base. */
+void replica_log_reset(struct replica *r, uint64_t base_index, uint64_t base_term);
+void replica_log_evict(struct replica *r);
+/* Fill @out (own references) if cached. */
+bool replica_log_get(struct replica *r, uint64_t index, struct replica_entry *out);
+void replica_entry_clear(struct replica_entry *entry);
+
+/* replica_group.c */
+int replica_group_start(struct replica *r);
+/* Step rgroup and carry out its update. Outcomes and -EPROTO are handed back. */
+int replica_group_step(struct replica *r, struct rgroup_event *event,
+                       const struct replica_entry *incoming);
+bool replica_is_leader(const struct replica *r);
+
+/* replica_journal.c */
+void replica_journal_issue(struct replica *r);
+void replica_journal_done(struct replica *r, const struct replica_event *event);
+/* The ticket that must be done before a message may leave. */
+uint64_t replica_journal_gate(const struct replica *r);
+bool replica_gate_open(const struct replica *r, uint64_t gate, uint64_t after_index);
+/* Send on the control channel, when the gate opens. Takes @head's buffer. */
+void replica_control(struct replica *r, uint64_t to, uint8_t frame_type, struct buf *head,
+                     uint64_t after_index);
+void replica_held_release(struct replica *r);
+void replica_held_clear(struct replica *r);
+
+/* replica_wire.c */
+struct buf *replica_put_msg(struct replica *r, const struct rgroup_msg *msg);
+struct buf *replica_put_u64s(struct replica *r, const uint64_t *values, uint32_t n);
+int replica_get_u64s(struct slice head, uint64_t *values, uint32_t n);
+/* Put entries of an APPEND into a frame; see replica_send.c. */
+size_t replica_entry_wire_bytes(const struct replica_entry *entry, bool body);
+struct buf *replica_put_append(struct replica *r, const struct rgroup_msg *msg,
+                               const struct replica_entry *entries, bool body);
+/* Decode into r->incoming (own references); 0 or -EPROTO. */
+int replica_get_append(struct replica *r, const struct replica_event *event,
+                       struct rgroup_msg *msg);
+void replica_frame(struct replica *r, const struct replica_event *event);
+
+/* replica_send.c */
+struct replica_peer *replica_peer_find(struct replica *r, uint64_t id, bool create);
+void replica_peer_set(struct replica *r, uint64_t id, bool up);
+void replica_send_queue(struct replica *r, const struct rgroup_msg *msg);
+void replica_send_acked(struct replica *r, const struct rgroup_msg *msg);
+void replica_send_pump(struct replica *r);
+void replica_send_fetched(struct replica *r, const struct replica_event *event);
+/* Tell @peer the commit index now, if it may not know it. */
+void replica_send_commit(struct replica *r, struct replica_peer *peer);
+void replica_send_reset(struct replica *r);
+
+/* replica_propose.c */
+void replica_submit(struct replica *r, const struct replica_event *event);
+void replica_submit_flush(struct replica *r);
+void replica_change(struct replica *r, const struct replica_event *event);
+void replica_propose_truncated(struct replica *r, uint64_t index);
+/* Leadership ended. */
+void replica_propose_lost(struct replica *r);
+void replica_propose_result(struct replica *r, uint64_t index,
+                            const struct replica_result *result);
+void replica_propose_cancel(struct replica *r, uint64_t token);
+void replica_propose_deinit(struct replica *r);
+
+/* replica_transfer.c */
+void replica_transfer_begin(struct replica *r, const struct replica_event *event);
+void replica_transfer_go_on(struct replica *r);
+
+/* replica_read.c */
+void replica_read_new(struct replica *r, const struct replica_event *event);
+void replica_read_cancel(struct replica *r, uint64_t token);
+/* Leader or term changed: what was asked is asked again. */
+void replica_read_again(struct replica *r);
+void replica_read_go_on(struct replica *r);
+void replica_read_tick(struct replica *r);
+void replica_read_fail_all(struct replica *r);
+void replica_read_frame(struct replica *r, const struct replica_event *event);
+
+/* replica_apply.c */
+void replica_apply_issue(struct replica *r);
+void replica_apply_done(struct replica *r, const struct replica_event *event);
+void replica_apply_replay(struct replica *r);
+bool replica_fetch(struct replica *r, enum replica_fetch_for purpose, uint64_t index,
+                   uint64_t end, uint64_t bytes);
+void replica_fetched(struct replica *r, const struct replica_event *event);
+
+/* replica_housekeep.c */
+void replica_disk(struct replica *r, const struct replica_event *event);
+void replica_housekeep(struct replica *r);
+void replica_snapshot_done(struct replica *r, const struct replica_event *event);
+int replica_descriptor_set(struct replica *r, const struct rgroup_snapshot *snapshot);
+bool replica_disk_full(const struct replica *r);
+void replica_compact_go_on(struct replica *r);
+
+/* replica_pull.c */
+void replica_pull_begin(struct replica *r, uint64_t index, uint64_t term);
+void replica_pull_go_on(struct replica *r);
+void replica_pull_done(struct replica *r, const struct replica_event *event);
+
+#endif

@@ -1,0 +1,216 @@
+/*
+ * What goes into the journal, in which batches, and what waits for it.
+ *
+ * Group commit: at most REPLICA_TICKETS_MAX batches are outstanding; what comes
+ * meanwhile goes into the next one. A message may leave only when the term and vote of
+ * its step are durable; entries of the log travel while they are written.
+ */
+#include "base/assert.h"
+#include "raft/replica_impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define BATCH_ALIGN 4096u
+
+static bool has_entries(const struct replica *r)
+{
+    return r->gather_first != 0 && r->gather_first <= r->log.last;
+}
+
+/* Put the gathered entries into @action, up to a batch. */
+static void issue_entries(struct replica *r, struct replica_action *action)
+{
+    uint64_t n = r->log.last - r->gather_first + 1;
+    uint64_t bytes = 64;
+    struct replica_slot *slot = NULL;
+
+    n = n < REPLICA_BATCH_ENTRIES ? n : REPLICA_BATCH_ENTRIES;
+    action->entries = calloc(n, sizeof *action->entries);
+    if (action->entries == NULL) {
+        replica_fault(r, -ENOMEM);
+        return;
+    }
+    for (uint64_t i = 0; i < n && bytes < REPLICA_BATCH_BYTES; i++) {
+        bool cached = replica_log_get(r, r->gather_first + i, &action->entries[i]);
+
+        ASSERT(cached); /* Not durable yet, so never evicted. */
+        slot = replica_log_slot(r, r->gather_first + i);
+        slot->ticket = action->ticket;
+        bytes += slot->bytes;
+        action->n++;
+    }
+    /* The padding of the batch counts as its last entry's. */
+    slot->bytes += (uint32_t)((BATCH_ALIGN - bytes % BATCH_ALIGN) % BATCH_ALIGN);
+    r->tickets[r->n_tickets].first = r->gather_first;
+    r->tickets[r->n_tickets].n = action->n;
+    r->gather_first += action->n;
+    if (r->gather_first > r->log.last) {
+        r->gather_first = 0;
+    }
+}
+
+void replica_journal_issue(struct replica *r)
+{
+    while (r->n_tickets < REPLICA_TICKETS_MAX && r->rv == 0 && !r->failed &&
+           (r->meta_dirty || r->base_dirty || has_entries(r))) {
+        struct replica_action *action = replica_act(r, REPLICA_DO_JOURNAL);
+
+        action->ticket = ++r->ticket_last;
+        r->tickets[r->n_tickets] = (struct replica_ticket){.ticket = action->ticket};
+        if (r->meta_dirty) {
+            action->has_meta = true;
+            action->term = r->term;
+            action->vote = r->vote;
+            r->meta_dirty = false;
+            r->meta_ticket = action->ticket;
+        }
+        if (r->base_dirty) {
+            action->has_base = true;
+            action->base_index = r->base_index;
+            action->base_term = r->base_term;
+            r->base_dirty = false;
+            r->pull.ticket = action->ticket;
+        }
+        if (has_entries(r)) {
+            issue_entries(r, action);
+        }
+        r->n_tickets++;
+    }
+}
+
+/* Where the payloads of the batch's entries went; entries cut off since are skipped. */
+static void set_places(struct replica *r, const struct replica_ticket *ticket,
+                       const struct replica_event *event)
+{
+    for (uint32_t i = 0; i < ticket->n; i++) {
+        struct replica_slot *slot = replica_log_slot(r, ticket->first + i);
+
+        if (slot == NULL || slot->ticket != ticket->ticket || slot->cached == NULL) {
+            continue;
+        }
+        if (i < event->n_entries && event->places != NULL) {
+            slot->cached->segment = event->places[i].segment;
+            slot->cached->offset = event->places[i].offset;
+        }
+    }
+}
+
+/*
+ * Entry i is durable when the batch that wrote the present entry i is done: index and
+ * term are not enough, since a log can go from A to B and back to A.
+ */
+static void report(struct replica *r)
+{
+    uint64_t durable = r->reported;
+    struct replica_slot *slot;
+
+    if (r->pull.state != PULL_NONE) {
+        return;
+    }
+    for (;;) {
+        slot = replica_log_slot(r, durable + 1);
+        if (slot == NULL || slot->ticket > r->ticket_done) {
+            break;
+        }
+        durable++;
+    }
+    if (durable > r->reported) {
+        struct rgroup_event event = {.type = RGROUP_EV_PERSISTED, .index = durable};
+
+        r->reported = durable;
+        (void)replica_group_step(r, &event, NULL); /* A fault is latched. */
+    }
+}
+
+void replica_journal_done(struct replica *r, const struct replica_event *event)
+{
+    struct replica_ticket ticket = r->tickets[0];
+
+    ASSERT(r->n_tickets > 0 && ticket.ticket == event->ticket);
+    r->n_tickets--;
+    r->tickets[0] = r->tickets[1];
+    if (event->rv != 0) {
+        replica_fault(r, event->rv < 0 ? event->rv : -EIO);
+        return;
+    }
+    r->ticket_done = ticket.ticket;
+    set_places(r, &ticket, event);
+    report(r);
+}
+
+uint64_t replica_journal_gate(const struct replica *r)
+{
+    return r->meta_dirty ? r->ticket_last + 1 : r->meta_ticket;
+}
+
+bool replica_gate_open(const struct replica *r, uint64_t gate, uint64_t after_index)
+{
+    return gate <= r->ticket_done && after_index <= r->reported;
+}
+
+static void send_control(struct replica *r, uint64_t to, uint8_t frame_type,
+                         struct slice head)
+{
+    struct replica_action *action = replica_act(r, REPLICA_DO_SEND);
+
+    action->to = to;
+    action->channel = 0;
+    action->frame_type = frame_type;
+    action->head = head; /* Takes the reference. */
+}
+
+void replica_control(struct replica *r, uint64_t to, uint8_t frame_type, struct buf *head,
+                     uint64_t after_index)
+{
+    uint64_t gate = replica_journal_gate(r);
+    struct replica_held *held;
+
+    if (head == NULL) {
+        return; /* The fault is latched. */
+    }
+    if (r->held.n == 0 && replica_gate_open(r, gate, after_index)) {
+        send_control(r, to, frame_type, slice_of(head, 0, head->len));
+        buf_unref(head);
+        return;
+    }
+    if (r->held.n < REPLICA_HELD_MAX) { /* Else dropped, as the network may. */
+        held = replica_fifo_push(r, &r->held);
+        if (held != NULL) {
+            *held = (struct replica_held){.gate = gate,
+                                          .to = to,
+                                          .after_index = after_index,
+                                          .frame_type = frame_type,
+                                          .head = slice_of(head, 0, head->len)};
+        }
+    }
+    buf_unref(head);
+}
+
+void replica_held_release(struct replica *r)
+{
+    while (r->held.n > 0) {
+        struct replica_held *held = replica_fifo_at(&r->held, 0);
+
+        if (held->after_index > r->log.last) {
+            slice_unref(&held->head); /* What it waits for was cut off. */
+            replica_fifo_pop(&r->held);
+            continue;
+        }
+        if (!replica_gate_open(r, held->gate, held->after_index)) {
+            return;
+        }
+        send_control(r, held->to, held->frame_type, held->head);
+        replica_fifo_pop(&r->held);
+    }
+}
+
+void replica_held_clear(struct replica *r)
+{
+    while (r->held.n > 0) {
+        struct replica_held *held = replica_fifo_at(&r->held, 0);
+
+        slice_unref(&held->head);
+        replica_fifo_pop(&r->held);
+    }
+}

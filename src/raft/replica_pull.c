@@ -1,0 +1,130 @@
+/*
+ * Catching up beyond the log: raft has accepted a snapshot at S; the state itself is
+ * pulled by the driver from some member.
+ *
+ * The old log and state stay untouched until the pulled state (index P >= S) has been
+ * switched in durably; then the journal is cut to base P and raft goes on from there.
+ * A crash in between is put right at the next start (replica_group_start). While the
+ * pull runs this member neither votes nor applies; if it fails again and again the old
+ * state is taken up once more, so that a vote is not missing for ever.
+ */
+#include "base/assert.h"
+#include "raft/replica_impl.h"
+
+#include <errno.h>
+
+void replica_pull_begin(struct replica *r, uint64_t index, uint64_t term)
+{
+    ASSERT(r->pull.state == PULL_NONE);
+    ASSERT(index > r->log.base_index || index > r->applied);
+    r->pull = (struct replica_pull){.state = PULL_DRAIN, .index = index, .term = term};
+    if (r->gather_first != 0 && r->gather_first <= r->log.last) {
+        replica_log_truncate(r, r->gather_first);
+    }
+    r->gather_first = 0;
+    r->compact_due = false;
+    replica_read_fail_all(r);
+    replica_note(r);
+}
+
+static void pull_start(struct replica *r)
+{
+    struct replica_action *action;
+
+    if (r->n_tickets != 0 || r->meta_dirty || r->apply_n != 0 || r->fetch_busy ||
+        r->snapshot_busy) {
+        return;
+    }
+    action = replica_act(r, REPLICA_DO_PULL);
+    action->index = r->pull.index;
+    action->to = r->leader;
+    r->pull.state = PULL_RUNNING;
+}
+
+/* Back to what is on disk; a later offer of the leader begins again. */
+static void pull_abandon(struct replica *r)
+{
+    int rv;
+
+    if (r->n_tickets != 0 || r->meta_dirty) {
+        return;
+    }
+    r->pull = (struct replica_pull){0};
+    rv = replica_group_start(r);
+    if (rv != 0) {
+        replica_fault(r, rv);
+    }
+    replica_note(r);
+}
+
+static void pull_cut_done(struct replica *r)
+{
+    struct rgroup_event step = {
+        .type = RGROUP_EV_SNAPSHOT_INSTALLED,
+        .snapshot = {.index = r->snapshot.index,
+                     .term = r->snapshot.term,
+                     .conf_index = r->snapshot.conf_index,
+                     .conf = r->snapshot.conf->data,
+                     .conf_len = r->snapshot.conf->len},
+    };
+
+    r->reported = r->snapshot.index;
+    r->replayed = r->snapshot.index;
+    r->pull = (struct replica_pull){0};
+    (void)replica_group_step(r, &step, NULL); /* A fault is latched. */
+    replica_note(r);
+}
+
+void replica_pull_go_on(struct replica *r)
+{
+    switch (r->pull.state) {
+    case PULL_DRAIN:
+        pull_start(r);
+        break;
+    case PULL_PAUSE:
+        if (r->pull.tries >= REPLICA_PULL_TRIES) {
+            pull_abandon(r);
+        } else if (r->now_ms >= r->pull.retry_ms) {
+            r->pull.state = PULL_DRAIN;
+            pull_start(r);
+        }
+        break;
+    case PULL_CUT:
+        if (r->pull.ticket != 0 && r->pull.ticket <= r->ticket_done) {
+            pull_cut_done(r);
+        }
+        break;
+    case PULL_NONE:
+    case PULL_RUNNING:
+        break;
+    }
+}
+
+void replica_pull_done(struct replica *r, const struct replica_event *event)
+{
+    int rv;
+
+    ASSERT(r->pull.state == PULL_RUNNING);
+    if (event->rv != 0 || event->snapshot.index < r->pull.index) {
+        r->pull.state = PULL_PAUSE;
+        r->pull.tries++;
+        r->pull.retry_ms = r->now_ms + REPLICA_PULL_RETRY_MS;
+        return;
+    }
+    rv = replica_descriptor_set(r, &event->snapshot);
+    if (rv != 0) {
+        replica_fault(r, rv);
+        return;
+    }
+    r->applied = event->snapshot.index;
+    r->applied_term = event->snapshot.term;
+    if (event->wall_ns > r->last_time_ns) {
+        r->last_time_ns = event->wall_ns;
+    }
+    replica_log_reset(r, r->snapshot.index, r->snapshot.term);
+    r->base_dirty = true;
+    r->base_index = r->snapshot.index;
+    r->base_term = r->snapshot.term;
+    r->pull.state = PULL_CUT;
+    r->pull.ticket = 0;
+}

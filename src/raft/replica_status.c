@@ -1,0 +1,76 @@
+/* What a person may want to know of a replica. */
+#include "raft/replica_impl.h"
+
+#include <string.h>
+
+static void member_status(const struct replica *r, uint64_t now_ms,
+                          struct replica_member *member)
+{
+    member->heard_ms_ago = UINT64_MAX;
+    if (replica_is_leader(r)) {
+        (void)rgroup_match_index(r->group, member->id, &member->match_index);
+    }
+    if (member->id == r->config.self) {
+        member->heard_ms_ago = 0;
+        member->applied_index = replica_is_leader(r) ? r->applied : 0;
+        return;
+    }
+    for (uint32_t i = 0; i < r->n_peers; i++) {
+        const struct replica_peer *peer = r->peers[i];
+
+        if (peer->id == member->id && peer->heard) {
+            member->heard_ms_ago = now_ms > peer->heard_ms ? now_ms - peer->heard_ms : 0;
+            member->applied_index = replica_is_leader(r) ? peer->applied : 0;
+        }
+    }
+}
+
+/* The leader has heard from a majority; anybody else has heard from the leader. */
+static bool has_quorum(const struct replica *r, const struct replica_status *status)
+{
+    uint64_t limit_ms = 2u * r->config.election_ms;
+    uint32_t voters = 0;
+    uint32_t heard = 0;
+    bool leader_heard = false;
+
+    for (uint32_t i = 0; i < status->n_members; i++) {
+        const struct replica_member *member = &status->members[i];
+        bool recent = member->heard_ms_ago <= limit_ms;
+
+        voters += member->role == RGROUP_VOTER;
+        heard += member->role == RGROUP_VOTER && recent;
+        leader_heard = leader_heard || (member->id == r->leader && recent);
+    }
+    if (replica_is_leader(r)) {
+        return heard > voters / 2;
+    }
+    return r->leader != 0 && leader_heard;
+}
+
+void replica_status(const struct replica *replica, uint64_t now_ms,
+                    struct replica_status *out)
+{
+    const struct replica *r = replica;
+    struct rgroup_conf conf;
+
+    rgroup_conf_now(r->group, &conf);
+    memset(out, 0, sizeof *out);
+    out->state = r->state;
+    out->term = r->term;
+    out->leader = r->leader;
+    out->commit_index = r->commit;
+    out->applied_index = r->applied;
+    out->last_index = r->log.last;
+    out->first_index = r->log.base_index + 1;
+    out->pulling = r->pull.state != PULL_NONE;
+    out->transferring = r->transfer.active;
+    out->pending_bytes = r->pending_bytes;
+    out->cache_bytes = r->log.cache_bytes;
+    out->n_members = conf.n;
+    for (uint32_t i = 0; i < conf.n; i++) {
+        out->members[i].id = conf.servers[i].id;
+        out->members[i].role = conf.servers[i].role;
+        member_status(r, now_ms, &out->members[i]);
+    }
+    out->has_quorum = has_quorum(r, out);
+}

@@ -1,0 +1,122 @@
+/*
+ * Handing leadership over: at rest (guard G14), to one voter.
+ *
+ * From the request on no proposal goes to raft; when the target has everything, raft is
+ * told. Proposals that came meanwhile go with the hint, or on here if it fails.
+ */
+#include "base/outcome.h"
+#include "raft/replica_impl.h"
+
+/* The voter that has most; 0 if there is none but us. */
+static uint64_t best_target(struct replica *r)
+{
+    uint64_t best = 0;
+    uint64_t best_match = 0;
+
+    rgroup_conf_now(r->group, &r->conf);
+    for (uint32_t i = 0; i < r->conf.n; i++) {
+        const struct rgroup_server *server = &r->conf.servers[i];
+        struct replica_peer *peer = replica_peer_find(r, server->id, false);
+        uint64_t match = 0;
+
+        if (server->role != RGROUP_VOTER || peer == NULL || !peer->up ||
+            rgroup_match_index(r->group, server->id, &match) != 0) {
+            continue;
+        }
+        if (best == 0 || match > best_match) {
+            best = server->id;
+            best_match = match;
+        }
+    }
+    return best;
+}
+
+static bool is_voter(struct replica *r, uint64_t id)
+{
+    rgroup_conf_now(r->group, &r->conf);
+    for (uint32_t i = 0; i < r->conf.n; i++) {
+        if (r->conf.servers[i].id == id) {
+            return r->conf.servers[i].role == RGROUP_VOTER;
+        }
+    }
+    return false;
+}
+
+void replica_transfer_begin(struct replica *r, const struct replica_event *event)
+{
+    uint64_t target = event->from != 0 ? event->from : best_target(r);
+
+    if (r->failed || !replica_is_leader(r)) {
+        replica_answer(r, event->token, OUT_NOT_LEADER);
+        return;
+    }
+    if (r->transfer.active) {
+        replica_answer(r, event->token, OUT_BUSY);
+        return;
+    }
+    if (target == r->config.self) {
+        replica_answer(r, event->token, 0);
+        return;
+    }
+    if (target == 0 || !is_voter(r, target)) {
+        replica_answer(r, event->token, OUT_INVAL);
+        return;
+    }
+    replica_submit_flush(r);
+    r->transfer = (struct replica_transfer){
+        .active = true,
+        .target = target,
+        .token = event->token,
+        .deadline_ms = r->now_ms + 2u * r->config.election_ms,
+    };
+    replica_note(r);
+}
+
+static void transfer_end(struct replica *r, int outcome)
+{
+    uint64_t token = r->transfer.token;
+
+    r->transfer = (struct replica_transfer){0};
+    replica_answer(r, token, outcome);
+    replica_note(r);
+    replica_submit_flush(r);
+}
+
+void replica_transfer_go_on(struct replica *r)
+{
+    struct rgroup_event step = {.type = RGROUP_EV_TRANSFER, .target = r->transfer.target};
+    uint64_t match = 0;
+
+    if (!r->transfer.active) {
+        return;
+    }
+    if (!replica_is_leader(r)) {
+        if (r->leader != 0 || r->now_ms >= r->transfer.deadline_ms) {
+            transfer_end(
+                r, r->leader != 0 && r->leader != r->config.self ? 0 : OUT_TRY_LATER);
+        }
+        return;
+    }
+    if (r->transfer.fired) {
+        if (!rgroup_transferring(r->group)) {
+            transfer_end(r, OUT_TRY_LATER); /* raft gave up. */
+        }
+        return;
+    }
+    if (r->now_ms >= r->transfer.deadline_ms) {
+        transfer_end(r, OUT_TRY_LATER);
+        return;
+    }
+    if (rgroup_match_index(r->group, r->transfer.target, &match) != 0) {
+        transfer_end(r, OUT_INVAL);
+        return;
+    }
+    if (match == r->log.last) {
+        int rv = replica_group_step(r, &step, NULL);
+
+        r->transfer.fired = true;
+        if (rv > 0) {
+            transfer_end(r, rv);
+        }
+    }
+}
