@@ -379,6 +379,7 @@ enum store_record {
 struct store_stream {
     struct store_db *db;
     bool versions_only; /* Inline data as RECORD_BLOCK: for the digest. */
+    bool skip;          /* The record is of a local row. */
     int table;
     sqlite3_stmt *stmt; /* On the row to come; NULL: the table is not begun. */
     struct store_merge {
