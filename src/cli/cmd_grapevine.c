@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define TOKEN_MAX 4096u
 #define INVITE_S_DEFAULT 3600u
@@ -51,9 +52,11 @@ int cmd_invite(const struct cli *cli, const struct args *args)
     if (!command_json(cli, &reply)) {
         units_put_text(stdout, token);
         fputc('\n', stdout);
-        fputs(
-            "gvraft: on the other node: gvraft join with this token. It is good once.\n",
-            stderr);
+        if (isatty(STDOUT_FILENO)) {
+            fputs("On the other node: gvraft join with this token. It is good once.
+                  ",
+                  stderr);
+        }
     }
     ctl_reply_deinit(&reply);
     return COMMAND_OK;
