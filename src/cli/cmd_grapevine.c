@@ -53,8 +53,7 @@ int cmd_invite(const struct cli *cli, const struct args *args)
         units_put_text(stdout, token);
         fputc('\n', stdout);
         if (isatty(STDOUT_FILENO)) {
-            fputs("On the other node: gvraft join with this token. It is good once.
-                  ",
+            fputs("On the other node: gvraft join with this token. It is good once.\n",
                   stderr);
         }
     }
