@@ -16,6 +16,9 @@ enum {
     KEEPALIVE_S = 10,
     /* From here on a piece is encrypted where it lies and not copied into a record. */
     DIRECT_BYTES = PEER_TLS_RECORD_MAX,
+    /* What a frame's handling costs, in the currency of PEER_TURN_BYTES: else a turn
+     * could be spent on a hundred thousand empty frames. */
+    FRAME_COST_BYTES = 512,
 };
 
 /* A frame that waits to be sent. */
@@ -395,6 +398,7 @@ static void deliver(struct peer_conn *conn, struct peer_frame *frame)
     if (frame->kind == PEER_KIND_PING || frame->kind == PEER_KIND_PONG) {
         on_ping(conn, frame);
     } else if (frame->kind != PEER_KIND_NONE) {
+        conn->turn_bytes += FRAME_COST_BYTES;
         conn->events->frame(conn, frame);
     }
     peer_frame_release(frame);

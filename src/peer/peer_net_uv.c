@@ -1,7 +1,6 @@
 #include "peer/peer_net_uv.h"
 
 #include "base/assert.h"
-#include "base/log.h"
 #include "base/outcome.h"
 
 #include <errno.h>
@@ -223,7 +222,7 @@ static void on_connection(uv_stream_t *listener, int status)
     struct peer_net *net = listener->data;
 
     if (status < 0) {
-        log_warn("peer", "msg=\"cannot accept\" error=\"%s\"", uv_strerror(status));
+        peer_net_complain(net, "?", uv_strerror(status)); /* Such as no descriptors. */
     } else if (!net->closing) {
         peer_session_accept(net);
     }

@@ -107,6 +107,9 @@ void peer_net_unref(struct peer_net *net);
 /* Tell "down" of nodes that left the table. May call back, and so change everything. */
 void peer_net_tell_removed(struct peer_net *net);
 
+/* Log a refusal, at a bounded rate. */
+void peer_net_complain(struct peer_net *net, const char *host, const char *why);
+
 void peer_session_dial(struct peer_net *net, struct peer_link *link);
 void peer_session_accept(struct peer_net *net);
 /* Close without a word to the user. */

@@ -20,9 +20,8 @@ static void set_phase(struct peer_session *session, enum peer_phase phase)
 }
 
 /* Strangers can make as many mistakes as they like; the log does not grow with them. */
-static void complain(const struct peer_session *session, const char *why)
+void peer_net_complain(struct peer_net *net, const char *host, const char *why)
 {
-    struct peer_net *net = session->net;
     uint64_t now = uv_now(net->loop);
 
     if (now >= net->complaints_since + PEER_COMPLAINTS_MS) {
@@ -39,8 +38,7 @@ static void complain(const struct peer_session *session, const char *why)
         return;
     }
     net->complaints++;
-    log_warn("peer", "msg=\"connection refused\" from=\"%s\" reason=\"%s\"",
-             session->host, why);
+    log_warn("peer", "msg=\"connection refused\" from=\"%s\" reason=\"%s\"", host, why);
 }
 
 static bool is_ours_to_dial(const struct peer_net *net, const struct peer_link *link)
@@ -112,7 +110,7 @@ void peer_session_fail(struct peer_session *session, int fault, const char *why)
         return;
     }
     if (phase == PEER_STRANGER || phase == PEER_JOINING) {
-        complain(session, why);
+        peer_net_complain(net, session->host, why);
     }
     link = detach(session);
     peer_conn_close(&session->conn);

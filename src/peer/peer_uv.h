@@ -31,9 +31,12 @@ enum peer_channel { PEER_CONTROL = 0, PEER_LOG = 1, PEER_BULK = 2, PEER_CHANNELS
 struct uv_loop_s;
 struct peer_net;
 
-/* This node's key and certificate, in PEM files below the state folder (mode 0600). */
+/* This node's key and certificate, in the PEM file node.pem below the state folder. */
 struct peer_identity;
-/* Load, or make (P-256, self-signed) if absent and @create. -ENOENT, -EACCES, -EINVAL. */
+/*
+ * Load, or make (P-256, self-signed, mode 0600) if absent and @create. -ENOENT; -EACCES,
+ * also if others may read the file; -EINVAL: damaged, and never replaced by itself.
+ */
 int peer_identity_open(const char *dir, bool create, struct peer_identity **out);
 void peer_identity_free(struct peer_identity *identity);
 const uint8_t *peer_identity_fingerprint(const struct peer_identity *identity);
@@ -56,10 +59,12 @@ struct peer_callbacks {
     void (*state)(void *ctx, uint64_t node, enum peer_channel channel, bool up,
                   uint64_t boot);
     /* The send queue of a channel, once above the mark, has drained below it. */
-    void (*writable)(void *ctx, uint64_t node, enum peer_channel channel);
+    void (*writable)(void *ctx, uint64_t node, enum peer_channel channel); /* Or NULL. */
     /*
-     * A join request from somebody whose key is in no table (first frame on a control
-     * connection; rate-limited). Answer with peer_join_answer, at most once, maybe later.
+     * A join request, rate-limited; usually from somebody whose key is in no table, but
+     * who asks again because an answer was lost may be in it already. The key is proved,
+     * nothing else. Answer with peer_join_answer, at most once, within 10 s. NULL:
+     * joining is not possible here.
      */
     void (*join)(void *ctx, uint64_t request, const uint8_t *fingerprint,
                  const char *remote_host, struct slice body);
@@ -74,20 +79,33 @@ struct peer_config {
     uint64_t queue_bytes_mark; /* Per channel, default 8 MiB. */
 };
 
+/*
+ * Borrows all but the loop for the call only. -EINVAL: @config's address is not numeric;
+ * -EADDRINUSE and what else bind and listen say; -ENOMEM. After a fault the loop must
+ * turn once more before it can be closed.
+ */
 int peer_net_open(struct uv_loop_s *loop, const struct peer_config *config,
                   const struct peer_identity *identity,
                   const struct peer_callbacks *callbacks, struct peer_net **out);
+/* No callback but @closed (or NULL) comes any more, from the loop. */
 void peer_net_close(struct peer_net *net, void (*closed)(void *arg), void *arg);
 uint16_t peer_net_port(const struct peer_net *net);
 
-/* Replace the table of nodes. Connections to nodes no longer in it, or with another key
- * or address, are closed; new ones are dialled (with backoff, for ever). */
+/*
+ * Replace the table of nodes; this node's own row is ignored. Connections to nodes no
+ * longer in it, or with another key or address, are closed at once (`state` follows from
+ * the loop); new ones are dialled (with backoff, for ever). May be called from inside
+ * callbacks. -EINVAL: number 0, a number or key twice, or an address that is not
+ * numeric; -E2BIG, -ENOMEM. After a fault the old table stays.
+ */
 int peer_net_nodes(struct peer_net *net, const struct peer_node *nodes, uint32_t n);
 
 /*
  * Queue one frame. Takes its own references of both slices (borrowed slices are copied).
  * 0; OUT_TRY_LATER if the channel is down (nothing queued); OUT_FULL if more than four
- * times the mark is queued.
+ * times the mark is queued (`writable` will come); -EMSGSIZE above PEER_FRAME_MAX;
+ * -ENOMEM. No callback comes from inside. What is queued in one loop turn goes out
+ * together at its end.
  */
 int peer_send(struct peer_net *net, uint64_t node, enum peer_channel channel,
               uint8_t type, struct slice head, struct slice body);
@@ -98,12 +116,16 @@ uint64_t peer_queued_bytes(const struct peer_net *net, uint64_t node,
 uint64_t peer_rtt_us(const struct peer_net *net, uint64_t node);
 
 /*
- * Join, the new node's side: connect to @host:@port, check that its key is
- * @fingerprint, send @body, give the answer (or a fault) to @done, once.
+ * Join, the new node's side: connect to @inviter's address, check that its key is the
+ * fingerprint, send @body (at most 8 KiB, copied), give the answer (borrowed, at most
+ * 1 MiB) or a fault to @done, once, from the loop (from inside only with -ENOMEM).
+ * -EACCES: another key; -ECONNREFUSED and the like; -ECONNRESET: closed without an
+ * answer; -ETIMEDOUT after 15 s; -EINVAL: not a numeric address; -EMSGSIZE.
  */
 void peer_join(struct uv_loop_s *loop, const struct peer_identity *identity,
                const struct peer_node *inviter, struct slice body,
                void (*done)(void *arg, int rv, struct slice answer), void *arg);
+/* 0; OUT_NOENT: that request is gone or answered; -EMSGSIZE, -ENOMEM. */
 int peer_join_answer(struct peer_net *net, uint64_t request, struct slice answer);
 
 #endif
