@@ -156,10 +156,8 @@ void journal_close(struct journal *journal)
     if (journal == NULL) {
         return;
     }
-    if (journal->fault == 0 && !journal->marked && journal_mark(journal) == 0) {
-        struct journal_segment *segment = journal_current(journal);
-
-        (void)journal->disk->ops->datasync(journal->disk, segment->file);
+    if (journal->fault == 0) {
+        (void)journal_mark(journal, true); /* Best effort: nothing is lost without it. */
     }
     journal_free(journal);
 }
@@ -232,7 +230,7 @@ int journal_release(struct journal *journal, uint64_t segment)
     pthread_mutex_lock(&journal->control);
     pthread_mutex_lock(&journal->lock);
     floor = floor_now(journal);
-    limit = journal_current(journal)->number;
+    limit = journal->segments[journal->current]->number;
     first = journal_index_get(&journal->index, journal->index.first);
     if (first != NULL && first->segment < limit) {
         limit = first->segment;
@@ -262,7 +260,7 @@ static struct journal *locked(const struct journal *journal)
 uint64_t journal_segment(const struct journal *journal)
 {
     struct journal *self = locked(journal);
-    uint64_t number = journal_current(self)->number;
+    uint64_t number = self->segments[self->current]->number;
 
     pthread_mutex_unlock(&self->lock);
     return number;

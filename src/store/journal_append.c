@@ -69,7 +69,7 @@ static bool pack_has_room(struct journal *journal, uint32_t head_len,
 {
     const struct journal_pack *pack = &journal->pack;
     uint64_t span = journal_record_span(head_len, payload_len);
-    uint64_t left = journal_current(journal)->bytes - journal->tail;
+    uint64_t left = journal->active->bytes - journal->tail;
     size_t stage = JOURNAL_RECORD_BYTES + 16;
 
     stage += head_len <= JOURNAL_COPY_MAX ? head_len : 0;
@@ -90,7 +90,7 @@ static uint64_t pack_put(struct journal *journal, struct journal_record *record,
     uint64_t at = journal->tail + JOURNAL_BATCH_BYTES + pack->body_len;
 
     record->seq = journal->next_seq;
-    record->salt = journal_current(journal)->salt;
+    record->salt = journal->active->salt;
     record->payload_crc = crc32c(0, payload, record->payload_len);
     journal_record_put(record, head, header);
     pack_copy(pack, header, sizeof header);
@@ -106,7 +106,7 @@ static uint64_t pack_put(struct journal *journal, struct journal_record *record,
 static int pack_write(struct journal *journal)
 {
     struct journal_pack *pack = &journal->pack;
-    struct journal_segment *segment = journal_current(journal);
+    struct journal_segment *segment = journal->active;
     uint64_t span = journal_batch_span(pack->body_len);
     struct journal_batch_head head = {
         .salt = segment->salt,
@@ -129,7 +129,7 @@ static int pack_write(struct journal *journal)
     journal->marked = false;
     rv = journal->disk->ops->pwritev(journal->disk, segment->file, pack->iov,
                                      (int)pack->n_iov + 1, journal->tail);
-    if (rv == 0 && pack->n_records > 0) {
+    if (rv == 0) {
         journal->tail += span;
     }
     pack_reset(journal);
@@ -141,7 +141,7 @@ static int sync_current(struct journal *journal)
     int rv = 0;
 
     if (journal->unsynced) {
-        rv = journal->disk->ops->datasync(journal->disk, journal_current(journal)->file);
+        rv = journal->disk->ops->datasync(journal->disk, journal->active->file);
     }
     if (rv == 0) {
         journal->unsynced = false;
@@ -180,7 +180,7 @@ static int next_segment(struct journal *journal)
     if (rv == 0) {
         rv = sync_current(journal);
     }
-    if (rv == 0 && journal->current + 1 == journal->n_segments) {
+    if (rv == 0 && journal_segment_ready(journal) == NULL) {
         rv = journal_segments_make(journal);
     }
     if (rv != 0) {
@@ -188,6 +188,7 @@ static int next_segment(struct journal *journal)
     }
     pthread_mutex_lock(&journal->lock);
     journal->current++;
+    journal->active = journal->segments[journal->current];
     pthread_mutex_unlock(&journal->lock);
     journal->tail = JOURNAL_BLOCK;
     pack_reset(journal);
@@ -215,7 +216,7 @@ static int add(struct journal *journal, struct journal_record *record, const voi
     }
     ASSERT(pack_has_room(journal, record->head_len, record->payload_len));
     place->offset = pack_put(journal, record, head, payload);
-    place->segment = journal_current(journal)->number;
+    place->segment = journal->active->number;
     return 0;
 }
 
@@ -338,7 +339,6 @@ static int check_batch(struct journal *journal, const struct journal_batch *batc
 
 int journal_append(struct journal *journal, struct journal_batch *batch)
 {
-    struct journal_segment *segment = journal_current(journal);
     uint64_t bytes = 0;
     int rv;
 
@@ -346,8 +346,8 @@ int journal_append(struct journal *journal, struct journal_batch *batch)
         return journal->fault;
     }
     rv = check_batch(journal, batch, &bytes);
-    if (rv == 0 && journal->current + 1 == journal->n_segments &&
-        bytes > segment->bytes - journal->tail) {
+    if (rv == 0 && bytes > journal->active->bytes - journal->tail &&
+        journal_segment_ready(journal) == NULL) {
         /* Now, while a full disk does no harm yet. */
         rv = journal_segments_make(journal);
     }
@@ -361,23 +361,44 @@ int journal_append(struct journal *journal, struct journal_batch *batch)
         log_error("store",
                   "msg=\"journal failed\" dir=%s segment=%" PRIu64 " offset=%" PRIu64
                   " error=%d",
-                  journal->dir, journal_current(journal)->number, journal->tail, -rv);
+                  journal->dir, journal->active->number, journal->tail, -rv);
         return rv;
     }
     publish(journal, batch);
     return 0;
 }
 
-int journal_mark(struct journal *journal)
+int journal_mark(struct journal *journal, bool sync)
 {
+    struct journal_segment *segment = journal->active;
+    uint8_t block[JOURNAL_BLOCK] = {0};
+    struct iovec iov = {.iov_base = block, .iov_len = sizeof block};
+    struct journal_batch_head head = {
+        .offset = (uint32_t)journal->tail,
+        .first_seq = journal->next_seq,
+        .durable = journal->durable,
+    };
     int rv;
 
-    if (journal->durable == 0 || journal_current(journal)->bytes == journal->tail) {
-        return 0; /* Nothing to say, or no room; the next segment will say it. */
+    if (journal->durable == 0) {
+        return 0;
     }
-    pack_reset(journal);
-    rv = pack_write(journal);
-    journal->unsynced = false; /* Nothing depends on it. */
+    if (journal->tail == segment->bytes) {
+        /* No room: it goes to where the next batch will go. */
+        rv = journal_segment_ready(journal) != NULL ? 0 : journal_segments_make(journal);
+        if (rv != 0) {
+            return rv;
+        }
+        segment = journal_segment_ready(journal);
+        head.offset = JOURNAL_BLOCK;
+    }
+    head.salt = segment->salt;
+    head.segment = segment->number;
+    journal_batch_head_put(&head, block);
+    rv = journal->disk->ops->pwritev(journal->disk, segment->file, &iov, 1, head.offset);
+    if (rv == 0 && sync) {
+        rv = journal->disk->ops->datasync(journal->disk, segment->file);
+    }
     journal->marked = rv == 0;
     return rv;
 }
@@ -387,9 +408,9 @@ int journal_prepare(struct journal *journal)
     int rv = journal->fault;
 
     if (rv == 0 && !journal->marked) {
-        rv = journal_mark(journal);
+        rv = journal_mark(journal, false);
     }
-    if (rv == 0 && journal->current + 1 == journal->n_segments) {
+    if (rv == 0 && journal_segment_ready(journal) == NULL) {
         rv = journal_segments_make(journal);
     }
     return rv;

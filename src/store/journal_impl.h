@@ -86,6 +86,7 @@ struct journal {
     uint32_t n_spares;
 
     /* The appending thread's. */
+    struct journal_segment *active; /* The current one; never recycled. */
     struct journal_pack pack;
     struct journal_snapshot stream; /* After the last record packed. */
     uint64_t next_seq;
@@ -118,14 +119,14 @@ int journal_segments_make(struct journal *journal);
 int journal_segments_drop(struct journal *journal, uint64_t floor);
 /* Rename or remove a closed segment file that is no longer listed. Under @control. */
 int journal_segment_recycle(struct journal *journal, uint64_t number, bool keep);
+/* The empty segment behind the current one, or NULL. */
+struct journal_segment *journal_segment_ready(struct journal *journal);
 /* A reader's hold on a segment; NULL if it is not there (any more). */
 struct journal_segment *journal_segment_get(struct journal *journal, uint64_t number);
 void journal_segment_put(struct journal *journal, struct journal_segment *segment);
-struct journal_segment *journal_current(const struct journal *journal);
-
 /* Fill in a new journal from its folder. */
 int journal_recover(struct journal *journal, bool create);
-/* Write a mark at the tail: everything so far is durable. */
-int journal_mark(struct journal *journal);
+/* Write a mark where the next batch will go: everything so far is durable. */
+int journal_mark(struct journal *journal, bool sync);
 
 #endif

@@ -465,26 +465,52 @@ static int settle_base(struct scan *scan)
     return 0;
 }
 
+/* Write again what is whole but that nothing says was durable. If the last process died
+ * of a failed sync, it may only be in the page cache, clean, and no sync would put it on
+ * the disk; and it is about to be reported as durable. @scan->bytes is loaded. */
+static int rewrite_newest(struct scan *scan, const struct journal_segment *segment)
+{
+    struct disk *disk = scan->journal->disk;
+    uint64_t offset = JOURNAL_BLOCK;
+    struct iovec iov;
+
+    while (offset < scan->tail) {
+        struct journal_batch_head head;
+
+        if (!batch_at(scan, segment, offset, &head)) {
+            return -EIO; /* It was there a moment ago. */
+        }
+        if (head.first_seq + head.n_records - 1 > scan->durable) {
+            break;
+        }
+        offset += journal_batch_span(head.body_len);
+    }
+    if (offset >= scan->tail) {
+        return 0;
+    }
+    iov.iov_base = scan->bytes + offset;
+    iov.iov_len = (size_t)(scan->tail - offset);
+    return disk->ops->pwritev(disk, segment->file, &iov, 1, offset);
+}
+
 /* Whatever has this segment's salt behind the end would be taken for a batch once the
  * log has grown up to it again. */
-static int wipe(struct scan *scan, size_t position)
+static int wipe(struct scan *scan, const struct journal_segment *segment, uint64_t offset)
 {
     static const uint8_t zeros[JOURNAL_BLOCK];
     struct journal *journal = scan->journal;
-    const struct journal_segment *segment = journal->segments[position];
     struct iovec iov = {
         .iov_base = (void *)(uintptr_t)zeros,
         .iov_len = sizeof zeros,
     };
-    uint64_t offset = position == scan->end ? scan->tail : JOURNAL_BLOCK;
-    int rv = load(scan, segment);
+    int rv = 0;
 
     for (; rv == 0 && offset < segment->bytes; offset += JOURNAL_BLOCK) {
         struct journal_batch_head head;
 
         if (!batch_at(scan, segment, offset, &head) ||
-            (head.n_records == 0 && position == scan->end && offset == scan->tail)) {
-            continue;
+            (head.n_records == 0 && offset == scan->tail)) {
+            continue; /* Nothing, or the mark, which the next batch overwrites. */
         }
         log_warn("store",
                  "msg=\"cut a torn batch off the journal\" dir=%s segment=%" PRIu64
@@ -492,7 +518,22 @@ static int wipe(struct scan *scan, size_t position)
                  journal->dir, segment->number, offset);
         rv = journal->disk->ops->pwritev(journal->disk, segment->file, &iov, 1, offset);
     }
-    /* Also what was read as whole may not be durable yet: only the process died. */
+    return rv;
+}
+
+/* Leave a segment at or behind the end as the appending thread expects it. */
+static int mend(struct scan *scan, size_t position)
+{
+    struct journal *journal = scan->journal;
+    const struct journal_segment *segment = journal->segments[position];
+    int rv = load(scan, segment);
+
+    if (rv == 0 && position == scan->end) {
+        rv = rewrite_newest(scan, segment);
+    }
+    if (rv == 0) {
+        rv = wipe(scan, segment, position == scan->end ? scan->tail : JOURNAL_BLOCK);
+    }
     return rv == 0 ? journal->disk->ops->datasync(journal->disk, segment->file) : rv;
 }
 
@@ -530,12 +571,13 @@ static int finish(struct scan *scan)
         rv = disk_sync_parent(journal->disk, journal->dir);
     }
     for (size_t i = scan->end; rv == 0 && i < journal->n_segments; i++) {
-        rv = wipe(scan, i);
+        rv = mend(scan, i);
     }
     if (rv != 0) {
         return rv;
     }
     journal->current = scan->end;
+    journal->active = journal->segments[scan->end];
     journal->tail = scan->tail;
     journal->next_seq = scan->next_seq;
     journal->durable = scan->next_seq - 1;

@@ -27,10 +27,16 @@ void journal_path(const struct journal *journal, enum journal_file kind, uint64_
     ASSERT(n > 0 && n < JOURNAL_PATH_MAX); /* journal_new checked the folder's length. */
 }
 
-struct journal_segment *journal_current(const struct journal *journal)
+struct journal_segment *journal_segment_ready(struct journal *journal)
 {
-    ASSERT(journal->current < journal->n_segments);
-    return journal->segments[journal->current];
+    struct journal_segment *segment = NULL;
+
+    pthread_mutex_lock(&journal->lock);
+    if (journal->current + 1 < journal->n_segments) {
+        segment = journal->segments[journal->current + 1];
+    }
+    pthread_mutex_unlock(&journal->lock);
+    return segment;
 }
 
 int journal_segments_add(struct journal *journal, struct journal_segment *segment)
