@@ -8,7 +8,7 @@
 
 #include "nfs/rpc_request.h"
 
-#define STUB_OPS_MAX 8
+#define STUB_OPS_MAX 1024 /* Held at a time. */
 
 struct stub_op {
     uint8_t zone_id[16];

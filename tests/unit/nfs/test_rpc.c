@@ -43,6 +43,7 @@ static void other_programs_are_unavailable(void)
     reply_end(&reply);
 }
 
+/* Procedures past either table's end are refused, not looked up. */
 static void unknown_procedures_are_unavailable(void)
 {
     struct reply reply;
@@ -73,6 +74,7 @@ static void other_versions_are_a_mismatch(void)
     reply_end(&reply);
 }
 
+/* Nothing after the RPC version may be read if it is not 2. */
 static void other_rpc_versions_are_denied(void)
 {
     struct call call = call_begin(NFS3_PROGRAM, 0);
