@@ -66,8 +66,9 @@ enum rgroup_msg_type {
  * A message between members. @peer is the destination when sending, the sender when
  * receiving. Every scalar travels. For APPEND, entries [index+1, index+n] travel beside
  * it: the sender takes them from its log when the socket can take them (dropping the
- * message if the log was cut meanwhile: the term at index + 1 changed), the receiver
- * puts them into event.entries. APPENDs may be split into consecutive ones.
+ * message unless it still leads in .term: its log may have been cut anywhere in the
+ * range, so the term at index + 1 tells nothing; that at index + n would do), the
+ * receiver puts them into event.entries. APPENDs may be split into consecutive ones.
  */
 struct rgroup_msg {
     enum rgroup_msg_type type;
@@ -113,7 +114,9 @@ enum rgroup_event_type {
     /* Leader: append .entries, COMMAND and BARRIER only, in its own term: .term of an
      * entry is not looked at. */
     RGROUP_EV_SUBMIT = 8,
-    RGROUP_EV_CHANGE = 9,    /* Leader: one membership change, checked (G2, G11). */
+    /* Leader: one membership change, checked (G2, G11). A server comes in as a standby
+     * (else OUT_INVAL) and is promoted once it has acknowledged an entry of this term. */
+    RGROUP_EV_CHANGE = 9,
     RGROUP_EV_TRANSFER = 10, /* Leader, quiesced (G14): .target, 0 any. */
 };
 
@@ -214,10 +217,10 @@ void rgroup_free(struct rgroup *group);
 
 /*
  * One step. 0; OUT_NOT_LEADER, OUT_BUSY (a change or transfer pending, no entry of this
- * term committed yet, or the target of a transfer not up to date), OUT_INVAL (a
- * change of more than one server, or one that guard G2 forbids: nothing happened) for SUBMIT, CHANGE, TRANSFER. A fault (-EPROTO: malformed
- * message, ignored, nothing changed; -ENOMEM, -EUCLEAN: free the group and start anew
- * from disk).
+ * term committed yet, or the target of a transfer or promotion not up to date), OUT_INVAL
+ * (a change of more than one server, or one that is forbidden) for SUBMIT, CHANGE,
+ * TRANSFER: nothing happened. A fault (-EPROTO: malformed message, ignored, nothing changed;
+ * -ENOMEM, -EUCLEAN: free the group and start anew from disk).
  */
 int rgroup_step(struct rgroup *group, const struct rgroup_event *event,
                 struct rgroup_update *update);

@@ -9,9 +9,11 @@
 #include <string.h>
 
 enum {
-    /* A pull goes on for as long as it makes progress: let the engine not offer it
-     * again meanwhile. It does so at once if the follower turns out not to pull. */
-    INSTALL_TIMEOUT_MS = 600000,
+    /* In election timeouts: how often a snapshot is offered anew. One that is pulling
+     * takes no notice. One that gave up may be found out by nothing else: its refusals
+     * name the leader's newest snapshot, and the engine only looks for the one it
+     * offered. */
+    INSTALL_ELECTIONS = 10,
 };
 
 void engine_close(struct rgroup *group)
@@ -44,7 +46,7 @@ int engine_renew(struct rgroup *group)
     raft_set_heartbeat_timeout(engine, config->heartbeat_ms);
     raft_set_pre_vote(engine, true);
     raft_set_max_inflight_entries(engine, config->inflight_max);
-    raft_set_install_snapshot_timeout(engine, INSTALL_TIMEOUT_MS);
+    raft_set_install_snapshot_timeout(engine, INSTALL_ELECTIONS * config->election_ms);
     group->engine = engine;
     return 0;
 }
@@ -249,6 +251,9 @@ static void absorb_commit(struct rgroup *group)
 {
     uint64_t commit = raft_commit_index(group->engine);
 
+    if (group->installing) {
+        return; /* Heartbeats may raise it to a state that is not here yet. */
+    }
     if (commit > group->commit || !guarded(group, RGROUP_OFF_G13)) {
         group->commit = commit;
     }

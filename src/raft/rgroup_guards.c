@@ -61,6 +61,34 @@ static bool change_is_single(const struct rgroup_conf *now,
     return differences == 1;
 }
 
+/*
+ * The other half of G9: a server becomes a voter only once it has acknowledged an entry
+ * of this term. One with an empty log does not vote at all, and one that is far behind
+ * may be needed for a majority.
+ */
+static int change_promotes(const struct rgroup *group, const struct rgroup_conf *now,
+                           const struct rgroup_conf *conf)
+{
+    uint64_t match = 0;
+    uint32_t i;
+
+    for (i = 0; i < conf->n; i++) {
+        const struct rgroup_server *server = &conf->servers[i];
+
+        if (server->role != RGROUP_VOTER || conf_votes(now, server->id)) {
+            continue;
+        }
+        if (conf_find(now, server->id) == NULL) {
+            return OUT_INVAL;
+        }
+        if (rgroup_match_index(group, server->id, &match) != 0 ||
+            match < group->read_floor) {
+            return OUT_BUSY;
+        }
+    }
+    return 0;
+}
+
 int guard_change(const struct rgroup *group, const struct rgroup_conf *conf)
 {
     struct rgroup_conf now;
@@ -87,7 +115,7 @@ int guard_change(const struct rgroup *group, const struct rgroup_conf *conf)
         !conf_votes(conf, group->config.self)) {
         return OUT_INVAL;
     }
-    return 0;
+    return guarded(group, RGROUP_OFF_G9) ? change_promotes(group, &now, conf) : 0;
 }
 
 int guard_transfer(const struct rgroup *group, uint64_t *target)
