@@ -118,7 +118,7 @@ static int forget(struct zone *zone, struct zone_session *session)
     int rv;
 
     session_key(session, key);
-    rv = store_reply_prune(zone->store, session->node, session->boot, UINT64_MAX);
+    rv = store_reply_prune(zone->store, session->node, session->boot, INT64_MAX);
     if (rv != 0) {
         return rv;
     }
@@ -228,12 +228,15 @@ int zone_session_enter(struct zone *zone, const struct zone_origin *origin,
     struct zone_session *session;
     int rv;
 
+    *verdict = ZONE_GHOST;
+    if (origin->seq > ZONE_SEQ_MAX) {
+        return 0;
+    }
     rv = get_or_make(zone, origin, &session);
     if (rv != 0) {
         return rv;
     }
     use(zone, session, apply);
-    *verdict = ZONE_GHOST;
     if (origin->seq < session->floor) {
         return 0;
     }

@@ -69,6 +69,18 @@ static int show_mismatch(struct zone_result *result, const struct zone_kv *pair,
     return OUT_MISMATCH;
 }
 
+static bool has_twins(const struct zone_op *op)
+{
+    for (uint32_t i = 0; i < op->n_kv; i++) {
+        for (uint32_t k = 0; k < i; k++) {
+            if (same_bytes(op->kv[k].key, op->kv[i].key)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 /* Every pair is as expected; *@before and *@after: the charges of all of them. */
 static int kv_check(struct apply *apply, uint64_t *before, uint64_t *after)
 {
@@ -82,11 +94,6 @@ static int kv_check(struct apply *apply, uint64_t *before, uint64_t *after)
         uint64_t charge;
         int rv;
 
-        for (uint32_t k = 0; k < i; k++) {
-            if (same_bytes(op->kv[k].key, pair->key)) {
-                return OUT_INVAL;
-            }
-        }
         rv = pair_now(apply->zone, pair->key, &version, &charge);
         if (rv != 0) {
             return rv;
@@ -109,6 +116,9 @@ int zone_run_kv(struct apply *apply)
     uint64_t after;
     int rv;
 
+    if (has_twins(op)) {
+        return OUT_INVAL;
+    }
     rv = kv_check(apply, &before, &after);
     if (rv != 0) {
         return rv;

@@ -1,0 +1,781 @@
+/* Random sequences: apply is deterministic however the log is cut, and does what a plain
+ * model of a file system does. */
+#include "base/outcome.h"
+#include "base/prng.h"
+#include "base/wire.h"
+#include "fixture.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    N_NAMES = 8,
+    N_OPS = 1500, /* Of one sequence. */
+    POOL_MAX = 24,
+    BATCH_MAX = 40,
+};
+
+static uint8_t noise[400000];
+
+static void noise_fill(struct prng *prng)
+{
+    for (size_t i = 0; i < sizeof noise; i += 8) {
+        wire_store_u64(noise + i, prng_next(prng) | 0x0101010101010101ull);
+    }
+}
+
+static struct slice some_name(struct prng *prng)
+{
+    static const char names[N_NAMES + 1] = "abcdefgh";
+
+    return slice_borrow(&names[prng_below(prng, N_NAMES)], 1);
+}
+
+/* Handles that were seen, dead ones among them. */
+struct pool {
+    struct zone_handle obj[POOL_MAX];
+    uint32_t n;
+};
+
+static struct zone_handle pick(const struct pool *pool, struct prng *prng)
+{
+    uint64_t i = prng_below(prng, pool->n + 1);
+
+    return i == pool->n ? fx_root : pool->obj[i];
+}
+
+static void keep(struct pool *pool, struct prng *prng, const struct zone_result *result)
+{
+    struct zone_handle obj = {.ino = result->obj.ino, .gen = result->obj.gen};
+
+    if (!result->has_obj) {
+        return;
+    }
+    if (pool->n < POOL_MAX) {
+        pool->obj[pool->n++] = obj;
+    } else {
+        pool->obj[prng_below(prng, POOL_MAX)] = obj;
+    }
+}
+
+static void some_sattr(struct prng *prng, struct zone_sattr *sattr)
+{
+    static const uint32_t modes[] = {0755, 0777, 0600, 02775, 01777, 06777, 0};
+
+    sattr->set = (uint32_t)prng_below(prng, 16);
+    sattr->mode = modes[prng_below(prng, 7)];
+    sattr->uid = (uint32_t)prng_below(prng, 3);
+    sattr->gid = (uint32_t)prng_below(prng, 3);
+    sattr->size = prng_below(prng, 3) == 0 ? 0 : prng_below(prng, 300000);
+    sattr->set_atime = (enum zone_set_time)prng_below(prng, 3);
+    sattr->set_mtime = (enum zone_set_time)prng_below(prng, 3);
+    sattr->mtime.sec = (int64_t)prng_below(prng, 2000000000);
+}
+
+static void some_kv(struct prng *prng, struct zone_op *op)
+{
+    op->n_kv = 1 + (uint32_t)prng_below(prng, 3);
+    for (uint32_t i = 0; i < op->n_kv; i++) {
+        op->kv[i].key = some_name(prng);
+        op->kv[i].value = slice_borrow(noise, prng_below(prng, 2000));
+        op->kv[i].version = prng_below(prng, 2) == 0 ? 0 : ZONE_KV_ANY;
+        op->kv[i].remove = prng_below(prng, 4) == 0;
+    }
+}
+
+static struct zone_op some_op(struct prng *prng, const struct pool *pool)
+{
+    static const enum zone_op_type types[] = {
+        ZONE_OP_SETATTR, ZONE_OP_WRITE,  ZONE_OP_WRITE,   ZONE_OP_CREATE, ZONE_OP_CREATE,
+        ZONE_OP_MKDIR,   ZONE_OP_MKDIR,  ZONE_OP_SYMLINK, ZONE_OP_MKNOD,  ZONE_OP_REMOVE,
+        ZONE_OP_RMDIR,   ZONE_OP_RENAME, ZONE_OP_RENAME,  ZONE_OP_LINK,   ZONE_OP_KV,
+    };
+    struct zone_op op = {0};
+
+    op.type = types[prng_below(prng, sizeof types / sizeof types[0])];
+    op.cred.uid = (uint32_t)prng_below(prng, 3);
+    op.cred.gid = (uint32_t)prng_below(prng, 3);
+    op.obj = pick(pool, prng);
+    op.to = pick(pool, prng);
+    op.name = some_name(prng);
+    op.to_name = some_name(prng);
+    some_sattr(prng, &op.sattr);
+    op.how = (enum zone_create_how)prng_below(prng, 3);
+    op.verf[0] = (uint8_t)prng_below(prng, 2);
+    op.node_type = (enum zone_type)(3 + prng_below(prng, 5));
+    op.offset = prng_below(prng, 300000);
+    if (op.type == ZONE_OP_WRITE) {
+        op.data = slice_borrow(
+            noise + prng_below(prng, 1000),
+            prng_below(prng, 4) == 0 ? prng_below(prng, 200000) : prng_below(prng, 6000));
+    }
+    some_kv(prng, &op);
+    return op;
+}
+
+static uint64_t seq[4]; /* Of the origins, by node. */
+
+/* Three origins; now and then an op that was sent before. */
+static void some_origin(struct prng *prng, struct zone_origin *origin)
+{
+    uint64_t node = prng_below(prng, 4);
+    uint64_t back = prng_below(prng, 4) == 0 ? prng_below(prng, 4) : 0;
+
+    if (node == 0) {
+        memset(origin, 0, sizeof *origin);
+        return;
+    }
+    origin->node = node;
+    origin->boot = 1;
+    if (back == 0 || back >= seq[node]) {
+        seq[node]++;
+        back = 0;
+    }
+    origin->seq = seq[node] - back;
+    origin->floor = origin->seq > 2 ? origin->seq - 2 : 1;
+}
+
+struct log {
+    struct fx_entry entries[N_OPS];
+    struct zone_result results[N_OPS];
+    bool duplicates[N_OPS];
+};
+
+/* A sequence of entries, each built on what the ones before did to @fx. */
+static void make_log(struct fx *fx, struct prng *prng, struct log *log)
+{
+    struct pool pool = {0};
+
+    for (uint32_t i = 0; i < N_OPS; i++) {
+        struct zone_op op = some_op(prng, &pool);
+        struct fx_batch batch = {.entries = &log->entries[i],
+                                 .n = 1,
+                                 .here = true,
+                                 .results = &log->results[i],
+                                 .duplicates = &log->duplicates[i]};
+
+        some_origin(prng, &fx->origin);
+        fx->time_ns += (int64_t)prng_below(prng, 5 * FX_SECOND);
+        fx_make(fx, &op, i + 1, fx->time_ns, &log->entries[i]);
+        CHECK_INT(fx_apply(fx, &batch), 0);
+        keep(&pool, prng, &log->results[i]);
+    }
+}
+
+static void same_result(const struct zone_result *one, const struct zone_result *other)
+{
+    struct buf *a = NULL;
+    struct buf *b = NULL;
+
+    CHECK_INT(zone_result_encode(one, &a), 0);
+    CHECK_INT(zone_result_encode(other, &b), 0);
+    CHECK_UINT(a->len, b->len);
+    CHECK_MEM(a->data, b->data, a->len);
+    CHECK_UINT(one->data.len, other->data.len);
+    CHECK_MEM(one->data.data, other->data.data, one->data.len);
+    buf_unref(a);
+    buf_unref(b);
+}
+
+/* Apply @n entries from @first in one batch; entries from before may come again. */
+static void apply_some(struct fx *fx, const struct log *log, uint32_t first, uint32_t n,
+                       bool here)
+{
+    struct zone_result results[BATCH_MAX];
+    bool duplicates[BATCH_MAX];
+    uint64_t applied = zone_applied_index(fx->zone);
+    struct fx_batch batch = {.entries = &log->entries[first], .n = n, .here = here};
+
+    batch.results = results;
+    batch.duplicates = duplicates;
+    CHECK_INT(fx_apply(fx, &batch), 0);
+    for (uint32_t i = 0; i < n; i++) {
+        if (first + i + 1 > applied) {
+            same_result(&results[i], &log->results[first + i]);
+            CHECK_INT(duplicates[i], log->duplicates[first + i]);
+        }
+        zone_result_clear(&results[i]);
+    }
+}
+
+/* Batches of random sizes, with restarts, replays of old entries, faults in the middle
+ * and payloads read back from the journal. */
+static void replay_log(struct fx *fx, struct prng *prng, const struct log *log)
+{
+    uint32_t at = 0;
+
+    while (at < N_OPS) {
+        uint32_t n = 1 + (uint32_t)prng_below(prng, BATCH_MAX / 2);
+        uint32_t again = (uint32_t)prng_below(prng, 10);
+
+        n = n < N_OPS - at ? n : N_OPS - at;
+        again = again < at ? again : at;
+        if (prng_below(prng, 10) == 0) {
+            struct fx_batch batch = {.entries = &log->entries[at], .n = n};
+
+            log->entries[at + n - 1].head->data[0] ^= 0x40;
+            CHECK(fx_apply(fx, &batch) < 0);
+            log->entries[at + n - 1].head->data[0] ^= 0x40;
+        }
+        if (prng_below(prng, 10) == 0) {
+            fx_reopen(fx);
+        }
+        apply_some(fx, log, at - again, again + n, prng_below(prng, 2) == 0);
+        at += n;
+    }
+}
+
+static void deterministic(uint64_t seed)
+{
+    static struct fx one;
+    static struct fx two;
+    static struct log log;
+    struct prng prng;
+    uint8_t a[32];
+    uint8_t b[32];
+
+    prng_seed(&prng, seed);
+    memset(seq, 0, sizeof seq);
+    noise_fill(&prng);
+    fx_open(&one, "one", 4 << 20);
+    fx_open(&two, "two", 4 << 20);
+    make_log(&one, &prng, &log);
+    replay_log(&two, &prng, &log);
+    CHECK_UINT(zone_applied_index(two.zone), N_OPS);
+    CHECK_UINT(fx_used(&two), fx_used(&one));
+    fx_digest(&one, a);
+    fx_digest(&two, b);
+    CHECK_MEM(b, a, 32);
+    for (uint32_t i = 0; i < N_OPS; i++) {
+        fx_free(&log.entries[i]);
+        zone_result_clear(&log.results[i]);
+    }
+    fx_close(&one);
+    fx_close(&two);
+}
+
+/* One log, one state: however it is cut into batches, restarted, replayed, and whether
+ * payloads are in memory or read back, results and digest are equal. */
+static void apply_is_deterministic(void)
+{
+    deterministic(1);
+}
+
+/* The same with another sequence. */
+static void apply_is_deterministic_again(void)
+{
+    deterministic(2);
+}
+
+/* --- The model: an inode table in memory, uid 0 only, no quota. --- */
+
+enum {
+    NODES_MAX = 96,
+    SIZE_MAX_MODEL = 40000,
+    MODEL_OPS = 4000,
+};
+
+struct node {
+    bool alive;
+    struct zone_handle obj;
+    enum zone_type type;
+    uint32_t nlink;
+    uint32_t mode;
+    uint64_t size;
+    uint64_t used;
+    int64_t mtime;
+    int64_t ctime;
+    int64_t orphaned;
+    int parent;
+    uint32_t entries;
+    int child[N_NAMES];    /* -1: none. */
+    uint64_t seq[N_NAMES]; /* In which order the names were made. */
+    uint8_t data[SIZE_MAX_MODEL];
+};
+
+struct model {
+    struct node nodes[NODES_MAX];
+    uint64_t next_seq;
+    int64_t last_ns;
+    int made; /* By the last op; -1: nothing. */
+};
+
+static struct model model;
+
+static int node_new(enum zone_type type, uint32_t mode, int64_t now)
+{
+    for (int i = 0; i < NODES_MAX; i++) {
+        struct node *node = &model.nodes[i];
+
+        if (!node->alive) {
+            memset(node, 0, sizeof *node);
+            node->alive = true;
+            node->type = type;
+            node->mode = mode;
+            node->nlink = type == ZONE_DIR ? 2 : 1;
+            node->mtime = now;
+            node->ctime = now;
+            memset(node->child, 0xff, sizeof node->child);
+            return i;
+        }
+    }
+    return -1;
+}
+
+static void touch(struct node *node, int64_t now)
+{
+    node->mtime = now;
+    node->ctime = now;
+}
+
+static void name_set(struct node *dir, int name, int child, int64_t now)
+{
+    dir->entries += dir->child[name] < 0 && child >= 0 ? 1 : 0;
+    dir->entries -= dir->child[name] >= 0 && child < 0 ? 1 : 0;
+    dir->child[name] = child;
+    dir->seq[name] = model.next_seq++;
+    touch(dir, now);
+}
+
+static void node_unlink(struct node *node, int64_t now)
+{
+    if (node->type == ZONE_DIR) {
+        node->alive = false;
+        return;
+    }
+    node->nlink--;
+    node->ctime = now;
+    if (node->nlink == 0) {
+        node->alive = node->type == ZONE_REG;
+        node->orphaned = now;
+    }
+}
+
+static void model_resize(struct node *node, uint64_t size, int64_t now)
+{
+    uint64_t most = (size + 4095) / 4096 * 4096;
+
+    if (size < node->size) {
+        memset(node->data + size, 0, SIZE_MAX_MODEL - size);
+    }
+    node->size = size;
+    node->used = node->used < most ? node->used : most;
+    touch(node, now);
+}
+
+struct step {
+    enum zone_op_type type;
+    int obj; /* Nodes. */
+    int to;
+    int name;
+    int to_name;
+    bool guarded;
+    uint64_t offset;
+    uint64_t len;
+    int64_t now;
+};
+
+static int model_make(const struct step *step, enum zone_type type)
+{
+    struct node *dir = &model.nodes[step->obj];
+    int i;
+
+    if (dir->type != ZONE_DIR) {
+        return OUT_NOTDIR;
+    }
+    if (dir->child[step->name] >= 0) {
+        struct node *old = &model.nodes[dir->child[step->name]];
+
+        if (step->type == ZONE_OP_CREATE && !step->guarded && old->type == ZONE_REG) {
+            model.made = dir->child[step->name];
+            return 0;
+        }
+        return OUT_EXIST;
+    }
+    i = node_new(type, type == ZONE_LNK ? 0777 : 0755, step->now);
+    CHECK(i >= 0);
+    model.nodes[i].parent = step->obj;
+    dir->nlink += type == ZONE_DIR ? 1 : 0;
+    if (type == ZONE_LNK) {
+        model.nodes[i].size = step->len;
+        model.nodes[i].used = (step->len + 511) / 512 * 512;
+        memcpy(model.nodes[i].data, noise, step->len);
+    }
+    name_set(dir, step->name, i, step->now);
+    model.made = i;
+    return 0;
+}
+
+static int model_remove(const struct step *step)
+{
+    struct node *dir = &model.nodes[step->obj];
+    struct node *victim;
+
+    if (dir->type != ZONE_DIR) {
+        return OUT_NOTDIR;
+    }
+    if (dir->child[step->name] < 0) {
+        return OUT_NOENT;
+    }
+    victim = &model.nodes[dir->child[step->name]];
+    if (step->type == ZONE_OP_REMOVE && victim->type == ZONE_DIR) {
+        return OUT_ISDIR;
+    }
+    if (step->type == ZONE_OP_RMDIR) {
+        if (victim->type != ZONE_DIR) {
+            return OUT_NOTDIR;
+        }
+        if (victim->entries > 0) {
+            return OUT_NOTEMPTY;
+        }
+        dir->nlink--;
+    }
+    name_set(dir, step->name, -1, step->now);
+    node_unlink(victim, step->now);
+    return 0;
+}
+
+static int model_link(const struct step *step)
+{
+    struct node *file = &model.nodes[step->obj];
+    struct node *dir = &model.nodes[step->to];
+
+    if (dir->type != ZONE_DIR) {
+        return OUT_NOTDIR;
+    }
+    if (file->type == ZONE_DIR) {
+        return OUT_ISDIR;
+    }
+    if (dir->child[step->to_name] >= 0) {
+        return OUT_EXIST;
+    }
+    if (file->nlink == 0) {
+        return OUT_NOENT;
+    }
+    file->nlink++;
+    file->ctime = step->now;
+    name_set(dir, step->to_name, step->obj, step->now);
+    return 0;
+}
+
+static bool is_below(int node, int ancestor)
+{
+    while (node != 0 && node != ancestor) {
+        node = model.nodes[node].parent;
+    }
+    return node == ancestor;
+}
+
+static int model_rename(const struct step *step)
+{
+    struct node *from = &model.nodes[step->obj];
+    struct node *to = &model.nodes[step->to];
+    int child;
+    int victim;
+    bool dir;
+
+    if (from->type != ZONE_DIR || to->type != ZONE_DIR) {
+        return OUT_NOTDIR;
+    }
+    child = from->child[step->name];
+    victim = to->child[step->to_name];
+    if (child < 0) {
+        return OUT_NOENT;
+    }
+    if (child == victim) {
+        return 0;
+    }
+    dir = model.nodes[child].type == ZONE_DIR;
+    if (dir && is_below(step->to, child)) {
+        return OUT_INVAL;
+    }
+    if (victim >= 0) {
+        struct node *old = &model.nodes[victim];
+
+        if (dir != (old->type == ZONE_DIR)) {
+            return dir ? OUT_NOTDIR : OUT_ISDIR;
+        }
+        if (dir && old->entries > 0) {
+            return OUT_NOTEMPTY;
+        }
+        to->nlink -= dir ? 1 : 0;
+        node_unlink(old, step->now);
+    }
+    name_set(from, step->name, -1, step->now);
+    name_set(to, step->to_name, child, step->now);
+    model.nodes[child].ctime = step->now;
+    if (dir) {
+        model.nodes[child].parent = step->to;
+        from->nlink--;
+        to->nlink++;
+    }
+    return 0;
+}
+
+static int model_data(const struct step *step)
+{
+    struct node *node = &model.nodes[step->obj];
+    uint64_t end = step->offset + step->len;
+    uint64_t units = (end + 4095) / 4096 * 4096 - step->offset / 4096 * 4096;
+    uint64_t most;
+
+    if (node->type != ZONE_REG) {
+        return node->type == ZONE_DIR ? OUT_ISDIR : OUT_INVAL;
+    }
+    if (step->type == ZONE_OP_SETATTR) {
+        model_resize(node, step->offset, step->now);
+        return 0;
+    }
+    if (step->len == 0) {
+        return 0;
+    }
+    memcpy(node->data + step->offset, noise, step->len);
+    node->size = end > node->size ? end : node->size;
+    most = (node->size + 4095) / 4096 * 4096;
+    node->used = node->used + units < most ? node->used + units : most;
+    touch(node, step->now);
+    return 0;
+}
+
+static int model_step(const struct step *step)
+{
+    model.made = -1;
+    if (!model.nodes[step->obj].alive) {
+        return OUT_STALE;
+    }
+    if ((step->type == ZONE_OP_RENAME || step->type == ZONE_OP_LINK) &&
+        !model.nodes[step->to].alive) {
+        return step->type == ZONE_OP_RENAME && model.nodes[step->obj].type != ZONE_DIR
+                   ? OUT_NOTDIR
+                   : OUT_STALE;
+    }
+    switch ((int)step->type) {
+    case ZONE_OP_CREATE:
+        return model_make(step, ZONE_REG);
+    case ZONE_OP_MKDIR:
+        return model_make(step, ZONE_DIR);
+    case ZONE_OP_SYMLINK:
+        return model_make(step, ZONE_LNK);
+    case ZONE_OP_MKNOD:
+        return model_make(step, ZONE_FIFO);
+    case ZONE_OP_REMOVE:
+    case ZONE_OP_RMDIR:
+        return model_remove(step);
+    case ZONE_OP_LINK:
+        return model_link(step);
+    case ZONE_OP_RENAME:
+        return model_rename(step);
+    default:
+        return model_data(step);
+    }
+}
+
+/* Orphans of ten minutes ago go when a second of zone time begins. */
+static void model_pass(int64_t now)
+{
+    if (now / FX_SECOND != model.last_ns / FX_SECOND) {
+        for (int i = 0; i < NODES_MAX; i++) {
+            struct node *node = &model.nodes[i];
+
+            if (node->alive && node->nlink == 0 &&
+                node->orphaned < now - 600 * FX_SECOND) {
+                node->alive = false;
+            }
+        }
+    }
+    model.last_ns = now;
+}
+
+static struct zone_op op_of(const struct step *step)
+{
+    static const char names[N_NAMES + 1] = "abcdefgh";
+    struct zone_op op = {.type = step->type, .obj = model.nodes[step->obj].obj};
+
+    op.to = model.nodes[step->to].obj;
+    op.name = slice_borrow(&names[step->name], 1);
+    op.to_name = step->type == ZONE_OP_SYMLINK ? slice_borrow(noise, step->len)
+                                               : slice_borrow(&names[step->to_name], 1);
+    op.how = step->guarded ? ZONE_GUARDED : ZONE_UNCHECKED;
+    op.node_type = ZONE_FIFO;
+    op.sattr.set = ZONE_SET_MODE;
+    op.sattr.mode = 0755;
+    if (step->type == ZONE_OP_SETATTR) {
+        op.sattr.set = ZONE_SET_SIZE;
+        op.sattr.size = step->offset;
+    }
+    if (step->type == ZONE_OP_WRITE) {
+        op.offset = step->offset;
+        op.data = slice_borrow(noise, step->len);
+    }
+    return op;
+}
+
+static int64_t ns_of(struct zone_time time)
+{
+    return time.sec * FX_SECOND + time.nsec;
+}
+
+static void check_node(struct fx *fx, const struct node *node)
+{
+    struct zone_op read = {.type = ZONE_OP_READ, .obj = node->obj};
+
+    if (!node->alive) {
+        CHECK_INT(fx_getattr(fx, node->obj), OUT_STALE);
+        return;
+    }
+    CHECK_INT(fx_getattr(fx, node->obj), 0);
+    CHECK_INT(fx->result.obj.type, node->type);
+    CHECK_UINT(fx->result.obj.nlink, node->nlink);
+    CHECK_UINT(fx->result.obj.mode, node->mode);
+    CHECK_INT(ns_of(fx->result.obj.mtime), node->mtime);
+    CHECK_INT(ns_of(fx->result.obj.ctime), node->ctime);
+    if (node->type == ZONE_DIR) {
+        CHECK_INT(fx_lookup(fx, node->obj, ".."), 0);
+        CHECK_UINT(fx->result.obj.ino, model.nodes[node->parent].obj.ino);
+        return;
+    }
+    CHECK_UINT(fx->result.obj.size, node->size);
+    CHECK_UINT(fx->result.obj.used, node->used);
+    if (node->type == ZONE_FIFO) {
+        return;
+    }
+    read.type = node->type == ZONE_LNK ? ZONE_OP_READLINK : ZONE_OP_READ;
+    read.count = SIZE_MAX_MODEL;
+    CHECK_INT(fx_read(fx, read), 0);
+    CHECK_UINT(fx->result.data.len, node->size);
+    CHECK_MEM(fx->result.data.data, node->data, node->size);
+}
+
+/* The directory lists exactly its names, in the order in which they were made. */
+static void check_list(struct fx *fx, const struct node *dir)
+{
+    struct zone_op op = {.type = ZONE_OP_READDIR, .obj = dir->obj, .count = 1 << 16};
+    struct zone_dirent entry;
+    struct wire_dec dec;
+    uint64_t last = 0;
+    uint32_t n = 0;
+
+    CHECK_INT(fx_read(fx, op), 0);
+    CHECK(fx->result.eof);
+    dec = wire_dec(fx->result.data.data, fx->result.data.len);
+    while (zone_dirent_get(&dec, &entry)) {
+        int name = entry.name.data[0] - 'a';
+
+        CHECK(name >= 0 && name < N_NAMES && dir->child[name] >= 0);
+        CHECK_UINT(entry.attr.ino, model.nodes[dir->child[name]].obj.ino);
+        CHECK(n == 0 || dir->seq[name] > last);
+        last = dir->seq[name];
+        n++;
+    }
+    CHECK(!dec.failed);
+    CHECK_UINT(n, dir->entries);
+}
+
+static void check_all(struct fx *fx)
+{
+    uint64_t used = 0;
+
+    for (int i = 0; i < NODES_MAX; i++) {
+        const struct node *node = &model.nodes[i];
+
+        if (node->obj.ino == 0) {
+            continue; /* Never was. */
+        }
+        check_node(fx, node);
+        if (!node->alive) {
+            continue;
+        }
+        used += 512 + node->used + 512ull * node->entries;
+        if (node->type == ZONE_DIR) {
+            check_list(fx, node);
+        }
+    }
+    CHECK_UINT(fx_used(fx), used);
+}
+
+static int alive_nodes(void)
+{
+    int n = 0;
+
+    for (int i = 0; i < NODES_MAX; i++) {
+        n += model.nodes[i].alive;
+    }
+    return n;
+}
+
+static int some_node(struct prng *prng)
+{
+    int i = (int)prng_below(prng, NODES_MAX);
+
+    return model.nodes[i].obj.ino == 0 ? 0 : i;
+}
+
+static struct step some_step(struct prng *prng)
+{
+    static const enum zone_op_type types[] = {
+        ZONE_OP_REMOVE, ZONE_OP_RMDIR,   ZONE_OP_RENAME,  ZONE_OP_RENAME, ZONE_OP_LINK,
+        ZONE_OP_WRITE,  ZONE_OP_WRITE,   ZONE_OP_SETATTR, ZONE_OP_CREATE, ZONE_OP_CREATE,
+        ZONE_OP_MKDIR,  ZONE_OP_SYMLINK, ZONE_OP_MKNOD,
+    };
+    bool full = alive_nodes() > NODES_MAX - 2;
+    struct step step = {.type = types[prng_below(prng, full ? 5 : 13)]};
+
+    step.obj = some_node(prng);
+    step.to = some_node(prng);
+    step.name = (int)prng_below(prng, N_NAMES);
+    step.to_name = (int)prng_below(prng, N_NAMES);
+    step.guarded = prng_below(prng, 2) == 0;
+    step.offset = prng_below(prng, SIZE_MAX_MODEL / 2);
+    step.len = prng_below(prng, SIZE_MAX_MODEL / 2);
+    if (step.type == ZONE_OP_SYMLINK) {
+        step.len = 1 + prng_below(prng, ZONE_PATH_MAX);
+    }
+    return step;
+}
+
+static void model_begin(void)
+{
+    memset(&model, 0, sizeof model);
+    model.last_ns = FX_TIME;
+    CHECK_INT(node_new(ZONE_DIR, 0777, FX_TIME), 0);
+    model.nodes[0].obj = fx_root;
+}
+
+/* Four thousand random ops as root: every answer, and every so often every attribute,
+ * byte, name and the sum of charges, is what the model says. */
+static void apply_equals_the_model(void)
+{
+    static struct fx fx;
+    struct prng prng;
+
+    prng_seed(&prng, 7);
+    noise_fill(&prng);
+    fx_open(&fx, "z", FX_QUOTA);
+    model_begin();
+    for (int i = 0; i < MODEL_OPS; i++) {
+        struct step step = some_step(&prng);
+        struct zone_op op;
+        int expected;
+
+        if (prng_below(&prng, 20) == 0) {
+            fx.time_ns += (int64_t)prng_below(&prng, 200 * FX_SECOND);
+        }
+        step.now = fx.time_ns + 1000000; /* As fx_run will stamp it. */
+        op = op_of(&step);
+        model_pass(step.now);
+        expected = model_step(&step);
+        CHECK_INT(fx_run(&fx, op), expected);
+        if (model.made >= 0) {
+            model.nodes[model.made].obj = fx_obj(&fx);
+        }
+        check_node(&fx, &model.nodes[step.obj]);
+        if (i % 200 == 199) {
+            fx_reopen(&fx);
+            check_all(&fx);
+        }
+    }
+    fx_close(&fx);
+}
+
+TEST_MAIN(CHECK_TEST(apply_is_deterministic), CHECK_TEST(apply_is_deterministic_again),
+          CHECK_TEST(apply_equals_the_model))

@@ -1,0 +1,433 @@
+/* The zone's own state: quota, orphans, pairs, snapshots, faults. */
+#include "base/outcome.h"
+#include "base/wire.h"
+#include "fixture.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { ROW = 512 };
+
+static struct fx fx;
+static uint8_t bytes[ZONE_IO_MAX];
+
+/* Let @ns of zone time pass: it passes with entries only. */
+static void pass(int64_t ns)
+{
+    fx.time_ns += ns;
+    CHECK_INT(fx_chmod(&fx, fx_root, 0777), 0);
+}
+
+/* A file costs its size rounded up to 4096, and 512 each for inode and name; what was
+ * written twice costs once, and all of it comes back in the end. */
+static void quota_is_counted(void)
+{
+    struct zone_handle f;
+    uint64_t empty;
+
+    fx_open(&fx, "z", FX_QUOTA);
+    empty = fx_used(&fx);
+    CHECK_UINT(empty, ROW);
+    f = fx_file(&fx, fx_root, "f");
+    CHECK_UINT(fx_used(&fx), empty + 2 * ROW);
+    CHECK_INT(fx_write(&fx, f, 0, slice_borrow(bytes, 1)), 0);
+    CHECK_UINT(fx_used(&fx), empty + 2 * ROW + 4096);
+    CHECK_INT(fx_write(&fx, f, 0, slice_borrow(bytes, 300000)), 0);
+    CHECK_UINT(fx.result.obj.used, 303104);
+    CHECK_INT(fx_write(&fx, f, 5000, slice_borrow(bytes, 100000)), 0);
+    CHECK_UINT(fx_used(&fx), empty + 2 * ROW + 303104);
+    CHECK_INT(fx_truncate(&fx, f, 4097), 0);
+    CHECK_UINT(fx_used(&fx), empty + 2 * ROW + 8192);
+    CHECK_INT(fx_symlink(&fx, fx_root, "l", "target"), 0);
+    CHECK_UINT(fx_used(&fx), empty + 2 * ROW + 8192 + 3 * ROW);
+    CHECK_INT(fx_remove(&fx, fx_root, "l"), 0);
+    CHECK_INT(fx_link(&fx, f, fx_root, "g"), 0);
+    CHECK_UINT(fx_used(&fx), empty + 3 * ROW + 8192);
+    CHECK_INT(fx_remove(&fx, fx_root, "f"), 0);
+    CHECK_INT(fx_remove(&fx, fx_root, "g"), 0);
+    CHECK_UINT(fx_used(&fx), empty + ROW + 8192);
+    pass(601 * FX_SECOND);
+    CHECK_UINT(fx_used(&fx), empty);
+    fx_close(&fx);
+}
+
+/* An op that would exceed the quota is refused and changes nothing; what needs no more
+ * room, and every deletion, still goes. */
+static void quota_is_kept(void)
+{
+    struct zone_handle f;
+    uint64_t used;
+
+    fx_open(&fx, "z", 3 * ROW + 2 * 4096 + 100);
+    f = fx_file(&fx, fx_root, "f");
+    CHECK_INT(fx_write(&fx, f, 0, slice_borrow(bytes, 8192)), 0);
+    used = fx_used(&fx);
+    CHECK_INT(fx_write(&fx, f, 8192, slice_borrow(bytes, 1)), OUT_DQUOT);
+    CHECK_UINT(fx.result.dir.after.size, 8192);
+    CHECK_INT(fx_create(&fx, fx_root, "g", 0644), OUT_DQUOT);
+    CHECK_INT(fx_mkdir(&fx, fx_root, "g", 0755), OUT_DQUOT);
+    CHECK_INT(fx_symlink(&fx, fx_root, "g", "x"), OUT_DQUOT);
+    CHECK_INT(fx_link(&fx, f, fx_root, "g"), OUT_DQUOT);
+    CHECK_UINT(fx_used(&fx), used);
+    CHECK_INT(fx_lookup(&fx, fx_root, "g"), OUT_NOENT);
+    CHECK_INT(fx_write(&fx, f, 4000, slice_borrow(bytes, 1000)), 0);
+    CHECK_INT(fx_rename(&fx, fx_root, "f", fx_root, "h"), 0);
+    CHECK_INT(fx_truncate(&fx, f, 100), 0);
+    CHECK_INT(fx_create(&fx, fx_root, "g", 0644), 0);
+    CHECK_INT(fx_remove(&fx, fx_root, "h"), 0);
+    fx_close(&fx);
+}
+
+/* The quota changes through the log; below what is used, only deletions go. */
+static void quota_changes(void)
+{
+    struct zone_op op = {.type = ZONE_OP_SET_QUOTA, .offset = 600};
+    struct zone_usage usage;
+
+    fx_open(&fx, "z", FX_QUOTA);
+    (void)fx_file(&fx, fx_root, "f");
+    CHECK_INT(fx_run(&fx, op), 0);
+    zone_usage(fx.zone, &usage);
+    CHECK_UINT(usage.quota_bytes, 600);
+    CHECK_INT(fx_create(&fx, fx_root, "g", 0644), OUT_DQUOT);
+    op.type = ZONE_OP_FSSTAT;
+    op.obj = fx_root;
+    CHECK_INT(fx_read(&fx, op), 0);
+    CHECK_UINT(fx.result.free_bytes, 0);
+    CHECK_INT(fx_remove(&fx, fx_root, "f"), 0);
+    fx_reopen(&fx);
+    zone_usage(fx.zone, &usage);
+    CHECK_UINT(usage.quota_bytes, 600);
+    fx_close(&fx);
+}
+
+/* An unlinked file is readable, and writable, through its handle for ten minutes of
+ * zone time, over a restart too, and then is gone for good. */
+static void orphans_live_ten_minutes(void)
+{
+    struct zone_handle f;
+    struct zone_usage usage;
+
+    fx_open(&fx, "z", FX_QUOTA);
+    f = fx_file(&fx, fx_root, "f");
+    CHECK_INT(fx_write(&fx, f, 0, fx_str("kept")), 0);
+    CHECK_INT(fx_remove(&fx, fx_root, "f"), 0);
+    pass(599 * FX_SECOND);
+    fx_reopen(&fx);
+    CHECK_INT(fx_write(&fx, f, 4, fx_str("!")), 0);
+    CHECK_INT(fx_get(&fx, f, 0, 10), 0);
+    CHECK_UINT(fx.result.count, 5);
+    CHECK_MEM(fx.result.data.data, "kept!", 5);
+    pass(2 * FX_SECOND);
+    CHECK_INT(fx_get(&fx, f, 0, 10), OUT_STALE);
+    zone_usage(fx.zone, &usage);
+    CHECK_UINT(usage.inodes, 1);
+    fx_close(&fx);
+}
+
+/* Many orphans are purged over several entries, so that no single one takes long; a
+ * restart in between forgets none. */
+static void many_orphans_go_in_steps(void)
+{
+    struct zone_usage usage;
+    char name[16];
+
+    fx_open(&fx, "z", FX_QUOTA);
+    for (int i = 0; i < 150; i++) {
+        (void)snprintf(name, sizeof name, "f%d", i);
+        (void)fx_file(&fx, fx_root, name);
+        CHECK_INT(fx_remove(&fx, fx_root, name), 0);
+    }
+    pass(700 * FX_SECOND);
+    zone_usage(fx.zone, &usage);
+    CHECK_UINT(usage.inodes, 1 + 150 - 64);
+    fx_reopen(&fx);
+    pass(0);
+    pass(0);
+    zone_usage(fx.zone, &usage);
+    CHECK_UINT(usage.inodes, 1);
+    fx_close(&fx);
+}
+
+/* Who deletes to make room gets it at once: when the quota is spent, orphans go early,
+ * but not the one that is being written to. */
+static void orphans_give_way(void)
+{
+    struct zone_handle f;
+    struct zone_handle g;
+
+    fx_open(&fx, "z", 5 * ROW + 2 * 4096);
+    f = fx_file(&fx, fx_root, "f");
+    CHECK_INT(fx_write(&fx, f, 0, slice_borrow(bytes, 8192)), 0);
+    CHECK_INT(fx_remove(&fx, fx_root, "f"), 0);
+    CHECK_INT(fx_write(&fx, f, 8192, slice_borrow(bytes, 4096)), OUT_DQUOT);
+    CHECK_INT(fx_get(&fx, f, 0, 1), 0);
+    g = fx_file(&fx, fx_root, "g");
+    CHECK_INT(fx_write(&fx, g, 0, slice_borrow(bytes, 8192)), 0);
+    CHECK_INT(fx_get(&fx, f, 0, 1), OUT_STALE);
+    CHECK_INT(fx_get(&fx, g, 8000, 500), 0);
+    CHECK_UINT(fx.result.count, 192);
+    fx_close(&fx);
+}
+
+static struct zone_op kv(const char *key, const char *value, uint64_t version)
+{
+    struct zone_op op = {.type = ZONE_OP_KV, .n_kv = 1};
+
+    op.kv[0].key = fx_str(key);
+    op.kv[0].value = fx_str(value);
+    op.kv[0].version = version;
+    return op;
+}
+
+static void kv_add(struct zone_op *op, const char *key, const char *value,
+                   uint64_t version)
+{
+    struct zone_op one = kv(key, value, version);
+
+    op->kv[op->n_kv++] = one.kv[0];
+}
+
+/* Records as "key=value@version ". */
+static const char *kv_list(const char *prefix, const char *after, uint32_t count)
+{
+    static char text[4096];
+    struct zone_op op = {.type = ZONE_OP_KV_GET, .count = count};
+    struct zone_kv pair;
+    struct wire_dec dec;
+    size_t at = 0;
+
+    op.name = fx_str(prefix);
+    op.to_name = fx_str(after);
+    CHECK_INT(fx_read(&fx, op), 0);
+    dec = wire_dec(fx.result.data.data, fx.result.data.len);
+    text[0] = '\0';
+    while (zone_kv_get(&dec, &pair)) {
+        at += (size_t)snprintf(text + at, sizeof text - at, "%.*s=%.*s@%d ",
+                               (int)pair.key.len, (const char *)pair.key.data,
+                               (int)pair.value.len, (const char *)pair.value.data,
+                               (int)pair.version);
+    }
+    CHECK(!dec.failed);
+    return text;
+}
+
+/* Compare-and-set: 0 expects nothing there, a version exactly that, ANY whatever; the
+ * new version is the entry's index. */
+static void pairs_compare_and_set(void)
+{
+    fx_open(&fx, "z", FX_QUOTA);
+    CHECK_INT(fx_run(&fx, kv("a", "1", 0)), 0);
+    CHECK_INT(fx_run(&fx, kv("a", "2", 0)), OUT_MISMATCH);
+    CHECK_INT(fx_run(&fx, kv("a", "2", 7)), OUT_MISMATCH);
+    CHECK_STR(kv_list("", "", 0), "a=1@1 ");
+    CHECK_INT(fx_run(&fx, kv("a", "2", 1)), 0);
+    CHECK_INT(fx_run(&fx, kv("a", "3", ZONE_KV_ANY)), 0);
+    CHECK_STR(kv_list("", "", 0), "a=3@5 ");
+    fx_reopen(&fx);
+    CHECK_STR(kv_list("a", "", 0), "a=3@5 ");
+    CHECK_STR(kv_list("b", "", 0), "");
+    fx_close(&fx);
+}
+
+/* Several pairs change together or not at all; the answer names the first that differs
+ * and the version it has. */
+static void pairs_change_together(void)
+{
+    struct zone_op op;
+    struct wire_dec dec;
+    struct zone_kv pair;
+
+    fx_open(&fx, "z", FX_QUOTA);
+    CHECK_INT(fx_run(&fx, kv("b", "1", 0)), 0);
+    op = kv("a", "x", 0);
+    kv_add(&op, "b", "y", 9);
+    CHECK_INT(fx_run(&fx, op), OUT_MISMATCH);
+    CHECK_UINT(fx.result.count, 1);
+    dec = wire_dec(fx.result.data.data, fx.result.data.len);
+    CHECK(zone_kv_get(&dec, &pair));
+    CHECK_UINT(pair.key.len, 1);
+    CHECK_UINT(pair.key.data[0], 'b');
+    CHECK_UINT(pair.version, 1);
+    CHECK_STR(kv_list("", "", 0), "b=1@1 ");
+    op.kv[1].version = 1;
+    op.kv[1].remove = true;
+    CHECK_INT(fx_run(&fx, op), 0);
+    CHECK_STR(kv_list("", "", 0), "a=x@3 ");
+    kv_add(&op, "a", "z", ZONE_KV_ANY);
+    CHECK_INT(fx_run(&fx, op), OUT_INVAL);
+    fx_close(&fx);
+}
+
+/* Pairs come by prefix in key order, in bites, and never the zone's own rows. */
+static void pairs_are_listed(void)
+{
+    struct zone_op op = {.type = ZONE_OP_KV_GET, .count = 10};
+
+    fx_open(&fx, "z", FX_QUOTA);
+    fx.origin = (struct zone_origin){1, 1, 1, 1}; /* Makes a session's row. */
+    CHECK_INT(fx_run(&fx, kv("n/2", "x", 0)), 0);
+    fx.origin.node = 0;
+    CHECK_INT(fx_run(&fx, kv("n/1", "y", 0)), 0);
+    CHECK_INT(fx_run(&fx, kv("n/10", "", 0)), 0);
+    CHECK_INT(fx_run(&fx, kv("m", "z", 0)), 0);
+    CHECK_STR(kv_list("n/", "", 0), "n/1=y@2 n/10=@3 n/2=x@1 ");
+    CHECK(fx.result.eof);
+    CHECK_STR(kv_list("n/", "", 17 + 4), "n/1=y@2 ");
+    CHECK(!fx.result.eof);
+    CHECK_STR(kv_list("n/", "n/1", 0), "n/10=@3 n/2=x@1 ");
+    CHECK(fx.result.eof);
+    CHECK_STR(kv_list("", "", 0), "m=z@4 n/1=y@2 n/10=@3 n/2=x@1 ");
+    CHECK_INT(fx_read(&fx, op), OUT_TOOSMALL);
+    fx_close(&fx);
+}
+
+/* A payload that is not what its CRC says stops the batch: nothing of it happened, and
+ * the same entries, whole, can be applied afterwards. */
+static void bad_payload_is_a_fault(void)
+{
+    struct zone_op create = {.type = ZONE_OP_CREATE, .obj = fx_root};
+    struct zone_op write = {.type = ZONE_OP_WRITE};
+    struct zone_result results[2];
+    struct fx_entry entries[2];
+    struct fx_batch batch = {.entries = entries, .n = 2, .here = true};
+    uint8_t before[32];
+    uint8_t after[32];
+
+    fx_open(&fx, "z", FX_QUOTA);
+    write.obj = fx_file(&fx, fx_root, "f");
+    write.data = slice_borrow(bytes, 100);
+    create.name = fx_str("new");
+    fx.origin = (struct zone_origin){1, 1, 1, 1};
+    fx_make(&fx, &create, 2, fx.time_ns + 1, &entries[0]);
+    fx.origin.seq = 2;
+    fx_make(&fx, &write, 3, fx.time_ns + 2, &entries[1]);
+    fx_digest(&fx, before);
+    batch.results = results;
+    entries[1].payload->data[50] ^= 4;
+    CHECK_INT(fx_apply(&fx, &batch), -EUCLEAN);
+    fx_digest(&fx, after);
+    CHECK_MEM(after, before, 32);
+    CHECK_UINT(zone_applied_index(fx.zone), 1);
+    CHECK_INT(fx_lookup(&fx, fx_root, "new"), OUT_NOENT);
+    entries[1].payload->data[50] ^= 4;
+    CHECK_INT(fx_apply(&fx, &batch), 0);
+    CHECK_INT(results[0].outcome, 0);
+    CHECK_INT(results[1].outcome, 0);
+    CHECK_UINT(results[0].obj.ino, write.obj.ino + 1);
+    CHECK_UINT(zone_applied_index(fx.zone), 3);
+    fx_free(&entries[0]);
+    fx_free(&entries[1]);
+    fx_close(&fx);
+}
+
+/* An entry from a newer version is a fault, never skipped: members would differ. */
+static void unknown_version_is_a_fault(void)
+{
+    struct zone_op op = {.type = ZONE_OP_CREATE, .obj = fx_root};
+    struct fx_entry entry;
+    struct fx_batch batch = {.entries = &entry, .n = 1};
+    size_t op_at;
+
+    fx_open(&fx, "z", FX_QUOTA);
+    op.name = fx_str("f");
+    fx_make(&fx, &op, 1, fx.time_ns + 1, &entry);
+    entry.head->data[0]++;
+    CHECK_INT(fx_apply(&fx, &batch), -EPROTONOSUPPORT);
+    entry.head->data[0]--;
+    op_at = 1 + 8 + 32 + 16;
+    CHECK_UINT(entry.head->data[op_at + 1], ZONE_OP_CREATE);
+    entry.head->data[op_at + 1] = 200;
+    CHECK_INT(fx_apply(&fx, &batch), -EPROTONOSUPPORT);
+    entry.head->data[op_at + 1] = ZONE_OP_CREATE;
+    entry.head->len--;
+    CHECK_INT(fx_apply(&fx, &batch), -EPROTO);
+    entry.head->len++;
+    CHECK_UINT(zone_applied_index(fx.zone), 0);
+    CHECK_INT(fx_apply(&fx, &batch), 0);
+    fx_free(&entry);
+    fx_close(&fx);
+}
+
+/* Zone time rises by at least a nanosecond per entry, even if a leader's stamp did not,
+ * so that every change has a ctime of its own. */
+static void time_rises(void)
+{
+    fx_open(&fx, "z", FX_QUOTA);
+    (void)fx_file(&fx, fx_root, "f");
+    fx.time_ns -= 3600 * FX_SECOND;
+    CHECK_INT(fx_chmod(&fx, fx_root, 0700), 0);
+    CHECK_INT(zone_time_ns(fx.zone), FX_TIME + 1000000 + 1);
+    CHECK_UINT(fx.result.obj.ctime.nsec, 1000001);
+    fx_close(&fx);
+}
+
+/* Barriers and changes only move the applied index; a change is kept as the zone's
+ * configuration, and a snapshot names index, term and configuration, over a restart. */
+static void snapshots_and_changes(void)
+{
+    struct zone_apply_item items[2] = {
+        {.index = 1, .term = 4, .kind = ZONE_APPLY_CHANGE},
+        {.index = 2, .term = 5, .kind = ZONE_APPLY_BARRIER},
+    };
+    struct zone_snapshot snapshot;
+    struct buf *conf = NULL;
+    uint64_t index;
+    uint8_t before[32];
+    uint8_t after[32];
+
+    fx_open(&fx, "z", FX_QUOTA);
+    CHECK_INT(zone_conf_get(fx.zone, &index, &conf), OUT_NOENT);
+    CHECK_INT(zone_snapshot_get(fx.zone, &snapshot), OUT_NOENT);
+    items[0].head = fx_str("members");
+    CHECK_INT(zone_apply(fx.zone, items, 2), 0);
+    CHECK_UINT(zone_applied_index(fx.zone), 2);
+    CHECK_UINT(zone_applied_term(fx.zone), 5);
+    CHECK_INT(zone_conf_get(fx.zone, &index, &conf), 0);
+    CHECK_UINT(index, 1);
+    CHECK_UINT(conf->len, 7);
+    buf_unref(conf);
+    fx_digest(&fx, before);
+    CHECK_INT(zone_snapshot(fx.zone, &snapshot), 0);
+    fx_digest(&fx, after);
+    CHECK_MEM(after, before, 32); /* A snapshot is this member's affair. */
+    buf_unref(snapshot.conf);
+    items[1].index = 3;
+    CHECK_INT(zone_apply(fx.zone, &items[1], 1), 0);
+    fx_reopen(&fx);
+    CHECK_INT(zone_snapshot_get(fx.zone, &snapshot), 0);
+    CHECK_UINT(snapshot.index, 2);
+    CHECK_UINT(snapshot.term, 5);
+    CHECK_UINT(snapshot.conf_index, 1);
+    CHECK_MEM(snapshot.conf->data, "members", 7);
+    buf_unref(snapshot.conf);
+    CHECK_INT(zone_reload(fx.zone), 0);
+    CHECK_INT(zone_snapshot_get(fx.zone, &snapshot), 0);
+    CHECK_UINT(snapshot.index, 3);
+    buf_unref(snapshot.conf);
+    fx_close(&fx);
+}
+
+/* The genesis is read once: a later open with another one changes nothing. */
+static void genesis_only_once(void)
+{
+    struct zone_usage usage;
+
+    fx_open(&fx, "z", 1 << 20);
+    (void)fx_file(&fx, fx_root, "f");
+    fx.quota = 5;
+    fx_reopen(&fx);
+    zone_usage(fx.zone, &usage);
+    CHECK_UINT(usage.quota_bytes, 1 << 20);
+    CHECK_INT(fx_lookup(&fx, fx_root, "f"), 0);
+    fx_close(&fx);
+}
+
+TEST_MAIN(CHECK_TEST(quota_is_counted), CHECK_TEST(quota_is_kept),
+          CHECK_TEST(quota_changes), CHECK_TEST(orphans_live_ten_minutes),
+          CHECK_TEST(many_orphans_go_in_steps), CHECK_TEST(orphans_give_way),
+          CHECK_TEST(pairs_compare_and_set), CHECK_TEST(pairs_change_together),
+          CHECK_TEST(pairs_are_listed), CHECK_TEST(bad_payload_is_a_fault),
+          CHECK_TEST(unknown_version_is_a_fault), CHECK_TEST(time_rises),
+          CHECK_TEST(snapshots_and_changes), CHECK_TEST(genesis_only_once))
