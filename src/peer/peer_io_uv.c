@@ -2,6 +2,7 @@
 #include "peer/peer_conn_uv.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 
 void peer_io_dirty(struct peer_io *io, struct peer_conn *conn)
@@ -121,6 +122,18 @@ static void release(struct peer_io *io)
     io->tls = NULL;
 }
 
+/* libuv writes with write(2): a connection that the other side has just closed would end
+ * the process. Whoever handles the signal is left alone. */
+static void ignore_sigpipe(void)
+{
+    struct sigaction action;
+
+    if (sigaction(SIGPIPE, NULL, &action) == 0 && (action.sa_flags & SA_SIGINFO) == 0 &&
+        action.sa_handler == SIG_DFL) {
+        (void)signal(SIGPIPE, SIG_IGN);
+    }
+}
+
 int peer_io_init(struct peer_io *io, uv_loop_t *loop,
                  const struct peer_identity *identity)
 {
@@ -129,6 +142,7 @@ int peer_io_init(struct peer_io *io, uv_loop_t *loop,
     if (rv != 0) {
         return rv;
     }
+    ignore_sigpipe();
     io->received = malloc(PEER_RECEIVED_BYTES);
     io->plain = malloc(PEER_TLS_RECORD_MAX);
     io->record = malloc(PEER_TLS_RECORD_MAX);

@@ -6,7 +6,8 @@
  * connections (control, log, bulk), dialled by the node with the lower number. A newer
  * connection of a kind replaces the older, and what the older still held is discarded
  * before the newer delivers anything.
- * Frames: docs/formats/peer.md. Loop thread only.
+ * Frames: docs/formats/peer.md. Loop thread only. Opening a net or joining makes the
+ * process ignore SIGPIPE, unless it handles it.
  *
  * Promises: frames of one channel arrive whole, in order, at most once, from the node
  * whose number is named, and only while that node's key is in the table. Does not
