@@ -193,12 +193,16 @@ uint64_t store_unsettled_bytes(const struct store *store);
  * OUT_NOENT when there are no more. The view is at applied index *@index.
  * Block lists come among the rows as {ino, block, version}; the data itself is asked
  * for by store_pull_block (the present, merged content, never older than the view).
+ * OUT_TRY_LATER from open: this store itself is not at STORE_SERVE_FROM yet. A single
+ * record longer than @max comes alone. No cursor may be open at store_close.
  */
 struct store_cursor;
 int store_cursor_open(struct store *store, struct store_cursor **out, uint64_t *index);
 int store_cursor_next(struct store_cursor *cursor, size_t max, struct buf **out);
 void store_cursor_close(struct store_cursor *cursor);
-/* OUT_NOENT: the block is gone or all zeros by now. *@version: of the content given. */
+/* OUT_NOENT: the block is gone or all zeros by now. *@version: of the content given, or
+ * with OUT_NOENT the applied index: hand it to store_shadow_block in either case.
+ * OUT_IO: it is bad here; another member may have it. */
 int store_pull_block(struct store *store, uint64_t ino, uint64_t block, struct buf **out,
                      uint64_t *version);
 
@@ -207,7 +211,13 @@ int store_pull_block(struct store *store, uint64_t ino, uint64_t block, struct b
  * loaded; blocks that the live store has at the same version are taken over, the others
  * are listed by store_shadow_wants and given by store_shadow_block. switch replaces the
  * live rows by the shadow in one atomic, durable step. A shadow survives a restart: its
- * loading begins again, blocks already there are not asked for again.
+ * loading begins again, blocks already there are not asked for again. Records may be
+ * loaded in any cut between records; a new first record begins the loading anew.
+ * -EPROTO: what a peer sent is malformed. The live store may change meanwhile: then
+ * switch gives OUT_TRY_LATER and there are wants again. -EAGAIN: rows or blocks are
+ * missing. After switch (whatever it returned but these two) close the shadow; read
+ * STORE_SERVE_FROM. Entries from the view's index on are applied again over the pulled
+ * state, which may hold blocks newer than the view: that converges.
  */
 struct store_shadow;
 int store_shadow_open(struct store *store, struct store_shadow **out);

@@ -115,6 +115,11 @@ static int on_wal(void *ctx, sqlite3 *handle, const char *name, int pages)
     return SQLITE_OK;
 }
 
+void store_watch_wal(struct store *store)
+{
+    (void)sqlite3_wal_hook(store->db.handle, on_wal, store);
+}
+
 static int check_version(struct store *store)
 {
     sqlite3_stmt *stmt = NULL;
@@ -276,7 +281,7 @@ static int open_dataset(struct store *store, bool create)
     if (rv != 0) {
         return rv;
     }
-    (void)sqlite3_wal_hook(store->db.handle, on_wal, store);
+    store_watch_wal(store);
     rv = store_recount(store);
     return rv == 0 ? store_sweep(store) : rv;
 }

@@ -298,6 +298,8 @@ struct store {
 /* "<dir>/meta.db" or "<dir>/meta.<generation>.db". */
 void store_meta_path(const struct store *store, uint64_t generation, char *out);
 int store_marker_write(struct store *store, uint64_t generation);
+/* Follow the length of the WAL. */
+void store_watch_wal(struct store *store);
 /* Count anew what is counted in memory. */
 int store_recount(struct store *store);
 int store_garbage_put(struct store *store, struct store_db *db, uint64_t generation,

@@ -226,6 +226,29 @@ static int write_block(struct running *run, struct disk_file *file,
     return rv;
 }
 
+/*
+ * Make the file as long as the user's: past its end all layers together are zeros. But a
+ * base alone may not be: the block that the end lies in is cut only when it was written
+ * just now, else the base would no longer match its row.
+ */
+static int fit_length(struct running *run, struct disk_file *file,
+                      const struct store_settle_block *last)
+{
+    const struct disk_ops *ops = run->store->disk->ops;
+    uint64_t want = last->size;
+    uint64_t size;
+    int rv;
+
+    if (want >= STORE_OFFSET_MAX) {
+        return 0;
+    }
+    if (last->bad || (last->block + 1) * STORE_BLOCK < want) {
+        want = (want + STORE_BLOCK - 1) / STORE_BLOCK * STORE_BLOCK;
+    }
+    rv = ops->size(run->store->disk, file, &size);
+    return rv != 0 || size == want ? rv : ops->truncate(run->store->disk, file, want);
+}
+
 /* Blocks [@first, @last) are one file's. */
 static int settle_file(struct running *run, uint32_t first, uint32_t last)
 {
@@ -233,7 +256,6 @@ static int settle_file(struct running *run, uint32_t first, uint32_t last)
     struct store_settle_block *blocks = run->settle->blocks;
     struct disk_file *file = NULL;
     bool made = false;
-    uint64_t size = 0;
     int rv;
 
     rv = store_data_create(run->store, 0, blocks[first].ino, &file, &made);
@@ -253,11 +275,7 @@ static int settle_file(struct running *run, uint32_t first, uint32_t last)
         }
     }
     if (rv == 0) {
-        rv = ops->size(run->store->disk, file, &size);
-    }
-    /* As long as the user's file; past its end all layers are zeros. */
-    if (rv == 0 && size != blocks[first].size && blocks[first].size < STORE_OFFSET_MAX) {
-        rv = ops->truncate(run->store->disk, file, blocks[first].size);
+        rv = fit_length(run, file, &blocks[last - 1]);
     }
     if (rv == 0) {
         rv = ops->datasync(run->store->disk, file);

@@ -1,0 +1,286 @@
+/* Loading a shadow: rows, and blocks that are taken over, pulled, or wanted. */
+#include "store/store_shadow.h"
+
+#include "base/assert.h"
+#include "base/crc32c.h"
+#include "base/log.h"
+#include "base/outcome.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    FOLDERS = 256,
+};
+
+int shadow_begin(struct store_shadow *shadow)
+{
+    int rv = 0;
+
+    if (!shadow->in_txn) {
+        rv = store_db_run(&shadow->db, SQL_BEGIN, "");
+        shadow->in_txn = rv == 0;
+    }
+    return rv;
+}
+
+static int sync_files(struct store_shadow *shadow)
+{
+    struct disk *disk = shadow->store->disk;
+    int rv = 0;
+
+    for (uint32_t i = 0; i < shadow->n_files; i++) {
+        int fault = disk->ops->datasync(disk, shadow->files[i].file);
+
+        rv = rv == 0 ? fault : rv;
+        disk->ops->close(disk, shadow->files[i].file);
+    }
+    shadow->n_files = 0;
+    shadow->n_blocks = 0;
+    for (uint64_t i = 0; i < FOLDERS && rv == 0; i++) {
+        if (shadow->dirty_folders[i]) {
+            rv = store_data_syncdir(shadow->store, shadow->generation, i);
+            shadow->dirty_folders[i] = rv != 0;
+        }
+    }
+    return rv;
+}
+
+int shadow_commit(struct store_shadow *shadow, bool durable)
+{
+    int rv = sync_files(shadow);
+
+    if (rv == 0 && shadow->in_txn) {
+        rv = store_db_run(&shadow->db, SQL_COMMIT, "");
+        shadow->in_txn = rv != 0;
+    }
+    return rv == 0 && durable ? store_db_sync(&shadow->db) : rv;
+}
+
+static void rollback(struct store_shadow *shadow)
+{
+    (void)sync_files(shadow);
+    if (shadow->in_txn && sqlite3_get_autocommit(shadow->db.handle) == 0) {
+        (void)store_db_run(&shadow->db, SQL_ROLLBACK, "");
+    }
+    shadow->in_txn = false;
+}
+
+/* Loading begins: all rows go, but not the blocks that were pulled before. */
+int shadow_restart(struct store_shadow *shadow)
+{
+    int rv = shadow_begin(shadow);
+
+    if (rv == 0) {
+        rv = store_db_exec(&shadow->db,
+                           "DELETE FROM inode; DELETE FROM dirent; DELETE FROM kv;"
+                           "DELETE FROM reply; DELETE FROM orphan; DELETE FROM block;"
+                           "DELETE FROM inline; DELETE FROM list; DELETE FROM mark;"
+                           "DELETE FROM garbage;"
+                           "DELETE FROM number WHERE name<>CAST('" STORE_SERVE_FROM
+                           "' AS BLOB)");
+    }
+    shadow->begun = false;
+    shadow->ended = false;
+    shadow->records = 0;
+    shadow->crc = 0;
+    shadow->epoch = shadow->store->epoch;
+    return rv == 0 ? shadow_commit(shadow, false) : rv;
+}
+
+int store_shadow_open(struct store *store, struct store_shadow **out)
+{
+    struct store_shadow *shadow = NULL;
+    char path[STORE_PATH_MAX];
+    int rv;
+
+    shadow = calloc(1, sizeof *shadow);
+    if (shadow == NULL) {
+        return -ENOMEM;
+    }
+    shadow->store = store;
+    shadow->generation = store->generation + 1;
+    shadow->bytes = malloc(STORE_BLOCK);
+    if (shadow->bytes == NULL) {
+        rv = -ENOMEM;
+        goto out;
+    }
+    store_meta_path(store, shadow->generation, path);
+    rv = store_db_open(&shadow->db, path, store->vfs, true);
+    if (rv != 0) {
+        goto out;
+    }
+    rv = store_db_schema(&shadow->db);
+    if (rv == 0) {
+        rv = shadow_restart(shadow);
+    }
+    if (rv == 0) {
+        *out = shadow;
+        shadow = NULL;
+    }
+out:
+    store_shadow_close(shadow);
+    return rv;
+}
+
+void store_shadow_close(struct store_shadow *shadow)
+{
+    if (shadow == NULL) {
+        return;
+    }
+    if (shadow->db.handle != NULL) {
+        rollback(shadow);
+        store_db_close(&shadow->db);
+    }
+    store_extents_free(&shadow->layers.extents);
+    free(shadow->bytes);
+    free(shadow);
+}
+
+int shadow_raise_floor(struct store_shadow *shadow, uint64_t index)
+{
+    uint64_t floor = 0;
+    int rv = store_rows_number_get(&shadow->db, STORE_SERVE_FROM, &floor);
+
+    if (rv == OUT_NOENT || (rv == 0 && index > floor)) {
+        rv = index > floor ? store_rows_number_put(&shadow->db, STORE_SERVE_FROM, index)
+                           : 0;
+    }
+    return rv;
+}
+
+/* The file of @ino, to be written; synced with the next commit. */
+static int pull_file(struct store_shadow *shadow, uint64_t ino, struct disk_file **out)
+{
+    struct shadow_file *at;
+    bool made = false;
+    int rv;
+
+    for (uint32_t i = 0; i < shadow->n_files; i++) {
+        if (shadow->files[i].ino == ino) {
+            *out = shadow->files[i].file;
+            return 0;
+        }
+    }
+    if (shadow->n_files == SHADOW_FILES_MAX) {
+        rv = shadow_commit(shadow, false);
+        if (rv == 0) {
+            rv = shadow_begin(shadow);
+        }
+        if (rv != 0) {
+            return rv;
+        }
+    }
+    at = &shadow->files[shadow->n_files];
+    rv = store_data_create(shadow->store, shadow->generation, ino, &at->file, &made);
+    if (rv == 0) {
+        at->ino = ino;
+        shadow->n_files++;
+        shadow->dirty_folders[ino % FOLDERS] |= made;
+        *out = at->file;
+    }
+    return rv;
+}
+
+int shadow_put_block(struct store_shadow *shadow, const struct store_want *block,
+                     const void *data, size_t len)
+{
+    struct store_extent extent = {.ino = block->ino,
+                                  .offset = block->block * STORE_BLOCK,
+                                  .version = block->version,
+                                  .kind = STORE_ZERO,
+                                  .len = STORE_BLOCK};
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+    struct disk_file *file = NULL;
+    int rv;
+
+    rv = shadow_begin(shadow);
+    if (rv == 0 && len > 0) {
+        extent.kind = STORE_PULLED;
+        extent.place = shadow->generation;
+        extent.len = (uint32_t)len;
+        extent.piece_len = (uint32_t)len;
+        extent.crc = crc32c(0, data, len);
+        rv = pull_file(shadow, block->ino, &file);
+        if (rv == 0) {
+            rv = shadow->store->disk->ops->pwritev(shadow->store->disk, file, &iov, 1,
+                                                   extent.offset);
+        }
+    }
+    if (rv == 0) {
+        rv = store_extent_put(&shadow->db, &extent);
+    }
+    if (rv == 0) {
+        rv = store_db_run(&shadow->db, SQL_LIST_PUT, "iiii", block->ino, block->block,
+                          block->version, (uint64_t)0);
+    }
+    if (rv == 0 && ++shadow->n_blocks >= SHADOW_BLOCKS_MAX) {
+        rv = shadow_commit(shadow, false);
+    }
+    return rv;
+}
+
+int store_shadow_wants(struct store_shadow *shadow, struct store_want *out, uint32_t max,
+                       uint32_t *n)
+{
+    sqlite3_stmt *stmt = NULL;
+    uint32_t found = 0;
+    int rv;
+
+    if (max == 0) {
+        return -EINVAL;
+    }
+    rv = store_db_row(&shadow->db, &stmt, SQL_LIST_WANTS, "");
+    while (rv == 0 && found < max) {
+        out[found++] = (struct store_want){.ino = store_db_u64(stmt, 0),
+                                           .block = store_db_u64(stmt, 1),
+                                           .version = store_db_u64(stmt, 2)};
+        rv = store_db_next(&shadow->db, stmt);
+    }
+    if (rv == 0) {
+        store_db_done(stmt);
+    }
+    if (rv != 0 && rv != OUT_NOENT) {
+        return rv;
+    }
+    if (found == 0 && !shadow->ended) {
+        return -EAGAIN; /* Not all rows are here, so this is not the end. */
+    }
+    *n = found;
+    return 0;
+}
+
+int store_shadow_block(struct store_shadow *shadow, const struct store_want *want,
+                       uint64_t version, struct slice data)
+{
+    struct store_want block = *want;
+    sqlite3_stmt *stmt = NULL;
+    bool wanted;
+    int rv;
+
+    if (data.len > STORE_BLOCK || version > INT64_MAX ||
+        (data.len > 0 && version < want->version)) {
+        return -EPROTO;
+    }
+    rv = store_db_row(&shadow->db, &stmt, SQL_LIST_GET, "ii", want->ino, want->block);
+    if (rv != 0) {
+        return rv == OUT_NOENT ? 0 : rv; /* Not, or no longer, asked for. */
+    }
+    wanted = store_db_u64(stmt, 1) != 0;
+    block.version = store_db_u64(stmt, 0);
+    store_db_done(stmt);
+    if (!wanted) {
+        return 0;
+    }
+    /* A block that is gone or empty by now keeps the view's version: entries up to
+     * @version, yet to be applied here, will make it what it is. */
+    if (data.len > 0) {
+        block.version = version;
+    }
+    rv = shadow_begin(shadow);
+    if (rv == 0 && version > shadow->index) {
+        rv = shadow_raise_floor(shadow, version);
+    }
+    return rv == 0 ? shadow_put_block(shadow, &block, data.data, data.len) : rv;
+}
