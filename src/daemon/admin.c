@@ -1,0 +1,489 @@
+#include "daemon/admin.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "base/wire.h"
+#include "daemon/json.h"
+#include "zone/zone.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ASK_HEAD_BYTES 8u
+#define ASK_BYTES_MAX (1u << 20)
+#define CALLS_MAX 256u
+
+static const struct admin_command commands[] = {
+    {.name = "init", .poll = admin_init, .anywhere = true},
+    {.name = "join", .poll = admin_join, .anywhere = true},
+    {.name = "status", .poll = admin_status, .anywhere = true},
+    {.name = "local", .poll = admin_local, .remote = true},
+    {.name = "invite", .poll = admin_invite},
+    {.name = "node-list", .poll = admin_node_list},
+    {.name = "node-remove", .poll = admin_node_remove},
+    {.name = "zone-check", .poll = admin_zone_check},
+    {.name = "zone-create", .poll = admin_zone_create},
+    {.name = "zone-list", .poll = admin_zone_list},
+    {.name = "zone-show", .poll = admin_zone_show},
+    {.name = "zone-delete", .poll = admin_zone_delete},
+    {.name = "zone-add-member", .poll = admin_zone_add},
+    {.name = "zone-remove-member", .poll = admin_zone_remove},
+    {.name = "zone-set-quota", .poll = admin_zone_quota},
+    {.name = "transfer-leader", .poll = admin_transfer, .remote = true},
+};
+static const struct admin_command accept_command = {.name = "(join request)",
+                                                    .poll = admin_accept};
+
+/* Ending. */
+
+static void call_end(struct admin_call *call, cJSON *answer)
+{
+    ASSERT(!call->ended);
+    call->ended = true;
+    if (call->warnings != NULL) {
+        cJSON_AddItemToObject(answer, "warnings", call->warnings);
+        call->warnings = NULL;
+    }
+    call->done(call->arg, answer);
+}
+
+void admin_done(struct admin_call *call, cJSON *result)
+{
+    cJSON *answer = cJSON_CreateObject();
+
+    cJSON_AddBoolToObject(answer, "ok", true);
+    cJSON_AddItemToObject(answer, "result",
+                          result == NULL ? cJSON_CreateObject() : result);
+    call_end(call, answer);
+}
+
+void admin_error(struct admin_call *call, const char *format, ...)
+{
+    cJSON *answer = cJSON_CreateObject();
+    char text[CONFIG_ERROR_MAX];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    cJSON_AddBoolToObject(answer, "ok", false);
+    cJSON_AddStringToObject(answer, "error", text);
+    call_end(call, answer);
+}
+
+void admin_warn(struct admin_call *call, const char *format, ...)
+{
+    char text[CONFIG_ERROR_MAX];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (call->warnings == NULL) {
+        call->warnings = cJSON_CreateArray();
+    }
+    if (cJSON_GetArraySize(call->warnings) < (int)ADMIN_WARNINGS_MAX) {
+        cJSON_AddItemToArray(call->warnings, cJSON_CreateString(text));
+    }
+}
+
+bool admin_late(struct admin_call *call, const char *what)
+{
+    if (host_now_ms() < call->deadline_ms) {
+        return false;
+    }
+    admin_error(call, "%s", what);
+    return true;
+}
+
+static void call_free(struct admin_call *call)
+{
+    cJSON_Delete(call->args);
+    cJSON_Delete(call->result);
+    cJSON_Delete(call->warnings);
+    zone_result_clear(&call->kv);
+    free(call->state);
+    free(call);
+}
+
+static void call_poll(struct admin_call *call)
+{
+    if (!call->ended && call->busy == 0) {
+        call->command->poll(call);
+    }
+}
+
+/* Ended calls go here, never inside a callback that may still hold them. */
+void admin_tick(struct node *node)
+{
+    struct admin_call **link = &node->calls;
+
+    for (struct admin_call *call = node->calls; call != NULL; call = call->next) {
+        call_poll(call);
+    }
+    while (*link != NULL) {
+        struct admin_call *call = *link;
+
+        if (call->ended && call->busy == 0) {
+            *link = call->next;
+            call_free(call);
+        } else {
+            link = &call->next;
+        }
+    }
+}
+
+/* Beginning. */
+
+static struct admin_call *call_new(struct node *node, const struct admin_command *command,
+                                   void (*done)(void *arg, cJSON *answer), void *arg)
+{
+    struct admin_call *call = calloc(1, sizeof *call);
+
+    ASSERT(call != NULL);
+    call->node = node;
+    call->command = command;
+    call->begun_ms = host_now_ms();
+    call->deadline_ms = call->begun_ms + ADMIN_WAIT_MS;
+    call->done = done;
+    call->arg = arg;
+    call->next = node->calls;
+    node->calls = call;
+    return call;
+}
+
+static void refuse(void (*done)(void *arg, cJSON *answer), void *arg, const char *error)
+{
+    cJSON *answer = cJSON_CreateObject();
+
+    cJSON_AddBoolToObject(answer, "ok", false);
+    cJSON_AddStringToObject(answer, "error", error);
+    done(arg, answer);
+}
+
+static void request(struct node *node, const cJSON *json, bool from_peer,
+                    void (*done)(void *arg, cJSON *answer), void *arg)
+{
+    const struct admin_command *command = NULL;
+    struct admin_call *call;
+    uint32_t n = 0;
+    char name[64];
+
+    if (!json_text(json, "command", name, sizeof name)) {
+        refuse(done, arg, "the request names no command");
+        return;
+    }
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        if (strcmp(commands[i].name, name) == 0 && (!from_peer || commands[i].remote)) {
+            command = &commands[i];
+        }
+    }
+    for (call = node->calls; call != NULL; call = call->next) {
+        n++;
+    }
+    if (command == NULL) {
+        refuse(done, arg, "this daemon does not know that command: is gvraft newer?");
+    } else if (!node->initialised && !command->anywhere) {
+        refuse(done, arg,
+               "this node belongs to no grapevine yet: use gvraft init or gvraft join");
+    } else if (n >= CALLS_MAX || node->stopping) {
+        refuse(done, arg, "the daemon is busy or stopping: try again later");
+    } else {
+        call = call_new(node, command, done, arg);
+        call->args =
+            cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(json, "args"), true);
+        call_poll(call);
+    }
+}
+
+void admin_request(struct node *node, const cJSON *json,
+                   void (*done)(void *arg, cJSON *answer), void *arg)
+{
+    request(node, json, false, done, arg);
+}
+
+/* Arguments. */
+
+bool admin_arg(struct admin_call *call, const char *key, char *out, size_t cap)
+{
+    if (json_text(call->args, key, out, cap)) {
+        return true;
+    }
+    admin_error(call, "the argument '%s' is missing or too long", key);
+    return false;
+}
+
+const struct directory_zone *admin_zone(struct admin_call *call)
+{
+    const struct directory_zone *zone;
+
+    if (!admin_arg(call, "slug", call->slug, sizeof call->slug)) {
+        return NULL;
+    }
+    zone = directory_zone_named(&call->node->directory, call->slug);
+    if (zone == NULL) {
+        admin_error(call, "there is no zone '%s': gvraft zone list shows those there are",
+                    call->slug);
+    }
+    return zone;
+}
+
+const struct directory_node *admin_node(struct admin_call *call, const char *key)
+{
+    const struct directory_node *node;
+
+    if (!admin_arg(call, key, call->name, sizeof call->name)) {
+        return NULL;
+    }
+    node = directory_node_named(&call->node->directory, call->name);
+    if (node == NULL) {
+        admin_error(call, "there is no node '%s': gvraft node list shows those there are",
+                    call->name);
+    }
+    return node;
+}
+
+/* Ops. */
+
+static void on_op(void *arg, const struct zone_result *result)
+{
+    struct admin_call *call = arg;
+    struct buf *copy = buf_copy(result->data.data, result->data.len);
+
+    zone_result_clear(&call->kv);
+    call->kv = *result;
+    call->kv.data = (struct slice){0};
+    if (copy != NULL) {
+        call->kv.data = slice_of(copy, 0, copy->len);
+        buf_unref(copy);
+    }
+    call->outcome = result->outcome;
+    call->busy--;
+    call_poll(call);
+}
+
+void admin_op(struct admin_call *call, const uint8_t zone_id[16],
+              const struct zone_op *op)
+{
+    static const uint8_t none[16];
+
+    call->busy++;
+    node_submit(call->node, zone_id, op, none, on_op, call);
+}
+
+struct zone_kv admin_pair(const char *key, const char *value, uint64_t version)
+{
+    return (struct zone_kv){
+        .key = slice_borrow(key, strlen(key)),
+        .value = slice_borrow(value, value == NULL ? 0 : strlen(value)),
+        .version = version,
+        .remove = value == NULL,
+    };
+}
+
+bool admin_find(struct admin_call *call, const char *key, uint64_t *version, char **value)
+{
+    struct wire_dec dec = wire_dec(call->kv.data.data, call->kv.data.len);
+    struct zone_kv pair;
+
+    *version = 0;
+    *value = NULL;
+    while (zone_kv_get(&dec, &pair)) {
+        if (pair.key.len == strlen(key) &&
+            memcmp(pair.key.data, key, pair.key.len) == 0) {
+            *version = pair.version;
+            *value = strndup((const char *)pair.value.data, pair.value.len);
+            return *value != NULL;
+        }
+    }
+    return false;
+}
+
+/* Questions between nodes. */
+
+struct admin_ask {
+    struct admin_ask *next;
+    uint64_t number;
+    uint64_t to;
+    uint64_t deadline_ms;
+    struct admin_call *call;
+    uv_timer_t timer;
+    void (*answered)(struct admin_call *call, uint64_t from, const cJSON *answer);
+};
+
+static void ask_free(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+static void ask_end(struct node *node, struct admin_ask *ask, const cJSON *answer)
+{
+    struct admin_call *call = ask->call;
+    struct admin_ask **link = &node->asks;
+
+    while (*link != ask) {
+        link = &(*link)->next;
+    }
+    *link = ask->next;
+    if (!call->ended) {
+        ask->answered(call, ask->to, answer);
+    }
+    call->busy--;
+    uv_close((uv_handle_t *)&ask->timer, ask_free);
+    call_poll(call);
+}
+
+static void on_ask_late(uv_timer_t *timer)
+{
+    struct admin_ask *ask = timer->data;
+
+    ask_end(ask->call->node, ask, NULL);
+}
+
+void admin_ask(struct admin_call *call, uint64_t to, const char *command, cJSON *args,
+               void (*answered)(struct admin_call *call, uint64_t from,
+                                const cJSON *answer))
+{
+    struct node *node = call->node;
+    struct admin_ask *ask = calloc(1, sizeof *ask);
+    cJSON *json = cJSON_CreateObject();
+    uint8_t head[ASK_HEAD_BYTES];
+    char *text;
+    int rv = OUT_TRY_LATER;
+
+    ASSERT(ask != NULL);
+    cJSON_AddStringToObject(json, "command", command);
+    cJSON_AddItemToObject(json, "args", args == NULL ? cJSON_CreateObject() : args);
+    text = cJSON_PrintUnformatted(json);
+    cJSON_Delete(json);
+    *ask = (struct admin_ask){
+        .number = ++node->next_ask, .to = to, .call = call, .answered = answered};
+    ask->next = node->asks;
+    node->asks = ask;
+    call->busy++;
+    uv_timer_init(node->loop, &ask->timer);
+    ask->timer.data = ask;
+    wire_store_u64(head, ask->number);
+    if (text != NULL) {
+        rv = node_send(node, to, PEER_CONTROL, NODE_FRAME_ASK,
+                       slice_borrow(head, sizeof head), slice_borrow(text, strlen(text)));
+    }
+    free(text);
+    /* Also when it could not be sent: the caller is never called back at once. */
+    uv_timer_start(&ask->timer, on_ask_late, rv == 0 ? ADMIN_ASK_MS : 0, 0);
+}
+
+struct ask_reply {
+    struct node *node;
+    uint64_t to;
+    uint64_t number;
+};
+
+static void on_asked(void *arg, cJSON *answer)
+{
+    struct ask_reply *reply = arg;
+    char *text = cJSON_PrintUnformatted(answer);
+    uint8_t head[ASK_HEAD_BYTES];
+
+    wire_store_u64(head, reply->number);
+    if (text != NULL && node_send(reply->node, reply->to, PEER_CONTROL,
+                                  NODE_FRAME_ASK_ANSWER, slice_borrow(head, sizeof head),
+                                  slice_borrow(text, strlen(text))) != 0) {
+        log_debug("daemon", "msg=\"answer dropped\" to=%s",
+                  node_name_of(reply->node, reply->to));
+    }
+    free(text);
+    cJSON_Delete(answer);
+    free(reply);
+}
+
+void admin_ask_frame(struct node *node, uint64_t from, struct slice head,
+                     struct slice body)
+{
+    struct ask_reply *reply;
+    cJSON *json;
+
+    if (head.len != ASK_HEAD_BYTES || body.len > ASK_BYTES_MAX) {
+        return;
+    }
+    json = cJSON_ParseWithLength((const char *)body.data, body.len);
+    reply = calloc(1, sizeof *reply);
+    if (json != NULL && reply != NULL) {
+        *reply = (struct ask_reply){
+            .node = node, .to = from, .number = wire_load_u64(head.data)};
+        request(node, json, true, on_asked, reply);
+    } else {
+        free(reply);
+    }
+    cJSON_Delete(json);
+}
+
+void admin_ask_answer(struct node *node, uint64_t from, struct slice head,
+                      struct slice body)
+{
+    uint64_t number;
+    cJSON *json;
+
+    if (head.len != ASK_HEAD_BYTES || body.len > ASK_BYTES_MAX) {
+        return;
+    }
+    number = wire_load_u64(head.data);
+    for (struct admin_ask *ask = node->asks; ask != NULL; ask = ask->next) {
+        if (ask->number == number && ask->to == from) {
+            json = cJSON_ParseWithLength((const char *)body.data, body.len);
+            ask_end(node, ask, json);
+            cJSON_Delete(json);
+            return;
+        }
+    }
+}
+
+/* Join requests come over the peer port, not the socket. */
+
+struct join_reply {
+    struct node *node;
+    uint64_t request;
+};
+
+static void on_joined(void *arg, cJSON *answer)
+{
+    struct join_reply *reply = arg;
+    char *text = cJSON_PrintUnformatted(answer);
+
+    if (text != NULL && reply->node->peers != NULL) {
+        (void)peer_join_answer(reply->node->peers, reply->request,
+                               slice_borrow(text, strlen(text)));
+    }
+    free(text);
+    cJSON_Delete(answer);
+    free(reply);
+}
+
+void admin_join_request(void *ctx, uint64_t request_number, const uint8_t *fingerprint,
+                        const char *remote_host, struct slice body)
+{
+    struct node *node = ctx;
+    cJSON *json = cJSON_ParseWithLength((const char *)body.data, body.len);
+    struct join_reply *reply = calloc(1, sizeof *reply);
+    struct admin_call *call;
+
+    (void)remote_host;
+    if (json == NULL || reply == NULL) {
+        cJSON_Delete(json);
+        free(reply);
+        return; /* Its deadline closes it. */
+    }
+    *reply = (struct join_reply){.node = node, .request = request_number};
+    if (node->stopping || !node->initialised) {
+        cJSON_Delete(json);
+        refuse(on_joined, reply, "the inviting node is stopping: try again later");
+        return;
+    }
+    call = call_new(node, &accept_command, on_joined, reply);
+    call->args = json;
+    cJSON_DeleteItemFromObjectCaseSensitive(json, "fingerprint");
+    json_put_hex(json, "fingerprint", fingerprint, PEER_FINGERPRINT_BYTES);
+    call_poll(call);
+}

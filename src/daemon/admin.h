@@ -1,0 +1,97 @@
+/*
+ * admin: control requests as small state machines on the loop.
+ *
+ * A call has a poll function that is run at once, after every answer it waited for, and
+ * at every tick; it ends with admin_done or admin_error. Only one thing of a call is
+ * under way at a time (@busy).
+ */
+#ifndef DAEMON_ADMIN_H
+#define DAEMON_ADMIN_H
+
+#include "daemon/node.h"
+
+#define ADMIN_WAIT_MS 60000u
+#define ADMIN_ASK_MS 1500u
+#define ADMIN_WARNINGS_MAX 16u
+
+struct admin_call {
+    struct admin_call *next;
+    struct node *node;
+    const struct admin_command *command;
+    cJSON *args;
+    cJSON *result;
+    cJSON *warnings;
+    uint64_t begun_ms;
+    uint64_t deadline_ms;
+    unsigned phase; /* The command's own. */
+    unsigned busy;  /* Things under way. */
+    bool ended;
+    int outcome;                /* Of the last op or host request. */
+    struct zone_result kv;      /* Of the last op; data is a copy. */
+    struct directory_zone zone; /* Scratch. */
+    char slug[DIRECTORY_NAME_MAX + 1];
+    char name[DIRECTORY_NAME_MAX + 1];
+    char pool[DIRECTORY_NAME_MAX + 1];
+    uint64_t number;
+    uint64_t bytes;
+    void *state; /* malloc'ed; freed with the call. */
+    void (*done)(void *arg, cJSON *answer);
+    void *arg;
+};
+
+struct admin_command {
+    const char *name;
+    void (*poll)(struct admin_call *call);
+    bool anywhere; /* Also before init and join. */
+    bool remote;   /* Other nodes may ask it. */
+};
+
+/* End the call. Takes @result (NULL: an empty object). */
+void admin_done(struct admin_call *call, cJSON *result);
+/* One line: what is wrong and what to do. */
+void admin_error(struct admin_call *call, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void admin_warn(struct admin_call *call, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* True if the deadline has passed; then the call is ended with @what. */
+bool admin_late(struct admin_call *call, const char *what);
+
+/* Do an op in a zone; the call is polled with call->outcome and call->kv set. */
+void admin_op(struct admin_call *call, const uint8_t zone_id[16],
+              const struct zone_op *op);
+struct zone_kv admin_pair(const char *key, const char *value, uint64_t version);
+/* The version and value of @key among the pairs of call->kv; false if absent. The value
+ * is malloc'ed text. */
+bool admin_find(struct admin_call *call, const char *key, uint64_t *version,
+                char **value);
+/* Ask the node @to; @answered gets the answer (borrowed) or NULL after ADMIN_ASK_MS. The
+ * call is busy meanwhile. */
+void admin_ask(struct admin_call *call, uint64_t to, const char *command, cJSON *args,
+               void (*answered)(struct admin_call *call, uint64_t from,
+                                const cJSON *answer));
+/* A text argument; ends the call and returns false if it is absent or too long. */
+bool admin_arg(struct admin_call *call, const char *key, char *out, size_t cap);
+/* The zone named by the argument "slug"; ends the call if there is none such. */
+const struct directory_zone *admin_zone(struct admin_call *call);
+const struct directory_node *admin_node(struct admin_call *call, const char *key);
+
+/* The commands, one file a family. */
+void admin_init(struct admin_call *call);
+void admin_invite(struct admin_call *call);
+void admin_join(struct admin_call *call);
+void admin_accept(struct admin_call *call); /* A join request, the inviter's side. */
+void admin_status(struct admin_call *call);
+void admin_local(struct admin_call *call); /* This node's own part of a status. */
+void admin_node_list(struct admin_call *call);
+void admin_node_remove(struct admin_call *call);
+void admin_zone_check(struct admin_call *call);
+void admin_zone_create(struct admin_call *call);
+void admin_zone_list(struct admin_call *call);
+void admin_zone_show(struct admin_call *call);
+void admin_zone_delete(struct admin_call *call);
+void admin_zone_add(struct admin_call *call);
+void admin_zone_remove(struct admin_call *call);
+void admin_zone_quota(struct admin_call *call);
+void admin_transfer(struct admin_call *call);
+
+#endif

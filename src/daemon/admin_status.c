@@ -1,0 +1,406 @@
+/*
+ * admin_status: what this node knows and what the others say of themselves.
+ *
+ * Each reachable node is asked for its own part ("local"); one that does not answer in
+ * time is shown as not up. Format: docs/formats/control.md.
+ */
+#include "daemon/admin.h"
+
+#include "daemon/json.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The word a person sees for a host's state. */
+static const char *state_word(const struct host_report *report)
+{
+    switch (report->state) {
+    case HOST_NO_DATA:
+        return "no-data";
+    case HOST_FAILED:
+        return "failed";
+    case HOST_OPENING:
+    case HOST_PULLING:
+        return "catching-up";
+    case HOST_RUNNING:
+        break;
+    }
+    if (report->replica.leader == 0 || !report->replica.has_quorum) {
+        return "offline";
+    }
+    return report->replica.applied_index + 10000 < report->replica.commit_index
+               ? "catching-up"
+               : "online";
+}
+
+static cJSON *local_members(const struct host_report *report)
+{
+    cJSON *members = cJSON_CreateArray();
+
+    for (uint32_t i = 0; i < report->replica.n_members; i++) {
+        const struct replica_member *member = &report->replica.members[i];
+        cJSON *item = cJSON_CreateObject();
+
+        json_put_u64(item, "raft_id", member->id);
+        cJSON_AddStringToObject(item, "role",
+                                member->role == RGROUP_VOTER ? "voter" : "standby");
+        json_put_u64(item, "match_index", member->match_index);
+        cJSON_AddItemToArray(members, item);
+    }
+    return members;
+}
+
+static cJSON *local_zone(struct host *host)
+{
+    cJSON *json = cJSON_CreateObject();
+    struct host_report report;
+
+    host_report(host, &report);
+    json_put_hex(json, "id", host_zone_id(host), 16);
+    cJSON_AddStringToObject(json, "state", state_word(&report));
+    cJSON_AddStringToObject(json, "reason", host_reason(host));
+    json_put_u64(json, "raft_id", host_raft_id(host));
+    cJSON_AddBoolToObject(json, "is_leader", report.replica.state == RGROUP_LEADER);
+    json_put_u64(json, "leader", report.replica.leader);
+    json_put_u64(json, "term", report.replica.term);
+    json_put_u64(json, "commit_index", report.replica.commit_index);
+    json_put_u64(json, "applied_index", report.replica.applied_index);
+    json_put_u64(json, "quota_bytes", report.usage.quota_bytes);
+    json_put_u64(json, "used_bytes", report.usage.used_bytes);
+    json_put_u64(json, "inodes", report.usage.inodes);
+    json_put_u64(json, "disk_bytes", report.disk_bytes);
+    json_put_u64(json, "journal_bytes", report.journal_bytes);
+    cJSON_AddItemToObject(json, "members", local_members(&report));
+    return json;
+}
+
+static cJSON *local_pools(struct node *node)
+{
+    cJSON *pools = cJSON_CreateArray();
+
+    for (uint32_t i = 0; i < node->config.n_pools; i++) {
+        const struct config_pool *pool = &node->config.pools[i];
+        uint64_t free_bytes = 0;
+        uint64_t total_bytes = 0;
+        cJSON *item = cJSON_CreateObject();
+
+        cJSON_AddStringToObject(item, "name", pool->name);
+        (void)node->disk->ops->space(node->disk, pool->path, &free_bytes, &total_bytes);
+        json_put_u64(item, "free_bytes", free_bytes);
+        json_put_u64(item, "total_bytes", total_bytes);
+        cJSON_AddItemToArray(pools, item);
+    }
+    return pools;
+}
+
+static cJSON *local_part(struct node *node)
+{
+    cJSON *json = cJSON_CreateObject();
+    cJSON *zones;
+
+    cJSON_AddItemToObject(json, "pools", local_pools(node));
+    zones = cJSON_AddArrayToObject(json, "zones");
+    for (uint32_t i = 0; i < node->n_zones; i++) {
+        if (node->zones[i].host != NULL) {
+            cJSON_AddItemToArray(zones, local_zone(node->zones[i].host));
+        }
+    }
+    return json;
+}
+
+void admin_local(struct admin_call *call)
+{
+    admin_done(call, local_part(call->node));
+}
+
+/* Merging. call->result is an object of parts, keyed by node number. */
+
+static void part_key(uint64_t number, char key[24])
+{
+    snprintf(key, 24, "%llu", (unsigned long long)number);
+}
+
+static void on_part(struct admin_call *call, uint64_t from, const cJSON *answer)
+{
+    const cJSON *part = cJSON_GetObjectItemCaseSensitive(answer, "result");
+    char key[24];
+
+    if (part != NULL) {
+        part_key(from, key);
+        cJSON_AddItemToObject(call->result, key, cJSON_Duplicate(part, true));
+    }
+}
+
+static const cJSON *part_of(const struct admin_call *call, uint64_t number)
+{
+    char key[24];
+
+    part_key(number, key);
+    return cJSON_GetObjectItemCaseSensitive(call->result, key);
+}
+
+/* What node @number says of the zone; NULL if it says nothing. */
+static const cJSON *zone_part(const struct admin_call *call, uint64_t number,
+                              const uint8_t zone_id[16])
+{
+    const cJSON *zones = cJSON_GetObjectItemCaseSensitive(part_of(call, number), "zones");
+    const cJSON *item;
+
+    cJSON_ArrayForEach(item, zones)
+    {
+        uint8_t id[16];
+
+        if (json_hex(item, "id", id, sizeof id) && memcmp(id, zone_id, 16) == 0) {
+            return item;
+        }
+    }
+    return NULL;
+}
+
+static uint64_t number_in(const cJSON *json, const char *key)
+{
+    uint64_t value = 0;
+
+    (void)json_u64(json, key, &value);
+    return value;
+}
+
+/* The part of the zone's leader: of all that say they lead, the one of the highest term. */
+static const cJSON *leader_part(const struct admin_call *call,
+                                const struct directory_zone *zone)
+{
+    const cJSON *best = NULL;
+
+    for (uint32_t i = 0; i < zone->n_members; i++) {
+        const cJSON *part = zone_part(call, zone->members[i].node, zone->id);
+
+        if (json_flag(part, "is_leader") &&
+            (best == NULL || number_in(part, "term") > number_in(best, "term"))) {
+            best = part;
+        }
+    }
+    return best;
+}
+
+/* What the leader says of the member @raft_id; NULL if it does not have it. */
+static const cJSON *leaders_view(const cJSON *leader, uint64_t raft_id)
+{
+    const cJSON *item;
+
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(leader, "members"))
+    {
+        if (number_in(item, "raft_id") == raft_id) {
+            return item;
+        }
+    }
+    return NULL;
+}
+
+static const char *role_of(const struct directory_member *member, const cJSON *view)
+{
+    char role[16];
+
+    if (member->leaving) {
+        return "leaving";
+    }
+    if (view == NULL) {
+        return "joining";
+    }
+    return json_text(view, "role", role, sizeof role) && strcmp(role, "voter") == 0
+               ? "voter"
+               : "standby";
+}
+
+static cJSON *merged_member(const struct admin_call *call,
+                            const struct directory_zone *zone,
+                            const struct directory_member *member, const cJSON *leader)
+{
+    const cJSON *own = zone_part(call, member->node, zone->id);
+    const cJSON *view = leaders_view(leader, member->raft_id);
+    uint64_t commit = number_in(leader, "commit_index");
+    uint64_t applied = number_in(own, "applied_index");
+    cJSON *json = cJSON_CreateObject();
+    char state[32] = "unknown";
+
+    (void)json_text(own, "state", state, sizeof state);
+    cJSON_AddStringToObject(json, "node", node_name_of(call->node, member->node));
+    cJSON_AddStringToObject(json, "pool", member->pool);
+    cJSON_AddStringToObject(json, "role",
+                            leader == NULL ? "unknown" : role_of(member, view));
+    cJSON_AddStringToObject(json, "state", state);
+    cJSON_AddBoolToObject(json, "up", own != NULL);
+    json_put_u64(json, "commit_index", number_in(own, "commit_index"));
+    json_put_u64(json, "applied_index", applied);
+    json_put_u64(json, "match_index", number_in(view, "match_index"));
+    json_put_u64(json, "lag", own != NULL && commit > applied ? commit - applied : 0);
+    json_put_u64(json, "disk_bytes", number_in(own, "disk_bytes"));
+    json_put_u64(json, "journal_bytes", number_in(own, "journal_bytes"));
+    return json;
+}
+
+static cJSON *merged_zone(const struct admin_call *call,
+                          const struct directory_zone *zone)
+{
+    const cJSON *own = zone_part(call, call->node->number, zone->id);
+    const cJSON *leader = leader_part(call, zone);
+    uint64_t quota = number_in(leader, "quota_bytes");
+    cJSON *json = cJSON_CreateObject();
+    char reason[HOST_REASON_MAX] = "";
+    char state[32] = "remote";
+    cJSON *members;
+
+    (void)json_text(own, "state", state, sizeof state);
+    (void)json_text(own, "reason", reason, sizeof reason);
+    cJSON_AddStringToObject(json, "slug", zone->slug);
+    cJSON_AddStringToObject(json, "display", zone->display);
+    json_put_hex(json, "id", zone->id, sizeof zone->id);
+    cJSON_AddStringToObject(json, "state", state);
+    cJSON_AddStringToObject(json, "reason", reason);
+    json_put_u64(json, "quota_bytes", quota != 0 ? quota : zone->quota_bytes);
+    json_put_u64(json, "used_bytes", number_in(leader, "used_bytes"));
+    json_put_u64(json, "inodes", number_in(leader, "inodes"));
+    cJSON_AddStringToObject(
+        json, "leader",
+        leader == NULL ? ""
+                       : node_name_of(call->node,
+                                      directory_raft_node(number_in(leader, "raft_id"))));
+    json_put_u64(json, "term", number_in(leader, "term"));
+    json_put_u64(json, "commit_index", number_in(leader, "commit_index"));
+    members = cJSON_AddArrayToObject(json, "members");
+    for (uint32_t i = 0; i < zone->n_members; i++) {
+        cJSON_AddItemToArray(members,
+                             merged_member(call, zone, &zone->members[i], leader));
+    }
+    return json;
+}
+
+static cJSON *nodes_json(struct node *node)
+{
+    cJSON *nodes = cJSON_CreateArray();
+
+    for (uint32_t i = 0; i < node->directory.n_nodes; i++) {
+        const struct directory_node *row = &node->directory.nodes[i];
+        bool self = row->peer.number == node->number;
+        cJSON *json = cJSON_CreateObject();
+
+        cJSON_AddStringToObject(json, "name", row->name);
+        json_put_u64(json, "number", row->peer.number);
+        cJSON_AddStringToObject(json, "host", row->peer.host);
+        json_put_number(json, "port", row->peer.port);
+        cJSON_AddBoolToObject(json, "up", self || node_link_up(node, row->peer.number));
+        json_put_u64(
+            json, "rtt_us",
+            self || node->peers == NULL ? 0 : peer_rtt_us(node->peers, row->peer.number));
+        cJSON_AddBoolToObject(json, "self", self);
+        cJSON_AddItemToArray(nodes, json);
+    }
+    return nodes;
+}
+
+static void ask_all(struct admin_call *call)
+{
+    struct node *node = call->node;
+    char key[24];
+
+    call->result = cJSON_CreateObject();
+    part_key(node->number, key);
+    cJSON_AddItemToObject(call->result, key, local_part(node));
+    for (uint32_t i = 0; i < node->directory.n_nodes; i++) {
+        uint64_t number = node->directory.nodes[i].peer.number;
+
+        if (number != node->number && node_link_up(node, number)) {
+            admin_ask(call, number, "local", NULL, on_part);
+        }
+    }
+}
+
+static cJSON *status_json(const struct admin_call *call, const char *only)
+{
+    struct node *node = call->node;
+    cJSON *json = cJSON_CreateObject();
+    cJSON *zones;
+
+    json_put_number(json, "version", 1);
+    cJSON_AddStringToObject(json, "node", node->config.name);
+    json_put_hex(json, "grapevine", node->grapevine_id, sizeof node->grapevine_id);
+    cJSON_AddItemToObject(json, "nodes", nodes_json(node));
+    zones = cJSON_AddArrayToObject(json, "zones");
+    for (uint32_t i = 0; i < node->directory.n_zones; i++) {
+        const struct directory_zone *zone = &node->directory.zones[i];
+
+        if (only == NULL || strcmp(only, zone->slug) == 0) {
+            cJSON_AddItemToArray(zones, merged_zone(call, zone));
+        }
+    }
+    return json;
+}
+
+void admin_status(struct admin_call *call)
+{
+    if (!call->node->initialised) {
+        cJSON *json = cJSON_CreateObject();
+
+        json_put_number(json, "version", 1);
+        cJSON_AddStringToObject(json, "node", call->node->config.name);
+        cJSON_AddBoolToObject(json, "uninitialised", true);
+        admin_done(call, json);
+        return;
+    }
+    if (call->phase == 0) {
+        call->phase = 1;
+        ask_all(call);
+    }
+    if (call->busy == 0) {
+        admin_done(call, status_json(call, NULL));
+    }
+}
+
+void admin_zone_show(struct admin_call *call)
+{
+    cJSON *whole;
+    cJSON *zone;
+
+    if (call->phase == 0) {
+        if (admin_zone(call) == NULL) {
+            return;
+        }
+        call->phase = 1;
+        ask_all(call);
+    }
+    if (call->busy > 0) {
+        return;
+    }
+    whole = status_json(call, call->slug);
+    zone = cJSON_DetachItemFromArray(cJSON_GetObjectItemCaseSensitive(whole, "zones"), 0);
+    cJSON_Delete(whole);
+    admin_done(call, zone);
+}
+
+void admin_node_list(struct admin_call *call)
+{
+    cJSON *json = cJSON_CreateObject();
+
+    cJSON_AddItemToObject(json, "nodes", nodes_json(call->node));
+    admin_done(call, json);
+}
+
+void admin_zone_list(struct admin_call *call)
+{
+    cJSON *whole;
+    cJSON *json;
+
+    if (call->phase == 0) {
+        call->phase = 1;
+        ask_all(call);
+    }
+    if (call->busy > 0) {
+        return;
+    }
+    whole = status_json(call, NULL);
+    json = cJSON_CreateObject();
+    cJSON_AddItemToObject(json, "zones",
+                          cJSON_DetachItemFromObjectCaseSensitive(whole, "zones"));
+    cJSON_Delete(whole);
+    admin_done(call, json);
+}

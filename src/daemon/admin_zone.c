@@ -1,0 +1,804 @@
+/*
+ * admin_zone: making, changing and removing zones and their members.
+ *
+ * Each change is one compare-and-set of the zone's row in the directory; hosts and the
+ * zone's leader make it so (node_zones, node_reconcile), and the call waits until they
+ * have.
+ */
+#include "daemon/admin.h"
+
+#include "daemon/json.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define MAJORITY_HINT "is a majority of the nodes reachable?"
+#define STEADY_WAIT_MS 8000u
+
+/* "NODE[:POOL]" taken apart; ends the call and returns false if there is no such node. */
+static bool parse_member(struct admin_call *call, const char *text,
+                         struct directory_member *member)
+{
+    const struct directory_node *node;
+    const char *colon = strchr(text, ':');
+    size_t len = colon == NULL ? strlen(text) : (size_t)(colon - text);
+    char name[DIRECTORY_NAME_MAX + 1];
+
+    *member = (struct directory_member){0};
+    if (len > DIRECTORY_NAME_MAX ||
+        (colon != NULL && config_check_name(colon + 1) != 0)) {
+        admin_error(call, "'%.80s' is no member: give NODE or NODE:POOL", text);
+        return false;
+    }
+    memcpy(name, text, len);
+    name[len] = '\0';
+    node = directory_node_named(&call->node->directory, name);
+    if (node == NULL) {
+        admin_error(call, "there is no node '%s': gvraft node list shows those there are",
+                    name);
+        return false;
+    }
+    member->node = node->peer.number;
+    if (colon != NULL) {
+        strcpy(member->pool, colon + 1);
+    }
+    return true;
+}
+
+static bool parse_members(struct admin_call *call, struct directory_zone *zone)
+{
+    const cJSON *members = cJSON_GetObjectItemCaseSensitive(call->args, "members");
+    const cJSON *item;
+
+    cJSON_ArrayForEach(item, members)
+    {
+        struct directory_member member;
+
+        if (!cJSON_IsString(item) || zone->n_members == DIRECTORY_MEMBERS_MAX) {
+            admin_error(call, "'members' must be a list of at most %u NODE[:POOL]",
+                        DIRECTORY_MEMBERS_MAX);
+            return false;
+        }
+        if (!parse_member(call, item->valuestring, &member)) {
+            return false;
+        }
+        if (directory_member(zone, member.node) != NULL) {
+            admin_error(call, "node '%s' is named twice", item->valuestring);
+            return false;
+        }
+        zone->members[zone->n_members++] = member;
+    }
+    return true;
+}
+
+static bool parse_quota(struct admin_call *call, uint64_t *out)
+{
+    char text[64];
+
+    if (!admin_arg(call, "quota", text, sizeof text)) {
+        return false;
+    }
+    if (config_parse_bytes(text, out) != 0 || *out < 1u << 20 || *out > 1ull << 60) {
+        admin_error(call,
+                    "'%s' is no quota: give a size such as 512GB or 4TiB, at least "
+                    "1 MiB",
+                    text);
+        return false;
+    }
+    return true;
+}
+
+/* Pools: what the members' nodes say of theirs. call->result maps "number" to answers. */
+
+static void on_pools(struct admin_call *call, uint64_t from, const cJSON *answer)
+{
+    const cJSON *pools = cJSON_GetObjectItemCaseSensitive(
+        cJSON_GetObjectItemCaseSensitive(answer, "result"), "pools");
+    char key[24];
+
+    snprintf(key, sizeof key, "%llu", (unsigned long long)from);
+    if (pools != NULL) {
+        cJSON_AddItemToObject(call->result, key, cJSON_Duplicate(pools, true));
+    }
+}
+
+static void ask_pools(struct admin_call *call)
+{
+    if (call->result == NULL) {
+        call->result = cJSON_CreateObject();
+    }
+    for (uint32_t i = 0; i < call->zone.n_members; i++) {
+        /* This node too: one way for all. Its own answer comes over no wire. */
+        if (call->zone.members[i].node != call->node->number) {
+            admin_ask(call, call->zone.members[i].node, "local", NULL, on_pools);
+        }
+    }
+}
+
+/* Choose or check the pool of @member. 0 unknown; *@free_bytes of it. False: told. */
+static bool check_pool(struct admin_call *call, struct directory_member *member,
+                       uint64_t *free_bytes)
+{
+    const char *name = node_name_of(call->node, member->node);
+    const cJSON *pools;
+    const cJSON *item;
+    char key[24];
+
+    snprintf(key, sizeof key, "%llu", (unsigned long long)member->node);
+    pools = cJSON_GetObjectItemCaseSensitive(call->result, key);
+    if (pools == NULL) {
+        admin_error(call,
+                    "node '%s' does not answer: it must be running to become a "
+                    "member",
+                    name);
+        return false;
+    }
+    cJSON_ArrayForEach(item, pools)
+    {
+        char pool[DIRECTORY_NAME_MAX + 1];
+
+        if (json_text(item, "name", pool, sizeof pool) &&
+            (member->pool[0] == '\0' || strcmp(member->pool, pool) == 0)) {
+            strcpy(member->pool, pool);
+            (void)json_u64(item, "free_bytes", free_bytes);
+            return true;
+        }
+    }
+    admin_error(call,
+                member->pool[0] == '\0'
+                    ? "node '%s' has no pool: add a [pool NAME] to its configuration"
+                    : "node '%s' has no pool '%s': its configuration names them",
+                name, member->pool);
+    return false;
+}
+
+static void own_pools(struct admin_call *call)
+{
+    struct node *node = call->node;
+    cJSON *pools = cJSON_CreateArray();
+    char key[24];
+
+    for (uint32_t i = 0; i < node->config.n_pools; i++) {
+        cJSON *item = cJSON_CreateObject();
+        uint64_t free_bytes = 0;
+        uint64_t total_bytes = 0;
+
+        (void)node->disk->ops->space(node->disk, node->config.pools[i].path, &free_bytes,
+                                     &total_bytes);
+        cJSON_AddStringToObject(item, "name", node->config.pools[i].name);
+        json_put_u64(item, "free_bytes", free_bytes);
+        cJSON_AddItemToArray(pools, item);
+    }
+    snprintf(key, sizeof key, "%llu", (unsigned long long)node->number);
+    if (call->result == NULL) {
+        call->result = cJSON_CreateObject();
+    }
+    cJSON_AddItemToObject(call->result, key, pools);
+}
+
+/* All members' pools are checked and chosen; @warn: tell what is smaller than the quota. */
+static bool check_pools(struct admin_call *call, bool warn)
+{
+    for (uint32_t i = 0; i < call->zone.n_members; i++) {
+        struct directory_member *member = &call->zone.members[i];
+        uint64_t free_bytes = 0;
+
+        if (!check_pool(call, member, &free_bytes)) {
+            return false;
+        }
+        if (warn && free_bytes < call->zone.quota_bytes) {
+            admin_warn(call,
+                       "node '%s' has %.1f GiB free in pool '%s', less than the quota of "
+                       "%.1f GiB: the zone can fill that disk before its quota",
+                       node_name_of(call->node, member->node),
+                       (double)free_bytes / (1 << 30), member->pool,
+                       (double)call->zone.quota_bytes / (1 << 30));
+        }
+    }
+    return true;
+}
+
+/* The quota that a check is about: the argument, else the zone's own. */
+static bool check_quota(struct admin_call *call)
+{
+    const struct directory_zone *zone;
+
+    if (cJSON_GetObjectItemCaseSensitive(call->args, "quota") != NULL) {
+        return parse_quota(call, &call->zone.quota_bytes);
+    }
+    if (cJSON_GetObjectItemCaseSensitive(call->args, "slug") == NULL) {
+        return true;
+    }
+    zone = admin_zone(call);
+    if (zone != NULL) {
+        call->zone.quota_bytes = zone->quota_bytes;
+    }
+    return zone != NULL;
+}
+
+void admin_zone_check(struct admin_call *call)
+{
+    if (call->phase == 0) {
+        if (!check_quota(call) || !parse_members(call, &call->zone)) {
+            return;
+        }
+        call->phase = 1;
+        own_pools(call);
+        ask_pools(call);
+    }
+    if (call->busy == 0 && check_pools(call, true)) {
+        admin_done(call, NULL);
+    }
+}
+
+/* Writing the zone's row. */
+
+static void write_row(struct admin_call *call, const struct directory_zone *zone)
+{
+    struct zone_op op = {.type = ZONE_OP_KV, .n_kv = 1};
+    char *text = directory_zone_json(zone);
+    char key[DIRECTORY_NAME_MAX + 8];
+
+    snprintf(key, sizeof key, "zone/%s", zone->slug);
+    if (text == NULL) {
+        admin_error(call, "out of memory");
+        return;
+    }
+    op.kv[0] = admin_pair(key, text, zone->version);
+    admin_op(call, call->node->grapevine_id, &op);
+    free(text);
+}
+
+/* The row was written; else the call was ended with why. */
+static bool row_written(struct admin_call *call)
+{
+    if (call->outcome == OUT_MISMATCH) {
+        admin_error(call,
+                    "the zone '%s' was changed by somebody else meanwhile: look "
+                    "again",
+                    call->slug);
+    } else if (call->outcome != 0) {
+        admin_error(call, "the directory could not be written (%s): " MAJORITY_HINT,
+                    outcome_name(call->outcome));
+    }
+    return call->outcome == 0;
+}
+
+static void create_parse(struct admin_call *call)
+{
+    struct directory_zone *zone = &call->zone;
+    uint64_t uid = 0;
+    uint64_t gid = 0;
+    char mode[8];
+    char *end = mode;
+
+    if (!admin_arg(call, "slug", call->slug, sizeof call->slug)) {
+        return;
+    }
+    if (config_check_name(call->slug) != 0) {
+        admin_error(call, "'%s' is no zone name: use a-z, 0-9, '-', '.', '_'",
+                    call->slug);
+        return;
+    }
+    if (directory_zone_named(&call->node->directory, call->slug) != NULL) {
+        admin_error(call,
+                    "the name '%s' is taken: choose another, or use the zone that "
+                    "is there",
+                    call->slug);
+        return;
+    }
+    if (!parse_quota(call, &zone->quota_bytes) || !parse_members(call, zone)) {
+        return;
+    }
+    if (zone->n_members == 0) {
+        admin_error(call, "a zone needs at least one member: give --member NODE[:POOL]");
+        return;
+    }
+    strcpy(zone->slug, call->slug);
+    if (!json_text(call->args, "display", zone->display, sizeof zone->display) ||
+        zone->display[0] == '\0') {
+        strcpy(zone->display, zone->slug);
+    }
+    (void)json_u64(call->args, "uid", &uid);
+    (void)json_u64(call->args, "gid", &gid);
+    if (json_text(call->args, "mode", mode, sizeof mode)) {
+        zone->root_mode = (uint32_t)strtoul(mode, &end, 8);
+    } else {
+        mode[0] = '\0';
+        zone->root_mode = 0755;
+    }
+    if (*end != '\0' || zone->root_mode > 07777 || uid > UINT32_MAX || gid > UINT32_MAX) {
+        admin_error(call, "mode or owner is wrong: give an octal mode and numbers");
+        return;
+    }
+    zone->root_uid = (uint32_t)uid;
+    zone->root_gid = (uint32_t)gid;
+    call->phase = 1;
+    own_pools(call);
+    ask_pools(call);
+}
+
+static void create_write(struct admin_call *call)
+{
+    struct directory_zone *zone = &call->zone;
+    struct timespec now;
+
+    if (!check_pools(call, false)) {
+        return;
+    }
+    clock_gettime(CLOCK_REALTIME, &now);
+    node_random(zone->id, sizeof zone->id);
+    zone->created_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    zone->next_life = 2;
+    for (uint32_t i = 0; i < zone->n_members; i++) {
+        zone->members[i].initial = true;
+        zone->members[i].raft_id = directory_raft_id(zone->members[i].node, 1);
+    }
+    call->phase = 2;
+    write_row(call, zone);
+}
+
+/* Ready when a read through the router is answered, wherever the members are. */
+static void create_wait(struct admin_call *call)
+{
+    struct zone_op op = {.type = ZONE_OP_GETATTR, .obj = {.ino = ZONE_ROOT_INO}};
+
+    if (call->phase == 2) {
+        if (!row_written(call)) {
+            return;
+        }
+        call->phase = 3;
+        call->outcome = -1;
+    }
+    if (call->outcome >= 0 && call->outcome != OUT_TRY_LATER) {
+        admin_done(call, NULL);
+        return;
+    }
+    if (!admin_late(call, "the zone was made, but its members do not answer yet: see "
+                          "gvraft status")) {
+        admin_op(call, call->zone.id, &op);
+    }
+}
+
+void admin_zone_create(struct admin_call *call)
+{
+    if (call->phase == 0) {
+        create_parse(call);
+    }
+    if (call->ended || call->busy > 0) {
+        return;
+    }
+    if (call->phase == 1) {
+        create_write(call);
+    } else if (call->phase >= 2) {
+        create_wait(call);
+    }
+}
+
+void admin_zone_delete(struct admin_call *call)
+{
+    struct zone_op op = {.type = ZONE_OP_KV, .n_kv = 2};
+    const struct directory_zone *zone;
+    char key[DIRECTORY_NAME_MAX + 8];
+    char gone[64] = "gone/";
+
+    if (call->phase == 0) {
+        zone = admin_zone(call);
+        if (zone == NULL) {
+            return;
+        }
+        snprintf(key, sizeof key, "zone/%s", zone->slug);
+        hex_put(gone + 5, zone->id, sizeof zone->id);
+        op.kv[0] = admin_pair(key, NULL, zone->version);
+        op.kv[1] = admin_pair(gone, "{}", ZONE_KV_ANY);
+        call->phase = 1;
+        admin_op(call, call->node->grapevine_id, &op);
+        return;
+    }
+    if (call->phase == 1) {
+        if (!row_written(call)) {
+            return;
+        }
+        call->phase = 2;
+    }
+    if (directory_zone_named(&call->node->directory, call->slug) == NULL) {
+        admin_done(call, NULL);
+    } else {
+        (void)admin_late(call, "the zone is deleted, but this node has not heard it yet");
+    }
+}
+
+/* Members. */
+
+static const cJSON *one_member(struct admin_call *call)
+{
+    return cJSON_GetObjectItemCaseSensitive(call->args, "member");
+}
+
+static void add_parse(struct admin_call *call)
+{
+    const struct directory_zone *zone = admin_zone(call);
+    const cJSON *member = one_member(call);
+
+    if (zone == NULL) {
+        return;
+    }
+    if (!cJSON_IsString(member)) {
+        admin_error(call, "the argument 'member' is missing: give NODE[:POOL]");
+        return;
+    }
+    if (!parse_member(call, member->valuestring, &call->zone.members[0])) {
+        return;
+    }
+    if (directory_member(zone, call->zone.members[0].node) != NULL) {
+        admin_error(call, "node '%s' is a member of '%s' already", member->valuestring,
+                    call->slug);
+        return;
+    }
+    if (zone->n_members == DIRECTORY_MEMBERS_MAX) {
+        admin_error(call, "a zone has at most %u members", DIRECTORY_MEMBERS_MAX);
+        return;
+    }
+    call->zone.n_members = 1;
+    call->phase = 1;
+    own_pools(call);
+    ask_pools(call);
+}
+
+static void add_write(struct admin_call *call)
+{
+    const struct directory_zone *now;
+    struct directory_member member;
+    struct directory_zone zone;
+
+    if (!check_pools(call, false)) {
+        return;
+    }
+    now = admin_zone(call);
+    if (now == NULL) {
+        return;
+    }
+    zone = *now;
+    member = call->zone.members[0];
+    member.raft_id = directory_raft_id(member.node, (uint16_t)zone.next_life++);
+    zone.members[zone.n_members++] = member;
+    call->number = member.raft_id;
+    call->phase = 2;
+    write_row(call, &zone);
+}
+
+/* The role that the zone's leader gives the member; asked through a status. */
+static void on_role(struct admin_call *call, uint64_t from, const cJSON *answer)
+{
+    const cJSON *zones = cJSON_GetObjectItemCaseSensitive(
+        cJSON_GetObjectItemCaseSensitive(answer, "result"), "zones");
+    const cJSON *zone;
+    const cJSON *item;
+
+    (void)from;
+    cJSON_ArrayForEach(zone, zones)
+    {
+        if (!json_flag(zone, "is_leader")) {
+            continue;
+        }
+        cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(zone, "members"))
+        {
+            uint64_t raft_id = 0;
+            char role[16];
+
+            if (json_u64(item, "raft_id", &raft_id) && raft_id == call->number &&
+                json_text(item, "role", role, sizeof role) &&
+                strcmp(role, "voter") == 0) {
+                call->bytes = 1; /* Seen as a voter. */
+            }
+        }
+    }
+}
+
+static void add_wait(struct admin_call *call)
+{
+    const struct directory_zone *zone;
+    struct host *host;
+
+    if (call->bytes == 1) {
+        admin_done(call, NULL);
+        return;
+    }
+    if (host_now_ms() > call->begun_ms + STEADY_WAIT_MS) {
+        admin_warn(call, "the new member is still catching up: gvraft status shows how "
+                         "far it is");
+        admin_done(call, NULL);
+        return;
+    }
+    zone = directory_zone_named(&call->node->directory, call->slug);
+    for (uint32_t i = 0; zone != NULL && i < zone->n_members; i++) {
+        uint64_t number = zone->members[i].node;
+
+        host = node_host(call->node, zone->id);
+        if (number != call->node->number) {
+            admin_ask(call, number, "local", NULL, on_role);
+        } else if (host != NULL && host_is_leader(host)) {
+            struct host_report report;
+
+            host_report(host, &report);
+            for (uint32_t m = 0; m < report.replica.n_members; m++) {
+                if (report.replica.members[m].id == call->number &&
+                    report.replica.members[m].role == RGROUP_VOTER) {
+                    call->bytes = 1;
+                }
+            }
+        }
+    }
+}
+
+void admin_zone_add(struct admin_call *call)
+{
+    if (call->phase == 0) {
+        add_parse(call);
+    }
+    if (call->ended || call->busy > 0) {
+        return;
+    }
+    if (call->phase == 1) {
+        add_write(call);
+    } else if (call->phase == 2) {
+        if (row_written(call)) {
+            call->phase = 3;
+            call->begun_ms = host_now_ms();
+        }
+    } else if (call->phase == 3) {
+        add_wait(call);
+    }
+}
+
+static void remove_write(struct admin_call *call)
+{
+    const struct directory_zone *now = admin_zone(call);
+    const struct directory_node *node;
+    struct directory_zone zone;
+    uint32_t staying = 0;
+    bool found = false;
+
+    if (now == NULL) {
+        return;
+    }
+    node = admin_node(call, "node");
+    if (node == NULL) {
+        return;
+    }
+    zone = *now;
+    for (uint32_t i = 0; i < zone.n_members; i++) {
+        if (zone.members[i].node == node->peer.number) {
+            zone.members[i].leaving = true;
+            found = true;
+        }
+        staying += zone.members[i].leaving ? 0 : 1;
+    }
+    if (!found) {
+        admin_error(call, "node '%s' is no member of '%s'", node->name, call->slug);
+        return;
+    }
+    if (staying == 0) {
+        admin_error(call,
+                    "'%s' is the last member of '%s': its data would be gone. "
+                    "Delete the zone if you mean that",
+                    node->name, call->slug);
+        return;
+    }
+    call->number = node->peer.number;
+    call->phase = 1;
+    write_row(call, &zone);
+}
+
+void admin_zone_remove(struct admin_call *call)
+{
+    const struct directory_zone *zone;
+
+    if (call->phase == 0) {
+        remove_write(call);
+        return;
+    }
+    if (call->phase == 1) {
+        if (!row_written(call)) {
+            return;
+        }
+        call->phase = 2;
+    }
+    zone = directory_zone_named(&call->node->directory, call->slug);
+    if (zone == NULL || directory_member(zone, call->number) == NULL) {
+        admin_done(call, NULL);
+    } else {
+        (void)admin_late(call, "the member is marked as leaving, but the zone's leader "
+                               "has not removed it yet: see gvraft status");
+    }
+}
+
+void admin_zone_quota(struct admin_call *call)
+{
+    struct zone_op op = {.type = ZONE_OP_SET_QUOTA};
+    const struct directory_zone *zone;
+
+    if (call->phase == 0) {
+        zone = admin_zone(call);
+        if (zone == NULL || !parse_quota(call, &call->bytes)) {
+            return;
+        }
+        op.offset = call->bytes;
+        call->phase = 1;
+        admin_op(call, zone->id, &op);
+        return;
+    }
+    if (call->outcome != 0) {
+        admin_error(call, "the zone did not take the quota (%s): " MAJORITY_HINT,
+                    outcome_name(call->outcome));
+        return;
+    }
+    if (call->phase == 1) {
+        struct directory_zone row;
+
+        zone = admin_zone(call);
+        if (zone == NULL) {
+            return;
+        }
+        row = *zone;
+        row.quota_bytes = call->bytes;
+        call->phase = 2;
+        write_row(call, &row);
+        return;
+    }
+    admin_done(call, NULL);
+}
+
+/* Leadership. */
+
+static void on_transferred(void *arg, int outcome, uint64_t leader_raft_id)
+{
+    struct admin_call *call = arg;
+
+    call->number = directory_raft_node(leader_raft_id);
+    call->outcome = outcome;
+    call->phase = 2;
+    call->busy--;
+}
+
+static void on_remote_transfer(struct admin_call *call, uint64_t from,
+                               const cJSON *answer)
+{
+    char error[CONFIG_ERROR_MAX];
+
+    (void)from;
+    if (json_flag(answer, "ok")) {
+        admin_done(call, NULL);
+    } else if (json_text(answer, "error", error, sizeof error)) {
+        admin_error(call, "%s", error);
+    } else {
+        admin_error(call, "the zone's leader did not answer: see gvraft status");
+    }
+}
+
+static void transfer_remote(struct admin_call *call, uint64_t leader)
+{
+    if (json_flag(call->args, "forwarded") || leader == 0 ||
+        leader == call->node->number) {
+        admin_error(call, "zone '%s' has no leader now: " MAJORITY_HINT, call->slug);
+        return;
+    }
+    cJSON_AddBoolToObject(call->args, "forwarded", true);
+    call->phase = 3;
+    admin_ask(call, leader, "transfer-leader", cJSON_Duplicate(call->args, true),
+              on_remote_transfer);
+}
+
+/* A member that could tell who leads, for a node that is none itself. */
+static void transfer_begin(struct admin_call *call)
+{
+    const struct directory_zone *zone = admin_zone(call);
+    const struct directory_member *member = NULL;
+    const struct directory_node *to = NULL;
+    struct host *host;
+
+    if (zone == NULL) {
+        return;
+    }
+    if (cJSON_GetObjectItemCaseSensitive(call->args, "node") != NULL) {
+        to = admin_node(call, "node");
+        if (to == NULL) {
+            return;
+        }
+        member = directory_member(zone, to->peer.number);
+        if (member == NULL) {
+            admin_error(call, "node '%s' is no member of '%s'", to->name, zone->slug);
+            return;
+        }
+    }
+    host = node_host(call->node, zone->id);
+    if (host == NULL && !json_flag(call->args, "forwarded")) {
+        for (uint32_t i = 0; i < zone->n_members; i++) {
+            if (node_link_up(call->node, zone->members[i].node)) {
+                call->phase = 3;
+                admin_ask(call, zone->members[i].node, "transfer-leader",
+                          cJSON_Duplicate(call->args, true), on_remote_transfer);
+                return;
+            }
+        }
+    }
+    if (host == NULL || !host_is_leader(host)) {
+        transfer_remote(call, host == NULL ? 0 : directory_raft_node(host_leader(host)));
+        return;
+    }
+    if (member != NULL && member->raft_id == host_raft_id(host)) {
+        admin_done(call, NULL); /* It leads already. */
+        return;
+    }
+    call->phase = 1;
+    call->busy++;
+    host_transfer(host, member == NULL ? 0 : member->raft_id,
+                  asker_callback(call->node, on_transferred, call));
+}
+
+void admin_transfer(struct admin_call *call)
+{
+    if (call->phase == 0) {
+        transfer_begin(call);
+    } else if (call->phase == 2) {
+        if (call->outcome != 0) {
+            admin_error(call,
+                        "leadership of '%s' was not handed over (%s): the other "
+                        "member must be up and caught up",
+                        call->slug, outcome_name(call->outcome));
+        } else {
+            admin_done(call, NULL);
+        }
+    }
+}
+
+/* Nodes. */
+
+static bool is_member_anywhere(const struct directory *directory, uint64_t number,
+                               const char **slug)
+{
+    for (uint32_t i = 0; i < directory->n_zones; i++) {
+        if (directory_member(&directory->zones[i], number) != NULL) {
+            *slug = directory->zones[i].slug;
+            return true;
+        }
+    }
+    return false;
+}
+
+void admin_node_remove(struct admin_call *call)
+{
+    struct zone_op op = {.type = ZONE_OP_KV, .n_kv = 1};
+    const struct directory_node *node;
+    char key[DIRECTORY_NAME_MAX + 8];
+    const char *slug = "";
+
+    if (call->phase == 1) {
+        if (call->outcome != 0) {
+            admin_error(call, "the directory could not be written (%s): " MAJORITY_HINT,
+                        outcome_name(call->outcome));
+        } else {
+            admin_done(call, NULL);
+        }
+        return;
+    }
+    node = admin_node(call, "node");
+    if (node == NULL) {
+        return;
+    }
+    if (node->peer.number == call->node->number) {
+        admin_error(call, "this node cannot remove itself: ask another one");
+        return;
+    }
+    if (is_member_anywhere(&call->node->directory, node->peer.number, &slug)) {
+        admin_error(call, "node '%s' is a member of zone '%s': remove it there first",
+                    node->name, slug);
+        return;
+    }
+    snprintf(key, sizeof key, "node/%s", node->name);
+    op.kv[0] = admin_pair(key, NULL, node->version);
+    call->phase = 1;
+    admin_op(call, call->node->grapevine_id, &op);
+}

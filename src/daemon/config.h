@@ -1,0 +1,60 @@
+/*
+ * config: what grapevine.conf says, every key with its default.
+ *
+ * An unknown section or key, a value that does not parse, or a key given twice is an
+ * error that names file and line. Owned by the caller; freed with config_free.
+ */
+#ifndef DAEMON_CONFIG_H
+#define DAEMON_CONFIG_H
+
+#include "base/log.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define CONFIG_POOLS_MAX 16u
+#define CONFIG_TEXT_MAX 512u
+#define CONFIG_NAME_MAX 63u
+#define CONFIG_ERROR_MAX 1024u
+
+struct config_pool {
+    char name[CONFIG_NAME_MAX + 1];
+    char path[CONFIG_TEXT_MAX];    /* Folder that holds one dataset per zone. */
+    char journal[CONFIG_TEXT_MAX]; /* Where journals lie; empty: in the dataset. */
+};
+
+struct config_address {
+    char host[64]; /* Numeric. */
+    uint16_t port; /* 0: any free one. */
+};
+
+struct config {
+    char name[CONFIG_NAME_MAX + 1];
+    char state[CONFIG_TEXT_MAX];
+    char socket[CONFIG_TEXT_MAX];
+    uint32_t n_pools;
+    struct config_pool pools[CONFIG_POOLS_MAX];
+    struct config_address nfs;
+    struct config_address peer;
+    uint64_t journal_bytes;
+    uint32_t election_ms;
+    uint32_t heartbeat_ms;
+    uint32_t squash; /* enum nfs_squash */
+    uint32_t anon_uid;
+    uint32_t anon_gid;
+    enum log_level log_level;
+};
+
+/* 0, or -EINVAL (or the errno of reading) with one line in @error that says what to do. */
+int config_load(const char *path, struct config *config, char error[CONFIG_ERROR_MAX]);
+const struct config_pool *config_pool(const struct config *config, const char *name);
+
+/* "512 GB", "4TiB", "1048576": bytes with an optional decimal or binary unit. 0 or
+ * -EINVAL. */
+int config_parse_bytes(const char *text, uint64_t *out);
+/* "127.0.0.1:2049" or "[::1]:2049". */
+int config_parse_address(const char *text, struct config_address *out);
+/* A name for nodes, pools and zones: a-z, 0-9, '-', '.', '_' inside; 1 to 63 bytes. */
+int config_check_name(const char *name);
+
+#endif

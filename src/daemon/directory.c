@@ -1,0 +1,310 @@
+#include "daemon/directory.h"
+
+#include "base/log.h"
+#include "base/wire.h"
+#include "daemon/json.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+void directory_deinit(struct directory *directory)
+{
+    free(directory->nodes);
+    free(directory->zones);
+    free(directory->gone);
+    *directory = (struct directory){0};
+}
+
+static bool parse_node(const cJSON *json, const char *name, struct directory_node *node)
+{
+    uint64_t port = 0;
+
+    *node = (struct directory_node){0};
+    if (strlen(name) > DIRECTORY_NAME_MAX) {
+        return false;
+    }
+    strcpy(node->name, name);
+    if (!json_u64(json, "number", &node->peer.number) || node->peer.number == 0 ||
+        node->peer.number >= 1ull << 47 ||
+        !json_hex(json, "fingerprint", node->peer.fingerprint,
+                  sizeof node->peer.fingerprint) ||
+        !json_text(json, "host", node->peer.host, sizeof node->peer.host) ||
+        !json_u64(json, "port", &port) || port > 65535) {
+        return false;
+    }
+    node->peer.port = (uint16_t)port;
+    return true;
+}
+
+static bool parse_member(const cJSON *json, struct directory_member *member)
+{
+    *member = (struct directory_member){
+        .initial = json_flag(json, "initial"),
+        .leaving = json_flag(json, "leaving"),
+    };
+    return json_u64(json, "node", &member->node) &&
+           json_u64(json, "raft_id", &member->raft_id) &&
+           directory_raft_node(member->raft_id) == member->node &&
+           json_text(json, "pool", member->pool, sizeof member->pool);
+}
+
+static bool parse_members(const cJSON *json, struct directory_zone *zone)
+{
+    const cJSON *members = cJSON_GetObjectItemCaseSensitive(json, "members");
+    const cJSON *item;
+
+    if (!cJSON_IsArray(members)) {
+        return false;
+    }
+    cJSON_ArrayForEach(item, members)
+    {
+        if (zone->n_members == DIRECTORY_MEMBERS_MAX ||
+            !parse_member(item, &zone->members[zone->n_members])) {
+            return false;
+        }
+        zone->n_members++;
+    }
+    return true;
+}
+
+static bool parse_zone(const cJSON *json, const char *slug, struct directory_zone *zone)
+{
+    uint64_t uid = 0;
+    uint64_t gid = 0;
+    uint64_t mode = 0;
+    uint64_t created = 0;
+
+    *zone = (struct directory_zone){0};
+    if (strlen(slug) > DIRECTORY_NAME_MAX) {
+        return false;
+    }
+    strcpy(zone->slug, slug);
+    if (!json_hex(json, "id", zone->id, sizeof zone->id) ||
+        !json_text(json, "display", zone->display, sizeof zone->display) ||
+        !json_u64(json, "quota", &zone->quota_bytes) ||
+        !json_u64(json, "next_life", &zone->next_life) ||
+        !json_u64(json, "root_uid", &uid) || uid > UINT32_MAX ||
+        !json_u64(json, "root_gid", &gid) || gid > UINT32_MAX ||
+        !json_u64(json, "root_mode", &mode) || mode > 07777 ||
+        !json_u64(json, "created_ns", &created) || created > INT64_MAX) {
+        return false;
+    }
+    zone->root_uid = (uint32_t)uid;
+    zone->root_gid = (uint32_t)gid;
+    zone->root_mode = (uint32_t)mode;
+    zone->created_ns = (int64_t)created;
+    return parse_members(json, zone);
+}
+
+static void parse_grapevine(const cJSON *json, struct directory *directory)
+{
+    directory->has_handle_key =
+        json_hex(json, "handle_key", directory->handle_key, sizeof directory->handle_key);
+}
+
+/* True if @key begins with @prefix; *@rest is what follows, as text. */
+static bool key_after(const struct zone_kv *pair, const char *prefix, char *rest)
+{
+    size_t len = strlen(prefix);
+    size_t left;
+
+    if (pair->key.len < len || memcmp(pair->key.data, prefix, len) != 0) {
+        return false;
+    }
+    left = pair->key.len - len;
+    if (left > DIRECTORY_NAME_MAX) {
+        return false;
+    }
+    memcpy(rest, pair->key.data + len, left);
+    rest[left] = '\0';
+    return strlen(rest) == left;
+}
+
+/* One row into the view. False if it is malformed. */
+static bool parse_pair(struct directory *directory, const struct zone_kv *pair)
+{
+    char rest[DIRECTORY_NAME_MAX + 1];
+    bool good = true;
+    cJSON *json;
+
+    json = cJSON_ParseWithLength((const char *)pair->value.data, pair->value.len);
+    if (json == NULL) {
+        return false;
+    }
+    if (key_after(pair, "node/", rest) && directory->n_nodes < DIRECTORY_NODES_MAX) {
+        struct directory_node *node = &directory->nodes[directory->n_nodes];
+
+        good = parse_node(json, rest, node);
+        node->version = pair->version;
+        directory->n_nodes += good ? 1 : 0;
+    } else if (key_after(pair, "zone/", rest) &&
+               directory->n_zones < DIRECTORY_ZONES_MAX) {
+        struct directory_zone *zone = &directory->zones[directory->n_zones];
+
+        good = parse_zone(json, rest, zone);
+        zone->version = pair->version;
+        directory->n_zones += good ? 1 : 0;
+    } else if (key_after(pair, "gone/", rest) && directory->n_gone < DIRECTORY_GONE_MAX) {
+        good = hex_get(rest, directory->gone[directory->n_gone], 16);
+        directory->n_gone += good ? 1 : 0;
+    } else if (key_after(pair, "grapevine", rest) && rest[0] == '\0') {
+        parse_grapevine(json, directory);
+    }
+    cJSON_Delete(json);
+    return good;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    uint64_t x = ((const struct directory_node *)a)->peer.number;
+    uint64_t y = ((const struct directory_node *)b)->peer.number;
+
+    return x < y ? -1 : x > y;
+}
+
+static int by_slug(const void *a, const void *b)
+{
+    return strcmp(((const struct directory_zone *)a)->slug,
+                  ((const struct directory_zone *)b)->slug);
+}
+
+int directory_parse(struct directory *directory, struct slice pairs, uint64_t index)
+{
+    struct wire_dec dec = wire_dec(pairs.data, pairs.len);
+    struct directory fresh = {.index = index};
+    struct zone_kv pair;
+
+    fresh.nodes = calloc(DIRECTORY_NODES_MAX, sizeof *fresh.nodes);
+    fresh.zones = calloc(DIRECTORY_ZONES_MAX, sizeof *fresh.zones);
+    fresh.gone = calloc(DIRECTORY_GONE_MAX, sizeof *fresh.gone);
+    if (fresh.nodes == NULL || fresh.zones == NULL || fresh.gone == NULL) {
+        directory_deinit(&fresh);
+        return -ENOMEM;
+    }
+    while (zone_kv_get(&dec, &pair)) {
+        if (!parse_pair(&fresh, &pair)) {
+            log_warn("daemon", "msg=\"directory row does not parse\" key=\"%.*s\"",
+                     (int)pair.key.len, (const char *)pair.key.data);
+        }
+    }
+    qsort(fresh.nodes, fresh.n_nodes, sizeof *fresh.nodes, by_number);
+    qsort(fresh.zones, fresh.n_zones, sizeof *fresh.zones, by_slug);
+    directory_deinit(directory);
+    *directory = fresh;
+    return 0;
+}
+
+const struct directory_node *directory_node(const struct directory *directory,
+                                            uint64_t number)
+{
+    for (uint32_t i = 0; i < directory->n_nodes; i++) {
+        if (directory->nodes[i].peer.number == number) {
+            return &directory->nodes[i];
+        }
+    }
+    return NULL;
+}
+
+const struct directory_node *directory_node_named(const struct directory *directory,
+                                                  const char *name)
+{
+    for (uint32_t i = 0; i < directory->n_nodes; i++) {
+        if (strcmp(directory->nodes[i].name, name) == 0) {
+            return &directory->nodes[i];
+        }
+    }
+    return NULL;
+}
+
+const struct directory_zone *directory_zone(const struct directory *directory,
+                                            const uint8_t id[16])
+{
+    for (uint32_t i = 0; i < directory->n_zones; i++) {
+        if (memcmp(directory->zones[i].id, id, 16) == 0) {
+            return &directory->zones[i];
+        }
+    }
+    return NULL;
+}
+
+const struct directory_zone *directory_zone_named(const struct directory *directory,
+                                                  const char *slug)
+{
+    for (uint32_t i = 0; i < directory->n_zones; i++) {
+        if (strcmp(directory->zones[i].slug, slug) == 0) {
+            return &directory->zones[i];
+        }
+    }
+    return NULL;
+}
+
+bool directory_is_gone(const struct directory *directory, const uint8_t id[16])
+{
+    for (uint32_t i = 0; i < directory->n_gone; i++) {
+        if (memcmp(directory->gone[i], id, 16) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const struct directory_member *directory_member(const struct directory_zone *zone,
+                                                uint64_t node)
+{
+    for (uint32_t i = 0; i < zone->n_members; i++) {
+        if (zone->members[i].node == node) {
+            return &zone->members[i];
+        }
+    }
+    return NULL;
+}
+
+/* Takes @json. */
+static char *print_and_free(cJSON *json)
+{
+    char *text = cJSON_PrintUnformatted(json);
+
+    cJSON_Delete(json);
+    return text;
+}
+
+char *directory_node_json(const struct directory_node *node)
+{
+    cJSON *json = cJSON_CreateObject();
+
+    json_put_u64(json, "number", node->peer.number);
+    json_put_hex(json, "fingerprint", node->peer.fingerprint,
+                 sizeof node->peer.fingerprint);
+    cJSON_AddStringToObject(json, "host", node->peer.host);
+    json_put_number(json, "port", node->peer.port);
+    return print_and_free(json);
+}
+
+char *directory_zone_json(const struct directory_zone *zone)
+{
+    cJSON *json = cJSON_CreateObject();
+    cJSON *members;
+
+    json_put_hex(json, "id", zone->id, sizeof zone->id);
+    cJSON_AddStringToObject(json, "display", zone->display);
+    json_put_u64(json, "quota", zone->quota_bytes);
+    json_put_u64(json, "next_life", zone->next_life);
+    json_put_number(json, "root_uid", zone->root_uid);
+    json_put_number(json, "root_gid", zone->root_gid);
+    json_put_number(json, "root_mode", zone->root_mode);
+    json_put_u64(json, "created_ns", (uint64_t)zone->created_ns);
+    members = cJSON_AddArrayToObject(json, "members");
+    for (uint32_t i = 0; i < zone->n_members; i++) {
+        const struct directory_member *member = &zone->members[i];
+        cJSON *item = cJSON_CreateObject();
+
+        json_put_u64(item, "node", member->node);
+        json_put_u64(item, "raft_id", member->raft_id);
+        cJSON_AddStringToObject(item, "pool", member->pool);
+        cJSON_AddBoolToObject(item, "initial", member->initial);
+        cJSON_AddBoolToObject(item, "leaving", member->leaving);
+        cJSON_AddItemToArray(members, item);
+    }
+    return print_and_free(json);
+}

@@ -1,0 +1,103 @@
+/*
+ * directory: the grapevine's own view of its nodes and zones.
+ *
+ * The truth is the key-value rows of the grapevine's own group, as JSON values:
+ *   grapevine        {"handle_key":HEX}
+ *   node/NAME        {"number","fingerprint","host","port"}
+ *   zone/SLUG        {"id","display","quota","genesis":{...},"members":[...]}
+ *   gone/ID          {"slug"}: a zone that was deleted; its datasets are removed
+ *   token/ID         {"hash","expires","used"}
+ * (docs/formats/directory.md). This is their parsed copy, rebuilt whole after every
+ * change. Pure: rows in, view out. What does not parse is left out and logged.
+ */
+#ifndef DAEMON_DIRECTORY_H
+#define DAEMON_DIRECTORY_H
+
+#include "base/buf.h"
+#include "peer/peer_uv.h"
+#include "zone/op.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define DIRECTORY_NODES_MAX 256u
+#define DIRECTORY_ZONES_MAX 256u
+#define DIRECTORY_GONE_MAX 4096u
+#define DIRECTORY_MEMBERS_MAX 32u
+#define DIRECTORY_NAME_MAX 63u
+#define DIRECTORY_DISPLAY_MAX 127u
+
+struct directory_node {
+    char name[DIRECTORY_NAME_MAX + 1];
+    uint64_t version;      /* Of the row. */
+    struct peer_node peer; /* Number, key, address. */
+};
+
+/* A member's raft id is its node's number << 16 | how often the node became a member. */
+struct directory_member {
+    uint64_t node;
+    uint64_t raft_id;
+    char pool[DIRECTORY_NAME_MAX + 1];
+    bool initial; /* Was in the first configuration. */
+    bool leaving;
+};
+
+struct directory_zone {
+    char slug[DIRECTORY_NAME_MAX + 1];
+    char display[DIRECTORY_DISPLAY_MAX + 1];
+    uint64_t version;
+    uint8_t id[16];
+    uint64_t next_life;   /* Above the life in every raft id so far. */
+    uint64_t quota_bytes; /* At creation; the zone itself has the present one. */
+    uint32_t root_uid;
+    uint32_t root_gid;
+    uint32_t root_mode;
+    int64_t created_ns;
+    uint32_t n_members;
+    struct directory_member members[DIRECTORY_MEMBERS_MAX];
+};
+
+struct directory {
+    uint8_t handle_key[32];
+    bool has_handle_key;
+    uint64_t index; /* The index at which the rows were read. */
+    uint32_t n_nodes;
+    uint32_t n_zones;
+    uint32_t n_gone;
+    struct directory_node *nodes; /* In rising number order. */
+    struct directory_zone *zones; /* In rising slug order. */
+    uint8_t (*gone)[16];          /* Ids of deleted zones. */
+};
+
+/* Rebuild from the pairs that KV_GET gave (zone_kv_put's records). 0 or -ENOMEM; the
+ * old content is freed. */
+int directory_parse(struct directory *directory, struct slice pairs, uint64_t index);
+void directory_deinit(struct directory *directory);
+
+const struct directory_node *directory_node(const struct directory *directory,
+                                            uint64_t number);
+const struct directory_node *directory_node_named(const struct directory *directory,
+                                                  const char *name);
+const struct directory_zone *directory_zone(const struct directory *directory,
+                                            const uint8_t id[16]);
+const struct directory_zone *directory_zone_named(const struct directory *directory,
+                                                  const char *slug);
+/* True if the zone was deleted. */
+bool directory_is_gone(const struct directory *directory, const uint8_t id[16]);
+const struct directory_member *directory_member(const struct directory_zone *zone,
+                                                uint64_t node);
+
+/* The JSON value of a row, malloc'ed; NULL without memory. */
+char *directory_node_json(const struct directory_node *node);
+char *directory_zone_json(const struct directory_zone *zone);
+
+static inline uint64_t directory_raft_id(uint64_t node, uint16_t life)
+{
+    return node << 16 | life;
+}
+static inline uint64_t directory_raft_node(uint64_t raft_id)
+{
+    return raft_id >> 16;
+}
+
+#endif

@@ -1,0 +1,487 @@
+#include "daemon/host_internal.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "base/outcome.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+uint64_t host_now_ms(void)
+{
+    struct timespec now;
+
+    /* CLOCK_MONOTONIC stands still while a laptop sleeps; this one does not. */
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static int64_t wall_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+void host_fail(struct host *host, const char *format, ...)
+{
+    va_list args;
+
+    if (host->state == HOST_FAILED || host->state == HOST_NO_DATA) {
+        return; /* The first reason is the one that matters. */
+    }
+    va_start(args, format);
+    vsnprintf(host->reason, sizeof host->reason, format, args);
+    va_end(args);
+    host->state = HOST_FAILED;
+    log_error("daemon", "msg=\"zone stopped on this node\" zone=%s reason=\"%s\"",
+              host->config.label, host->reason);
+    host->callbacks.note(host->callbacks.ctx, host);
+}
+
+static void timer_arm(struct host *host);
+
+static void act_answer(struct host *host, const struct replica_action *action)
+{
+    if (host_token_is_read(action->token)) {
+        host_cancel_read(host, action->token, action->outcome);
+        return;
+    }
+    host->callbacks.answer(host->callbacks.ctx, action->token, action->outcome,
+                           action->leader, action->result, action->data);
+}
+
+static void act_one(struct host *host, struct replica_action *action)
+{
+    switch (action->type) {
+    case REPLICA_DO_JOURNAL:
+        host_do_journal(host, action);
+        break;
+    case REPLICA_DO_SEND:
+        host->callbacks.send(host->callbacks.ctx, host, action->to, action->channel,
+                             action->frame_type, action->head, action->body);
+        break;
+    case REPLICA_DO_APPLY:
+        host_do_apply(host, action);
+        break;
+    case REPLICA_DO_READ:
+        host_do_read(host, action->token);
+        break;
+    case REPLICA_DO_ANSWER:
+        act_answer(host, action);
+        break;
+    case REPLICA_DO_FETCH:
+        host_do_fetch(host, action);
+        break;
+    case REPLICA_DO_SNAPSHOT:
+        host_do_snapshot(host);
+        break;
+    case REPLICA_DO_COMPACT:
+        host_do_compact(host, action);
+        break;
+    case REPLICA_DO_PULL:
+        host_do_pull(host, action->index, action->to);
+        break;
+    case REPLICA_DO_SETTLE:
+        host_do_settle(host);
+        break;
+    case REPLICA_DO_NOTE:
+        host->callbacks.note(host->callbacks.ctx, host);
+        break;
+    case REPLICA_DO_FAIL:
+        host_fail(host, "%s", strerror(-action->rv));
+        break;
+    }
+}
+
+void host_act(struct host *host)
+{
+    /* Callbacks may come back with another step: its actions are appended behind. */
+    for (uint32_t i = 0; i < host->actions.n; i++) {
+        struct replica_action action = host->actions.items[i];
+
+        host->actions.items[i] = (struct replica_action){.type = REPLICA_DO_NOTE};
+        act_one(host, &action);
+        slice_unref(&action.head);
+        slice_unref(&action.body);
+        slice_unref(&action.result);
+        slice_unref(&action.data);
+        for (uint32_t e = 0; action.entries != NULL && e < action.n; e++) {
+            slice_unref(&action.entries[e].head);
+            slice_unref(&action.entries[e].payload);
+        }
+        free(action.entries);
+    }
+    host->actions.n = 0;
+}
+
+void host_step(struct host *host, struct replica_event *event)
+{
+    int rv;
+
+    if (host->replica == NULL || host->state == HOST_FAILED) {
+        return;
+    }
+    event->now_ms = host_now_ms();
+    event->wall_ns = wall_ns();
+    rv = replica_step(host->replica, event, &host->actions);
+    if (!host->stepping) {
+        host->stepping = true;
+        host_act(host);
+        host->stepping = false;
+    }
+    if (rv != 0) {
+        host_fail(host, "consensus step: %s", strerror(-rv));
+    }
+    timer_arm(host);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct host *host = timer->data;
+
+    host_pull_tick(host, host_now_ms());
+    host_step(host, &(struct replica_event){.type = REPLICA_EV_TICK});
+}
+
+static void timer_arm(struct host *host)
+{
+    uint64_t now = host_now_ms();
+    uint64_t wake;
+
+    if (host->closing || host->replica == NULL || host->state == HOST_FAILED) {
+        return;
+    }
+    wake = replica_wake_ms(host->replica);
+    uv_timer_start(&host->timer, on_timer, wake > now ? wake - now : 1, 0);
+}
+
+static int start_workers(struct host *host)
+{
+    int rv = worker_start(&host->zone_worker, host->config.inbox, NULL, NULL);
+
+    if (rv != 0) {
+        return rv;
+    }
+    rv = worker_start(&host->journal_worker, host->config.inbox, NULL, NULL);
+    if (rv != 0) {
+        worker_stop(&host->zone_worker);
+        return rv;
+    }
+    host->workers_running = true;
+    return 0;
+}
+
+int host_open(const struct host_config *config, const struct host_callbacks *callbacks,
+              struct host **out)
+{
+    struct host *host = calloc(1, sizeof *host);
+    int rv = 0;
+
+    if (host == NULL) {
+        return -ENOMEM;
+    }
+    host->config = *config;
+    host->callbacks = *callbacks;
+    host->state = HOST_OPENING;
+    if (config->bootstrap.len > 0) {
+        struct buf *copy = buf_copy(config->bootstrap.data, config->bootstrap.len);
+
+        rv = copy == NULL ? -ENOMEM : 0;
+        if (rv == 0) {
+            host->bootstrap = slice_of(copy, 0, copy->len);
+            buf_unref(copy);
+        }
+    }
+    if (rv == 0) {
+        rv = start_workers(host);
+    }
+    if (rv != 0) {
+        slice_unref(&host->bootstrap);
+        free(host);
+        return rv;
+    }
+    uv_timer_init(config->loop, &host->timer);
+    host->timer.data = host;
+    host_begin_opening(host);
+    *out = host;
+    return 0;
+}
+
+static void close_disk(struct host *host)
+{
+    zone_close(host->disk.zone);
+    if (host->disk.store != NULL) {
+        store_close(host->disk.store);
+    }
+    if (host->disk.journal != NULL) {
+        journal_close(host->disk.journal);
+    }
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct host *host = handle->data;
+
+    close_disk(host);
+    replica_free(host->replica);
+    replica_actions_deinit(&host->actions);
+    slice_unref(&host->bootstrap);
+    if (host->closed != NULL) {
+        host->closed(host->closed_arg);
+    }
+    free(host);
+}
+
+static void job_close_cursors(struct job *job)
+{
+    host_cursors_close(((struct host_job *)job)->host);
+}
+
+/* The last job of a host: after it, the threads have nothing left. */
+static void done_close(struct job *job)
+{
+    host_job_end((struct host_job *)job);
+}
+
+static void finish_close(struct host *host)
+{
+    if (host->workers_running) {
+        worker_stop(&host->zone_worker);
+        worker_stop(&host->journal_worker);
+        host->workers_running = false;
+    }
+    host_pull_free(host);
+    uv_close((uv_handle_t *)&host->timer, on_timer_closed);
+}
+
+void host_job_end(struct host_job *job)
+{
+    struct host *host = job->host;
+
+    free(job);
+    ASSERT(host->jobs > 0);
+    host->jobs--;
+    if (host->closing && host->jobs == 0 && !host->timer_closed) {
+        host->timer_closed = true;
+        finish_close(host);
+    }
+}
+
+void host_close(struct host *host, void (*closed)(void *arg), void *arg)
+{
+    struct host_job *job = calloc(1, sizeof *job);
+
+    ASSERT(!host->closing && job != NULL);
+    host->closing = true;
+    host->closed = closed;
+    host->closed_arg = arg;
+    uv_timer_stop(&host->timer);
+    host_post_zone(host, job, job_close_cursors, done_close);
+}
+
+static void post(struct host *host, struct worker *worker, struct host_job *job)
+{
+    job->host = host;
+    host->jobs++;
+    worker_post(worker, &job->job);
+}
+
+void host_post_zone(struct host *host, struct host_job *job, void (*run)(struct job *job),
+                    void (*done)(struct job *job))
+{
+    job->job.run = run;
+    job->job.done = done;
+    post(host, &host->zone_worker, job);
+}
+
+void host_post_journal(struct host *host, struct host_job *job,
+                       void (*run)(struct job *job), void (*done)(struct job *job))
+{
+    job->job.run = run;
+    job->job.done = done;
+    post(host, &host->journal_worker, job);
+}
+
+void host_frame(struct host *host, uint64_t from, uint8_t type, struct slice head,
+                struct slice body)
+{
+    if (host->closing) {
+        return;
+    }
+    host_step(host, &(struct replica_event){.type = REPLICA_EV_FRAME,
+                                            .from = from,
+                                            .frame_type = type,
+                                            .head = head,
+                                            .body = body});
+}
+
+/* True if this is news; it is remembered. */
+static bool link_note(struct host *host, uint64_t raft_id, bool up)
+{
+    uint32_t i = 0;
+
+    while (i < host->n_links && host->links[i].raft_id != raft_id) {
+        i++;
+    }
+    if (i == host->n_links) {
+        if (!up || host->n_links == RGROUP_MEMBERS_MAX) {
+            return false;
+        }
+        host->links[host->n_links++].raft_id = raft_id;
+    } else if (host->links[i].up == up) {
+        return false;
+    }
+    host->links[i].up = up;
+    return true;
+}
+
+void host_peer(struct host *host, uint64_t raft_id, bool up)
+{
+    if (host->replica == NULL || raft_id == host->config.raft_id ||
+        !link_note(host, raft_id, up)) {
+        return;
+    }
+    host_step(host, &(struct replica_event){
+                        .type = REPLICA_EV_PEER, .from = raft_id, .up = up});
+}
+
+void host_writable(struct host *host, uint64_t raft_id)
+{
+    host_step(host,
+              &(struct replica_event){.type = REPLICA_EV_WRITABLE, .from = raft_id});
+}
+
+/* True if the zone cannot take requests now; the asker has its answer. */
+static bool refuse(struct host *host, uint64_t token)
+{
+    if (host->replica != NULL && host->state == HOST_RUNNING && !host->closing) {
+        return false;
+    }
+    host->callbacks.answer(host->callbacks.ctx, token, OUT_NOT_LEADER, host_leader(host),
+                           (struct slice){0}, (struct slice){0});
+    return true;
+}
+
+void host_submit(struct host *host, struct slice entry, struct slice payload,
+                 uint64_t token)
+{
+    if (refuse(host, token)) {
+        return;
+    }
+    host->dirty = true;
+    host_step(
+        host,
+        &(struct replica_event){
+            .type = REPLICA_EV_SUBMIT, .head = entry, .body = payload, .token = token});
+}
+
+void host_change(struct host *host, const struct rgroup_conf *conf, uint64_t token)
+{
+    if (refuse(host, token)) {
+        return;
+    }
+    host_step(host, &(struct replica_event){
+                        .type = REPLICA_EV_CHANGE, .conf = conf, .token = token});
+}
+
+void host_transfer(struct host *host, uint64_t raft_id, uint64_t token)
+{
+    if (refuse(host, token)) {
+        return;
+    }
+    host_step(host, &(struct replica_event){
+                        .type = REPLICA_EV_TRANSFER, .from = raft_id, .token = token});
+}
+
+void host_stop(struct host *host)
+{
+    host_step(host, &(struct replica_event){.type = REPLICA_EV_STOP});
+}
+
+void host_flush(struct host *host)
+{
+    if (host->dirty) {
+        host->dirty = false;
+        host_step(host, &(struct replica_event){.type = REPLICA_EV_FLUSH});
+    }
+}
+
+const uint8_t *host_zone_id(const struct host *host)
+{
+    return host->config.zone_id;
+}
+
+const char *host_label(const struct host *host)
+{
+    return host->config.label;
+}
+
+uint64_t host_raft_id(const struct host *host)
+{
+    return host->config.raft_id;
+}
+
+enum host_state host_state(const struct host *host)
+{
+    return host->state;
+}
+
+const char *host_state_name(enum host_state state)
+{
+    switch (state) {
+    case HOST_OPENING:
+        return "opening";
+    case HOST_RUNNING:
+        return "running";
+    case HOST_PULLING:
+        return "pulling";
+    case HOST_NO_DATA:
+        return "no-data";
+    case HOST_FAILED:
+        return "failed";
+    }
+    return "?";
+}
+
+const char *host_reason(const struct host *host)
+{
+    return host->reason;
+}
+
+static struct replica_status status_of(const struct host *host)
+{
+    struct replica_status status = {0};
+
+    if (host->replica != NULL) {
+        replica_status(host->replica, host_now_ms(), &status);
+    }
+    return status;
+}
+
+bool host_is_leader(const struct host *host)
+{
+    return host->state == HOST_RUNNING && status_of(host).state == RGROUP_LEADER;
+}
+
+uint64_t host_leader(const struct host *host)
+{
+    return status_of(host).leader;
+}
+
+void host_report(struct host *host, struct host_report *out)
+{
+    *out = (struct host_report){
+        .state = host->state,
+        .replica = status_of(host),
+        .usage = host->usage,
+        .disk_bytes = host->dataset_bytes + host->journal_bytes,
+        .journal_bytes = host->journal_bytes,
+        .unsettled_bytes = host->unsettled_bytes,
+    };
+}

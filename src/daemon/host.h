@@ -1,0 +1,131 @@
+/*
+ * host: one zone on this node: the driver of a replica, its journal and its store.
+ *
+ * The loop thread owns the host and the replica. Two threads serve it: the journal's
+ * (append and sync) and the zone's (apply, read, settle plans, pull rows), so that no
+ * disk is waited for on the loop and one zone's slow disk stalls no other. Everything
+ * here is called on the loop; what it decides is in raft/replica.
+ */
+#ifndef DAEMON_HOST_H
+#define DAEMON_HOST_H
+
+#include "base/disk.h"
+#include "daemon/worker.h"
+#include "raft/replica.h"
+#include "zone/zone.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define HOST_PATH_MAX 1024u
+#define HOST_REASON_MAX 256u
+
+enum host_state {
+    HOST_OPENING = 1, /* Reading journal and store. */
+    HOST_RUNNING = 2,
+    HOST_PULLING = 3, /* Too far behind the log: pulling a state from a member. */
+    HOST_NO_DATA = 4, /* The dataset that was here is not: not mounted, or lost. */
+    HOST_FAILED = 5,
+};
+
+struct host;
+
+struct host_config {
+    uv_loop_t *loop;
+    struct inbox *inbox;
+    struct disk *disk;
+    uint8_t zone_id[16];
+    char label[64];          /* The slug, for the log. */
+    char dir[HOST_PATH_MAX]; /* The dataset. */
+    char journal[HOST_PATH_MAX];
+    uint64_t raft_id;
+    uint64_t seed;
+    uint32_t election_ms;
+    uint32_t heartbeat_ms;
+    uint64_t journal_bytes_max;
+    bool create; /* Make the dataset if it is absent. */
+    struct zone_genesis genesis;
+    struct slice bootstrap; /* create: the first configuration; empty: a joiner. */
+};
+
+struct host_callbacks {
+    void *ctx;
+    /* A frame to the member @raft_id: the driver of the peer connections sends it. */
+    void (*send)(void *ctx, struct host *host, uint64_t raft_id, uint8_t channel,
+                 uint8_t type, struct slice head, struct slice body);
+    /* The answer of host_submit, host_read, host_change or host_transfer. */
+    void (*answer)(void *ctx, uint64_t token, int outcome, uint64_t leader_raft_id,
+                   struct slice result, struct slice data);
+    /* State, leader or term changed. */
+    void (*note)(void *ctx, struct host *host);
+    /* Something was applied. */
+    void (*applied)(void *ctx, struct host *host);
+    /* Ask the member @raft_id for part of its state; see pull.h. */
+    int (*pull_send)(void *ctx, struct host *host, uint64_t raft_id, struct slice head);
+};
+
+/* Starts the threads and the opening; never blocks. What goes wrong later shows as
+ * HOST_FAILED or HOST_NO_DATA. */
+int host_open(const struct host_config *config, const struct host_callbacks *callbacks,
+              struct host **out);
+/* Finish what the threads hold, then close everything and call @closed. */
+void host_close(struct host *host, void (*closed)(void *arg), void *arg);
+
+void host_frame(struct host *host, uint64_t from, uint8_t type, struct slice head,
+                struct slice body);
+/* The member can (not) be reached now; told again, it does nothing. Told before the zone
+ * runs, it is lost: tell it at the note that says so. */
+void host_peer(struct host *host, uint64_t raft_id, bool up);
+void host_writable(struct host *host, uint64_t raft_id);
+/* @entry: an encoded zone_entry, not shared with anybody (it is stamped). */
+void host_submit(struct host *host, struct slice entry, struct slice payload,
+                 uint64_t token);
+void host_read(struct host *host, struct slice op, uint64_t token);
+/* All key-value pairs as this member has them now (it may be behind), in the records of
+ * zone_kv_put; for the directory's own copies. @done once, with a fault or 0. */
+void host_read_pairs(struct host *host,
+                     void (*done)(void *arg, int rv, struct slice pairs, uint64_t index),
+                     void *arg);
+void host_change(struct host *host, const struct rgroup_conf *conf, uint64_t token);
+void host_transfer(struct host *host, uint64_t raft_id, uint64_t token);
+/* Take no further mutation (before the daemon ends). */
+void host_stop(struct host *host);
+/* End of a loop turn: gathered proposals go out. */
+void host_flush(struct host *host);
+
+/* Pull, source's side: @request from the member @from; the answer goes to @reply, once
+ * (empty: there is none). */
+void host_pull_request(struct host *host, uint64_t from, struct slice request,
+                       void (*reply)(void *ctx, uint64_t to, struct slice head,
+                                     struct slice body),
+                       void *ctx);
+/* Pull, puller's side: an answer arrived. */
+void host_pull_answer(struct host *host, struct slice head, struct slice body);
+
+/* CLOCK_BOOTTIME in milliseconds. */
+uint64_t host_now_ms(void);
+
+const uint8_t *host_zone_id(const struct host *host);
+const char *host_label(const struct host *host);
+uint64_t host_raft_id(const struct host *host);
+enum host_state host_state(const struct host *host);
+/* "opening", "running", "pulling", "no-data", "failed". */
+const char *host_state_name(enum host_state state);
+/* Why it failed, in words; empty if it did not. */
+const char *host_reason(const struct host *host);
+bool host_is_leader(const struct host *host);
+/* Raft id of the leader, 0 unknown. */
+uint64_t host_leader(const struct host *host);
+
+struct host_report {
+    enum host_state state;
+    struct replica_status replica;
+    struct zone_usage usage;
+    uint64_t disk_bytes; /* Dataset and journal. */
+    uint64_t journal_bytes;
+    uint64_t unsettled_bytes;
+};
+/* What is known on the loop: a copy refreshed after every apply. */
+void host_report(struct host *host, struct host_report *out);
+
+#endif

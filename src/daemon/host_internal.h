@@ -1,0 +1,110 @@
+/*
+ * host_internal: the host's inside, shared by host*.c only.
+ */
+#ifndef DAEMON_HOST_INTERNAL_H
+#define DAEMON_HOST_INTERNAL_H
+
+#include "daemon/host.h"
+
+#define HOST_CURSORS_MAX 4u
+#define HOST_PULL_WANTS 64u       /* Blocks asked for in one round. */
+#define HOST_PULL_BATCH 8u        /* Blocks in one request: 1 MiB. */
+#define HOST_PULL_ROWS (1u << 20) /* Bytes of rows in one answer. */
+#define HOST_PULL_SILENCE_MS 10000u
+#define HOST_SETTLE_BYTES (16u << 20)
+
+/* What one journal and store open; used by the zone thread, but for append. */
+struct host_disk {
+    struct journal *journal;
+    struct store *store;
+    struct zone *zone;
+};
+
+struct host_cursor {
+    uint64_t id;
+    uint64_t used_ms;
+    struct store_cursor *cursor;
+};
+
+struct pull; /* host_pull.c */
+
+struct host {
+    struct host_config config;
+    struct host_callbacks callbacks;
+    struct slice bootstrap;
+    enum host_state state;
+    char reason[HOST_REASON_MAX];
+    uv_timer_t timer;
+    bool timer_closed;
+    struct worker zone_worker;
+    struct worker journal_worker;
+    bool workers_running;
+    uint32_t jobs; /* Posted and not done. */
+    struct host_disk disk;
+    struct replica *replica;
+    struct replica_actions actions;
+    /* What the replica was told of its peers: only changes are events. */
+    struct {
+        uint64_t raft_id;
+        bool up;
+    } links[RGROUP_MEMBERS_MAX];
+    uint32_t n_links;
+    bool stepping;
+    bool dirty; /* Proposals wait for host_flush. */
+    bool settling;
+    bool closing;
+    void (*closed)(void *arg);
+    void *closed_arg;
+    /* Copies for reports, refreshed by jobs' ends. */
+    struct zone_usage usage;
+    uint64_t dataset_bytes;
+    uint64_t journal_bytes;
+    uint64_t unsettled_bytes;
+    uint64_t report_ms;
+    struct pull *pull;
+    struct host_cursor cursors[HOST_CURSORS_MAX]; /* Zone thread. */
+    uint64_t next_cursor;                         /* Zone thread. */
+};
+
+/* A job of a host; embedded first in each kind. */
+struct host_job {
+    struct job job;
+    struct host *host;
+    int rv;
+};
+
+/* Run on the zone's (journal's) thread; @done on the loop. Counts host->jobs. */
+void host_post_zone(struct host *host, struct host_job *job, void (*run)(struct job *job),
+                    void (*done)(struct job *job));
+void host_post_journal(struct host *host, struct host_job *job,
+                       void (*run)(struct job *job), void (*done)(struct job *job));
+/* At the end of every done(): frees @job and lets a closing host go on. */
+void host_job_end(struct host_job *job);
+
+/* One replica step and what it asks for. */
+void host_step(struct host *host, struct replica_event *event);
+/* Carry out host->actions. */
+void host_act(struct host *host);
+void host_fail(struct host *host, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* host_open.c */
+void host_begin_opening(struct host *host);
+/* host_jobs.c */
+void host_do_journal(struct host *host, struct replica_action *action);
+void host_do_apply(struct host *host, struct replica_action *action);
+void host_do_fetch(struct host *host, const struct replica_action *action);
+void host_do_read(struct host *host, uint64_t token);
+void host_cancel_read(struct host *host, uint64_t token, int outcome);
+bool host_token_is_read(uint64_t token);
+void host_do_snapshot(struct host *host);
+void host_do_compact(struct host *host, const struct replica_action *action);
+void host_do_settle(struct host *host);
+/* host_pull.c */
+void host_do_pull(struct host *host, uint64_t index, uint64_t from);
+void host_pull_tick(struct host *host, uint64_t now_ms);
+void host_pull_free(struct host *host);
+/* Zone thread. */
+void host_cursors_close(struct host *host);
+
+#endif

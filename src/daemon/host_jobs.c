@@ -1,0 +1,668 @@
+/*
+ * host_jobs: what a replica asks for that needs a disk, as jobs for the two threads.
+ */
+#include "daemon/host_internal.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "base/outcome.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Tell the replica how much journal there is. */
+static void report_disk(struct host *host, uint64_t extent_segment)
+{
+    host_step(host, &(struct replica_event){.type = REPLICA_EV_DISK,
+                                            .journal_bytes = host->journal_bytes,
+                                            .extent_segment = extent_segment});
+}
+
+/* Journal: append and sync. */
+
+struct append_job {
+    struct host_job base;
+    uint64_t ticket;
+    struct journal_batch batch;
+    struct replica_place *places;
+    uint64_t journal_bytes;
+};
+
+static void run_append(struct job *job)
+{
+    struct append_job *append = (struct append_job *)job;
+    struct host *host = append->base.host;
+
+    append->base.rv = journal_append(host->disk.journal, &append->batch);
+    append->journal_bytes = journal_bytes(host->disk.journal);
+}
+
+static void done_append(struct job *job)
+{
+    struct append_job *append = (struct append_job *)job;
+    struct host *host = append->base.host;
+    struct replica_event event = {
+        .type = REPLICA_EV_JOURNALED,
+        .ticket = append->ticket,
+        .rv = append->base.rv,
+        .places = append->places,
+        .n_entries = append->batch.n_entries,
+    };
+
+    for (uint32_t i = 0; i < append->batch.n_entries; i++) {
+        append->places[i].segment = append->batch.entries[i].place.segment;
+        append->places[i].offset = append->batch.entries[i].place.offset;
+        slice_unref(&append->batch.entries[i].head);
+        slice_unref(&append->batch.entries[i].payload);
+    }
+    host->journal_bytes = append->journal_bytes;
+    host_step(host, &event);
+    free(append->batch.entries);
+    free(append->places);
+    host_job_end(&append->base);
+}
+
+void host_do_journal(struct host *host, struct replica_action *action)
+{
+    struct append_job *job = calloc(1, sizeof *job);
+
+    if (job != NULL && action->n > 0) {
+        job->batch.entries = calloc(action->n, sizeof *job->batch.entries);
+        job->places = calloc(action->n, sizeof *job->places);
+    }
+    if (job == NULL ||
+        (action->n > 0 && (job->batch.entries == NULL || job->places == NULL))) {
+        host_fail(host, "out of memory");
+        if (job != NULL) {
+            free(job->batch.entries);
+            free(job->places);
+        }
+        free(job);
+        return;
+    }
+    job->ticket = action->ticket;
+    job->batch.has_meta = action->has_meta;
+    job->batch.term = action->term;
+    job->batch.vote = action->vote;
+    job->batch.has_base = action->has_base;
+    job->batch.base_index = action->base_index;
+    job->batch.base_term = action->base_term;
+    job->batch.n_entries = action->n;
+    for (uint32_t i = 0; i < action->n; i++) {
+        job->batch.entries[i] = (struct journal_entry){
+            .index = action->entries[i].index,
+            .term = action->entries[i].term,
+            .type = (uint8_t)action->entries[i].type,
+            .head = slice_ref(action->entries[i].head),
+            .payload = slice_ref(action->entries[i].payload),
+        };
+    }
+    host_post_journal(host, &job->base, run_append, done_append);
+}
+
+/* Zone: apply. */
+
+struct apply_job {
+    struct host_job base;
+    struct zone_apply_item *items;
+    struct replica_result *results;
+    uint32_t n;
+    bool wants_results;
+    struct zone_usage usage;
+    uint64_t unsettled_bytes;
+    uint64_t dataset_bytes;
+    uint64_t now_ms;
+};
+
+static void apply_encode(struct apply_job *apply)
+{
+    for (uint32_t i = 0; i < apply->n && apply->base.rv == 0; i++) {
+        struct buf *head = NULL;
+
+        if (apply->items[i].kind == ZONE_APPLY_COMMAND && apply->wants_results) {
+            apply->base.rv = zone_result_encode(&apply->items[i].result, &head);
+        }
+        if (head != NULL) {
+            apply->results[i].result = slice_of(head, 0, head->len);
+            apply->results[i].data = slice_ref(apply->items[i].result.data);
+            buf_unref(head);
+        }
+    }
+}
+
+#define DATASET_SIZE_EVERY_MS 2000u
+
+static void run_apply(struct job *job)
+{
+    struct apply_job *apply = (struct apply_job *)job;
+    struct host *host = apply->base.host;
+
+    apply->base.rv = zone_apply(host->disk.zone, apply->items, apply->n);
+    if (apply->base.rv == 0) {
+        apply_encode(apply);
+    }
+    zone_usage(host->disk.zone, &apply->usage);
+    apply->unsettled_bytes = store_unsettled_bytes(host->disk.store);
+    if (apply->now_ms > host->report_ms + DATASET_SIZE_EVERY_MS) {
+        host->report_ms = apply->now_ms;
+        if (store_disk_bytes(host->disk.store, &apply->dataset_bytes) != 0) {
+            apply->dataset_bytes = 0;
+        }
+    }
+}
+
+static void done_apply(struct job *job)
+{
+    struct apply_job *apply = (struct apply_job *)job;
+    struct host *host = apply->base.host;
+    struct replica_event event = {
+        .type = REPLICA_EV_APPLIED,
+        .rv = apply->base.rv,
+        .index = apply->items[apply->n - 1].index,
+        .results = apply->results,
+        .n_entries = apply->n,
+    };
+
+    host->usage = apply->usage;
+    host->unsettled_bytes = apply->unsettled_bytes;
+    if (apply->dataset_bytes != 0) {
+        host->dataset_bytes = apply->dataset_bytes;
+    }
+    host_step(host, &event);
+    if (apply->base.rv == 0) {
+        host->callbacks.applied(host->callbacks.ctx, host);
+        report_disk(host, UINT64_MAX);
+    }
+    for (uint32_t i = 0; i < apply->n; i++) {
+        slice_unref(&apply->items[i].head);
+        slice_unref(&apply->items[i].payload);
+        zone_result_clear(&apply->items[i].result);
+        slice_unref(&apply->results[i].result);
+        slice_unref(&apply->results[i].data);
+    }
+    free(apply->items);
+    free(apply->results);
+    host_job_end(&apply->base);
+}
+
+static enum zone_apply_kind apply_kind(enum rgroup_entry_type type)
+{
+    switch (type) {
+    case RGROUP_COMMAND:
+        return ZONE_APPLY_COMMAND;
+    case RGROUP_CHANGE:
+        return ZONE_APPLY_CHANGE;
+    case RGROUP_BARRIER:
+        break;
+    }
+    return ZONE_APPLY_BARRIER;
+}
+
+void host_do_apply(struct host *host, struct replica_action *action)
+{
+    struct apply_job *job = calloc(1, sizeof *job);
+
+    ASSERT(action->n > 0);
+    if (job != NULL) {
+        job->items = calloc(action->n, sizeof *job->items);
+        job->results = calloc(action->n, sizeof *job->results);
+    }
+    if (job == NULL || job->items == NULL || job->results == NULL) {
+        host_fail(host, "out of memory");
+        if (job != NULL) {
+            free(job->items);
+            free(job->results);
+        }
+        free(job);
+        return;
+    }
+    job->n = action->n;
+    job->wants_results = host_is_leader(host);
+    job->now_ms = host_now_ms();
+    for (uint32_t i = 0; i < action->n; i++) {
+        const struct replica_entry *entry = &action->entries[i];
+
+        job->items[i] = (struct zone_apply_item){
+            .index = entry->index,
+            .term = entry->term,
+            .kind = apply_kind(entry->type),
+            .head = slice_ref(entry->head),
+            .payload = slice_ref(entry->payload),
+            .place = {.segment = entry->segment, .offset = entry->offset},
+        };
+    }
+    host_post_zone(host, &job->base, run_apply, done_apply);
+}
+
+/* Zone: read entries of the log back. */
+
+struct fetch_job {
+    struct host_job base;
+    uint64_t first;
+    uint32_t n;
+    size_t bytes;
+    struct journal_entry *entries;
+    uint32_t got;
+};
+
+static void run_fetch(struct job *job)
+{
+    struct fetch_job *fetch = (struct fetch_job *)job;
+
+    fetch->base.rv = journal_fetch(fetch->base.host->disk.journal, fetch->first, fetch->n,
+                                   fetch->bytes, fetch->entries, &fetch->got);
+}
+
+static void done_fetch(struct job *job)
+{
+    struct fetch_job *fetch = (struct fetch_job *)job;
+    struct host *host = fetch->base.host;
+    struct replica_entry *entries = calloc(fetch->n, sizeof *entries);
+    struct replica_event event = {
+        .type = REPLICA_EV_FETCHED,
+        .rv = entries == NULL ? -ENOMEM : fetch->base.rv,
+        .index = fetch->first,
+        .entries = entries,
+        .n_entries = fetch->got,
+    };
+
+    for (uint32_t i = 0; entries != NULL && i < fetch->got; i++) {
+        entries[i] = (struct replica_entry){
+            .index = fetch->entries[i].index,
+            .term = fetch->entries[i].term,
+            .type = (enum rgroup_entry_type)fetch->entries[i].type,
+            .head = fetch->entries[i].head,
+            .payload = fetch->entries[i].payload,
+            .segment = fetch->entries[i].place.segment,
+            .offset = fetch->entries[i].place.offset,
+        };
+    }
+    host_step(host, &event);
+    for (uint32_t i = 0; i < fetch->got; i++) {
+        slice_unref(&fetch->entries[i].head);
+        slice_unref(&fetch->entries[i].payload);
+    }
+    free(entries);
+    free(fetch->entries);
+    host_job_end(&fetch->base);
+}
+
+void host_do_fetch(struct host *host, const struct replica_action *action)
+{
+    struct fetch_job *job = calloc(1, sizeof *job);
+
+    if (job != NULL) {
+        job->entries = calloc(action->n, sizeof *job->entries);
+    }
+    if (job == NULL || job->entries == NULL) {
+        free(job);
+        host_fail(host, "out of memory");
+        return;
+    }
+    job->first = action->index;
+    job->n = action->n;
+    job->bytes = action->bytes;
+    host_post_zone(host, &job->base, run_fetch, done_fetch);
+}
+
+/* Zone: answer a read. */
+
+struct read_job {
+    struct host_job base;
+    struct slice op;
+    uint64_t token; /* The asker's. */
+    int outcome;
+    struct slice result;
+    struct slice data;
+};
+
+/* Askers' tokens are even (pointers); a read's own token is its job's address, odd. */
+static uint64_t read_token(const struct read_job *job)
+{
+    return (uint64_t)(uintptr_t)job | 1;
+}
+
+bool host_token_is_read(uint64_t token)
+{
+    return (token & 1) != 0;
+}
+
+static struct read_job *read_of(uint64_t token)
+{
+    return (struct read_job *)(uintptr_t)(token & ~1ull);
+}
+
+void host_read(struct host *host, struct slice op, uint64_t token)
+{
+    struct read_job *job = calloc(1, sizeof *job);
+
+    ASSERT(!host_token_is_read(token));
+    if (job == NULL || host->replica == NULL || host->state != HOST_RUNNING ||
+        host->closing) {
+        free(job);
+        host->callbacks.answer(host->callbacks.ctx, token, OUT_NOT_LEADER,
+                               host_leader(host), (struct slice){0}, (struct slice){0});
+        return;
+    }
+    job->base.host = host;
+    job->op = slice_ref(op);
+    job->token = token;
+    host_step(host,
+              &(struct replica_event){.type = REPLICA_EV_READ, .token = read_token(job)});
+}
+
+static void read_free(struct read_job *job)
+{
+    slice_unref(&job->op);
+    slice_unref(&job->result);
+    slice_unref(&job->data);
+}
+
+void host_cancel_read(struct host *host, uint64_t token, int outcome)
+{
+    struct read_job *job = read_of(token);
+
+    host->callbacks.answer(host->callbacks.ctx, job->token, outcome, 0, (struct slice){0},
+                           (struct slice){0});
+    read_free(job);
+    free(job);
+}
+
+static void run_read(struct job *base)
+{
+    struct read_job *job = (struct read_job *)base;
+    struct zone_result result = {0};
+    struct buf *head = NULL;
+    struct zone_op op;
+    int rv;
+
+    rv = zone_op_decode(job->op.data, job->op.len, (struct slice){0}, &op);
+    if (rv == 0 && zone_op_is_mutation(op.type)) {
+        rv = -EPROTO;
+    }
+    if (rv == 0) {
+        rv = zone_read(job->base.host->disk.zone, &op, &result);
+    }
+    if (rv == 0) {
+        rv = zone_result_encode(&result, &head);
+    }
+    if (rv == 0) {
+        job->result = slice_of(head, 0, head->len);
+        job->data = slice_ref(result.data);
+    }
+    buf_unref(head);
+    zone_result_clear(&result);
+    job->base.rv = rv;
+}
+
+static void done_read(struct job *base)
+{
+    struct read_job *job = (struct read_job *)base;
+    struct host *host = job->base.host;
+
+    if (job->base.rv != 0) {
+        log_error("daemon", "msg=\"read failed\" zone=%s error=\"%s\"",
+                  host->config.label, strerror(-job->base.rv));
+    }
+    /* A fault here is this member's alone: the router asks another one. */
+    host->callbacks.answer(host->callbacks.ctx, job->token,
+                           job->base.rv == 0 ? 0 : OUT_NOT_LEADER, 0, job->result,
+                           job->data);
+    read_free(job);
+    host_job_end(&job->base);
+}
+
+void host_do_read(struct host *host, uint64_t token)
+{
+    ASSERT(host_token_is_read(token));
+    host_post_zone(host, &read_of(token)->base, run_read, done_read);
+}
+
+/* Zone: all pairs. */
+
+struct pairs_job {
+    struct host_job base;
+    struct zone_result result;
+    void (*done)(void *arg, int rv, struct slice pairs, uint64_t index);
+    void *arg;
+};
+
+static void run_pairs(struct job *base)
+{
+    struct pairs_job *job = (struct pairs_job *)base;
+    struct zone_op op = {.type = ZONE_OP_KV_GET};
+
+    job->base.rv = zone_read(job->base.host->disk.zone, &op, &job->result);
+    if (job->base.rv == 0 && job->result.outcome != 0) {
+        job->base.rv = -EIO;
+    }
+}
+
+static void done_pairs(struct job *base)
+{
+    struct pairs_job *job = (struct pairs_job *)base;
+
+    job->done(job->arg, job->base.rv, job->result.data, job->result.index);
+    zone_result_clear(&job->result);
+    host_job_end(&job->base);
+}
+
+void host_read_pairs(struct host *host,
+                     void (*done)(void *arg, int rv, struct slice pairs, uint64_t index),
+                     void *arg)
+{
+    struct pairs_job *job = NULL;
+
+    if (host->replica != NULL && !host->closing) {
+        job = calloc(1, sizeof *job);
+    }
+    if (job == NULL) {
+        done(arg, -EAGAIN, (struct slice){0}, 0);
+        return;
+    }
+    job->done = done;
+    job->arg = arg;
+    host_post_zone(host, &job->base, run_pairs, done_pairs);
+}
+
+/* Zone: snapshot descriptor and compaction. */
+
+struct snapshot_job {
+    struct host_job base;
+    struct zone_snapshot snapshot;
+};
+
+static void run_snapshot(struct job *job)
+{
+    struct snapshot_job *snapshot = (struct snapshot_job *)job;
+
+    snapshot->base.rv =
+        zone_snapshot(snapshot->base.host->disk.zone, &snapshot->snapshot);
+}
+
+static void done_snapshot(struct job *job)
+{
+    struct snapshot_job *snapshot = (struct snapshot_job *)job;
+    struct replica_event event = {
+        .type = REPLICA_EV_SNAPSHOT,
+        .rv = snapshot->base.rv,
+        .snapshot = {.index = snapshot->snapshot.index,
+                     .term = snapshot->snapshot.term,
+                     .conf_index = snapshot->snapshot.conf_index},
+    };
+
+    if (snapshot->snapshot.conf != NULL) {
+        event.snapshot.conf = snapshot->snapshot.conf->data;
+        event.snapshot.conf_len = snapshot->snapshot.conf->len;
+    }
+    host_step(snapshot->base.host, &event);
+    buf_unref(snapshot->snapshot.conf);
+    host_job_end(&snapshot->base);
+}
+
+void host_do_snapshot(struct host *host)
+{
+    struct snapshot_job *job = calloc(1, sizeof *job);
+
+    if (job == NULL) {
+        host_fail(host, "out of memory");
+        return;
+    }
+    host_post_zone(host, &job->base, run_snapshot, done_snapshot);
+}
+
+struct compact_job {
+    struct host_job base;
+    uint64_t index; /* 0: only release. */
+    uint64_t term;
+    uint64_t segment;
+};
+
+static void run_compact(struct job *job)
+{
+    struct compact_job *compact = (struct compact_job *)job;
+    struct host_disk *disk = &compact->base.host->disk;
+    int rv = 0;
+
+    if (compact->index > 0) {
+        rv = journal_compact(disk->journal, compact->index, compact->term);
+    }
+    if (rv == 0) {
+        rv = store_extent_floor(disk->store, &compact->segment);
+    }
+    if (rv == 0) {
+        uint64_t now = journal_segment(disk->journal);
+
+        rv = journal_release(disk->journal,
+                             compact->segment < now ? compact->segment : now);
+    }
+    compact->base.rv = rv;
+}
+
+static void done_compact(struct job *job)
+{
+    struct compact_job *compact = (struct compact_job *)job;
+    struct host *host = compact->base.host;
+
+    if (compact->base.rv != 0) {
+        host_fail(host, "journal compaction: %s", strerror(-compact->base.rv));
+    } else {
+        host->journal_bytes = journal_bytes(host->disk.journal);
+        report_disk(host, compact->segment);
+    }
+    host_job_end(&compact->base);
+}
+
+static void post_compact(struct host *host, uint64_t index, uint64_t term)
+{
+    struct compact_job *job = calloc(1, sizeof *job);
+
+    if (job == NULL) {
+        host_fail(host, "out of memory");
+        return;
+    }
+    job->index = index;
+    job->term = term;
+    host_post_zone(host, &job->base, run_compact, done_compact);
+}
+
+void host_do_compact(struct host *host, const struct replica_action *action)
+{
+    post_compact(host, action->index, action->term);
+}
+
+/* Settling: plan and finish on the zone's thread, the writing on a pool thread. */
+
+struct settle_job {
+    struct host_job base;
+    uv_work_t work;
+    struct store_settle *settle;
+    uint64_t unsettled_bytes;
+};
+
+static void run_finish(struct job *job)
+{
+    struct settle_job *settle = (struct settle_job *)job;
+    struct store *store = settle->base.host->disk.store;
+
+    if (settle->base.rv == 0) {
+        settle->base.rv = store_settle_finish(store, settle->settle);
+    } else {
+        store_settle_abandon(store, settle->settle);
+    }
+    settle->unsettled_bytes = store_unsettled_bytes(store);
+}
+
+static void done_finish(struct job *job)
+{
+    struct settle_job *settle = (struct settle_job *)job;
+    struct host *host = settle->base.host;
+
+    host->settling = false;
+    if (settle->base.rv < 0) {
+        host_fail(host, "settling: %s", strerror(-settle->base.rv));
+    } else {
+        host->unsettled_bytes = settle->unsettled_bytes;
+        post_compact(host, 0, 0);
+    }
+    host_job_end(&settle->base);
+}
+
+static void run_write(uv_work_t *work)
+{
+    struct settle_job *settle = work->data;
+
+    settle->base.rv = store_settle_run(settle->settle);
+}
+
+static void done_write(uv_work_t *work, int status)
+{
+    struct settle_job *settle = work->data;
+    struct host *host = settle->base.host;
+
+    (void)status;
+    host_post_zone(host, &settle->base, run_finish, done_finish);
+    host->jobs--; /* It was counted for the pool's part. */
+}
+
+static void run_plan(struct job *job)
+{
+    struct settle_job *settle = (struct settle_job *)job;
+
+    settle->base.rv = store_settle_plan(settle->base.host->disk.store, HOST_SETTLE_BYTES,
+                                        &settle->settle);
+}
+
+static void done_plan(struct job *job)
+{
+    struct settle_job *settle = (struct settle_job *)job;
+    struct host *host = settle->base.host;
+
+    if (settle->base.rv == 0) {
+        settle->work.data = settle;
+        /* The job stays counted until done_write hands it on. */
+        uv_queue_work(host->config.loop, &settle->work, run_write, done_write);
+        return;
+    }
+    host->settling = false;
+    if (settle->base.rv < 0) {
+        host_fail(host, "settling: %s", strerror(-settle->base.rv));
+    }
+    host_job_end(&settle->base);
+}
+
+void host_do_settle(struct host *host)
+{
+    struct settle_job *job;
+
+    if (host->settling || host->closing) {
+        return;
+    }
+    job = calloc(1, sizeof *job);
+    if (job == NULL) {
+        return; /* Asked for again while the journal is past its mark. */
+    }
+    host->settling = true;
+    host_post_zone(host, &job->base, run_plan, done_plan);
+}

@@ -1,0 +1,266 @@
+/*
+ * host_open: reading a dataset back into a replica, on the zone's thread.
+ */
+#include "daemon/host_internal.h"
+
+#include "base/log.h"
+#include "base/outcome.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct open_job {
+    struct host_job base;
+    const char *step; /* What failed. */
+    struct journal_state state;
+    struct replica_entry *entries;
+    uint32_t n_entries;
+    uint32_t cap;
+    bool has_snapshot;
+    struct zone_snapshot snapshot;
+    struct zone_usage usage;
+    uint64_t dataset_bytes;
+};
+
+static int keep_entry(void *ctx, const struct journal_entry *entry)
+{
+    struct open_job *job = ctx;
+    struct buf *head;
+
+    if (job->n_entries == job->cap) {
+        uint32_t cap = job->cap == 0 ? 1024 : job->cap * 2;
+        struct replica_entry *more = realloc(job->entries, cap * sizeof *more);
+
+        if (more == NULL) {
+            return -ENOMEM;
+        }
+        job->entries = more;
+        job->cap = cap;
+    }
+    head = buf_copy(entry->head.data, entry->head.len);
+    if (head == NULL) {
+        return -ENOMEM;
+    }
+    job->entries[job->n_entries++] = (struct replica_entry){
+        .index = entry->index,
+        .term = entry->term,
+        .type = (enum rgroup_entry_type)entry->type,
+        .head = slice_of(head, 0, head->len),
+        .segment = entry->place.segment,
+        .offset = entry->place.offset,
+    };
+    buf_unref(head);
+    return 0;
+}
+
+/* The same first entry on every initial member (libraft-step: bootstrap). */
+static int write_bootstrap(struct host *host)
+{
+    struct journal_entry entry = {
+        .index = 1,
+        .term = 1,
+        .type = RGROUP_CHANGE,
+        .head = host->bootstrap,
+    };
+    struct journal_batch batch = {
+        .has_meta = true,
+        .term = 1,
+        .entries = &entry,
+        .n_entries = 1,
+    };
+
+    return journal_append(host->disk.journal, &batch);
+}
+
+static int open_journal(struct host *host, struct open_job *job, bool create)
+{
+    struct journal_config config = {
+        .disk = host->config.disk,
+        .dir = host->config.journal,
+        .segment_bytes = 16u << 20,
+        .spare_segments = 4,
+        .create = create,
+    };
+
+    memcpy(config.zone_id, host->config.zone_id, sizeof config.zone_id);
+    job->step = "open the journal";
+    return journal_open(&config, &job->state, keep_entry, job, &host->disk.journal);
+}
+
+/* A dataset that a crash left half-made has no marker yet: it is made again. */
+static bool has_marker(struct host *host)
+{
+    char path[HOST_PATH_MAX + 8];
+    struct disk_file *file = NULL;
+
+    snprintf(path, sizeof path, "%s/marker", host->config.dir);
+    if (host->config.disk->ops->open(host->config.disk, path, DISK_READ, &file) != 0) {
+        return false;
+    }
+    host->config.disk->ops->close(host->config.disk, file);
+    return true;
+}
+
+static int open_store(struct host *host, struct open_job *job, bool create)
+{
+    struct store_config config = {
+        .disk = host->config.disk,
+        .dir = host->config.dir,
+        .journal = host->disk.journal,
+        .create = create,
+    };
+    int rv;
+
+    memcpy(config.zone_id, host->config.zone_id, sizeof config.zone_id);
+    job->step = "open the store";
+    rv = store_open(&config, &host->disk.store);
+    if (rv == 0) {
+        job->step = "read the zone's rows";
+        rv = zone_open(host->disk.store, &host->config.genesis, &host->disk.zone);
+    }
+    return rv;
+}
+
+/* Journal first, marker last: a marker says that everything is there. */
+static int open_all(struct host *host, struct open_job *job)
+{
+    bool create = !has_marker(host);
+    int rv;
+
+    if (create && !host->config.create) {
+        job->step = "find the dataset";
+        return -ENOENT;
+    }
+    if (create) {
+        job->step = "make the dataset's folder";
+        rv = host->config.disk->ops->mkdir(host->config.disk, host->config.dir);
+        if (rv != 0) {
+            return rv;
+        }
+    }
+    rv = open_journal(host, job, create);
+    if (rv == 0 && create && host->bootstrap.len > 0 && job->state.last_index == 0) {
+        job->step = "write the first entry";
+        rv = write_bootstrap(host);
+        if (rv == 0) {
+            journal_close(host->disk.journal);
+            host->disk.journal = NULL;
+            rv = open_journal(host, job, false);
+        }
+    }
+    return rv != 0 ? rv : open_store(host, job, create);
+}
+
+static void run_open(struct job *job)
+{
+    struct open_job *open = (struct open_job *)job;
+    struct host *host = open->base.host;
+    int rv = open_all(host, open);
+
+    if (rv == 0) {
+        rv = zone_snapshot_get(host->disk.zone, &open->snapshot);
+        open->has_snapshot = rv == 0;
+        rv = rv == OUT_NOENT ? 0 : rv;
+    }
+    if (rv == 0) {
+        zone_usage(host->disk.zone, &open->usage);
+        rv = store_disk_bytes(host->disk.store, &open->dataset_bytes);
+    }
+    open->base.rv = rv;
+}
+
+static int start_replica(struct host *host, struct open_job *job)
+{
+    struct replica_config config = {
+        .self = host->config.raft_id,
+        .election_ms = host->config.election_ms,
+        .heartbeat_ms = host->config.heartbeat_ms,
+        .seed = host->config.seed,
+        .journal_bytes_max = host->config.journal_bytes_max,
+    };
+    struct replica_start start = {
+        .now_ms = host_now_ms(),
+        .term = job->state.term,
+        .vote = job->state.vote,
+        .has_snapshot = job->has_snapshot,
+        .base_index = job->state.base_index,
+        .base_term = job->state.base_term,
+        .entries = job->entries,
+        .n_entries = job->n_entries,
+        .applied_index = zone_applied_index(host->disk.zone),
+        .applied_term = zone_applied_term(host->disk.zone),
+    };
+
+    if (job->has_snapshot) {
+        start.snapshot = (struct rgroup_snapshot){
+            .index = job->snapshot.index,
+            .term = job->snapshot.term,
+            .conf_index = job->snapshot.conf_index,
+            .conf = job->snapshot.conf->data,
+            .conf_len = job->snapshot.conf->len,
+        };
+    }
+    return replica_new(&config, &start, &host->actions, &host->replica);
+}
+
+static void open_failed(struct host *host, const struct open_job *job)
+{
+    if (job->base.rv == -ENOENT) {
+        snprintf(host->reason, sizeof host->reason,
+                 "no dataset in %.120s: mount it, or remove this node from the zone",
+                 host->config.dir);
+        host->state = HOST_NO_DATA;
+        log_error("daemon", "msg=\"dataset is missing\" zone=%s dir=\"%s\"",
+                  host->config.label, host->config.dir);
+        host->callbacks.note(host->callbacks.ctx, host);
+        return;
+    }
+    host_fail(host, "could not %s in %s: %s", job->step, host->config.dir,
+              strerror(job->base.rv < 0 ? -job->base.rv : EIO));
+}
+
+static void done_open(struct job *job)
+{
+    struct open_job *open = (struct open_job *)job;
+    struct host *host = open->base.host;
+
+    if (open->base.rv != 0) {
+        open_failed(host, open);
+    } else if (!host->closing) {
+        int rv = start_replica(host, open);
+
+        host->usage = open->usage;
+        host->dataset_bytes = open->dataset_bytes;
+        host->journal_bytes = journal_bytes(host->disk.journal);
+        if (rv != 0) {
+            host_fail(host, "could not start consensus: %s", strerror(-rv));
+        } else {
+            host->state = HOST_RUNNING;
+            host->stepping = true;
+            host_act(host);
+            host->stepping = false;
+            host->callbacks.note(host->callbacks.ctx, host);
+            host_step(host, &(struct replica_event){.type = REPLICA_EV_TICK});
+        }
+    }
+    for (uint32_t i = 0; i < open->n_entries; i++) {
+        slice_unref(&open->entries[i].head);
+    }
+    free(open->entries);
+    buf_unref(open->snapshot.conf);
+    host_job_end(&open->base);
+}
+
+void host_begin_opening(struct host *host)
+{
+    struct open_job *job = calloc(1, sizeof *job);
+
+    if (job == NULL) {
+        host_fail(host, "out of memory");
+        return;
+    }
+    host_post_zone(host, &job->base, run_open, done_open);
+}

@@ -1,0 +1,681 @@
+/*
+ * host_pull: a member too far behind the log takes the state from another member.
+ *
+ * The puller asks, one thing at a time: open a frozen view, its rows run by run, then
+ * the blocks it lacks, several requests at once; then it switches and tells the replica.
+ * The source answers from its zone thread and keeps nothing but a few cursors. A lost
+ * answer or connection ends the attempt; blocks already there are not asked for again.
+ * Format: docs/formats/pull.md.
+ */
+#include "daemon/host_internal.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "base/outcome.h"
+#include "base/wire.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PULL_VERSION 1
+#define PULL_HEAD_MAX 4096u
+#define CURSOR_IDLE_MS 60000u
+
+enum pull_kind { PULL_OPEN = 1, PULL_NEXT = 2, PULL_BLOCKS = 3, PULL_CLOSE = 4 };
+
+/* One block in an answer to PULL_BLOCKS; its bytes follow in the body. */
+struct pull_block {
+    struct store_want want;
+    uint64_t version;
+    uint32_t len; /* 0: gone or all zeros. */
+};
+
+/* The source's side. */
+
+struct source_job {
+    struct host_job base;
+    uint64_t to;
+    uint64_t now_ms;
+    struct slice request;
+    struct slice head;
+    struct slice body;
+    void (*reply)(void *ctx, uint64_t to, struct slice head, struct slice body);
+    void *ctx;
+};
+
+static void cursor_drop(struct host_cursor *cursor)
+{
+    if (cursor->cursor != NULL) {
+        store_cursor_close(cursor->cursor);
+    }
+    *cursor = (struct host_cursor){0};
+}
+
+void host_cursors_close(struct host *host)
+{
+    for (uint32_t i = 0; i < HOST_CURSORS_MAX; i++) {
+        cursor_drop(&host->cursors[i]);
+    }
+}
+
+static struct host_cursor *cursor_find(struct host *host, uint64_t id)
+{
+    for (uint32_t i = 0; i < HOST_CURSORS_MAX; i++) {
+        if (host->cursors[i].cursor != NULL && host->cursors[i].id == id) {
+            return &host->cursors[i];
+        }
+    }
+    return NULL;
+}
+
+/* A free place, or that of a puller that went away. NULL: all are busy. */
+static struct host_cursor *cursor_place(struct host *host, uint64_t now_ms)
+{
+    for (uint32_t i = 0; i < HOST_CURSORS_MAX; i++) {
+        struct host_cursor *cursor = &host->cursors[i];
+
+        if (cursor->cursor == NULL || now_ms > cursor->used_ms + CURSOR_IDLE_MS) {
+            cursor_drop(cursor);
+            return cursor;
+        }
+    }
+    return NULL;
+}
+
+static int source_open(struct source_job *job, struct wire_enc *enc)
+{
+    struct host *host = job->base.host;
+    struct host_cursor *cursor = cursor_place(host, job->now_ms);
+    uint64_t index = 0;
+    int rv;
+
+    if (cursor == NULL) {
+        return OUT_BUSY;
+    }
+    rv = store_cursor_open(host->disk.store, &cursor->cursor, &index);
+    if (rv != 0) {
+        cursor->cursor = NULL;
+        return rv;
+    }
+    cursor->id = ++host->next_cursor;
+    cursor->used_ms = job->now_ms;
+    wire_put_u64(enc, cursor->id);
+    wire_put_u64(enc, index);
+    return 0;
+}
+
+static int source_next(struct source_job *job, struct wire_dec *dec)
+{
+    struct host_cursor *cursor = cursor_find(job->base.host, wire_get_u64(dec));
+    struct buf *rows = NULL;
+    int rv;
+
+    if (cursor == NULL || !wire_done(dec)) {
+        return OUT_STALE;
+    }
+    cursor->used_ms = job->now_ms;
+    rv = store_cursor_next(cursor->cursor, HOST_PULL_ROWS, &rows);
+    if (rv == 0) {
+        job->body = slice_of(rows, 0, rows->len);
+    }
+    buf_unref(rows);
+    return rv;
+}
+
+/* One block behind the others in @body. */
+static int source_block(struct source_job *job, const struct store_want *want,
+                        struct wire_enc *enc, struct buf *body)
+{
+    struct buf *data = NULL;
+    uint64_t version = want->version;
+    int rv = store_pull_block(job->base.host->disk.store, want->ino, want->block, &data,
+                              &version);
+
+    if (rv != 0 && rv != OUT_NOENT) {
+        return rv;
+    }
+    wire_put_u64(enc, want->ino);
+    wire_put_u64(enc, want->block);
+    wire_put_u64(enc, want->version);
+    wire_put_u64(enc, version);
+    wire_put_u32(enc, rv == 0 ? (uint32_t)data->len : 0);
+    if (rv == 0) {
+        ASSERT(data->len <= body->cap - body->len);
+        memcpy(body->data + body->len, data->data, data->len);
+        body->len += data->len;
+    }
+    buf_unref(data);
+    return 0;
+}
+
+static int source_blocks(struct source_job *job, struct wire_dec *dec,
+                         struct wire_enc *enc)
+{
+    uint32_t n = wire_get_u32(dec);
+    struct buf *body;
+    int rv = 0;
+
+    if (n > HOST_PULL_BATCH) {
+        return OUT_INVAL;
+    }
+    body = buf_new((size_t)HOST_PULL_BATCH * STORE_BLOCK);
+    if (body == NULL) {
+        return -ENOMEM;
+    }
+    wire_put_u32(enc, n);
+    for (uint32_t i = 0; i < n && rv == 0; i++) {
+        struct store_want want = {.ino = wire_get_u64(dec)};
+
+        want.block = wire_get_u64(dec);
+        want.version = wire_get_u64(dec);
+        rv = dec->failed ? OUT_INVAL : source_block(job, &want, enc, body);
+    }
+    if (rv == 0) {
+        job->body = slice_of(body, 0, body->len);
+    }
+    buf_unref(body);
+    return rv;
+}
+
+static int source_answer(struct source_job *job, struct wire_dec *dec, uint8_t kind,
+                         struct wire_enc *enc)
+{
+    struct host_cursor *cursor;
+
+    switch (kind) {
+    case PULL_OPEN:
+        return source_open(job, enc);
+    case PULL_NEXT:
+        return source_next(job, dec);
+    case PULL_BLOCKS:
+        return source_blocks(job, dec, enc);
+    case PULL_CLOSE:
+        cursor = cursor_find(job->base.host, wire_get_u64(dec));
+        if (cursor != NULL) {
+            cursor_drop(cursor);
+        }
+        return 0;
+    default:
+        return OUT_INVAL;
+    }
+}
+
+static void run_source(struct job *base)
+{
+    struct source_job *job = (struct source_job *)base;
+    struct wire_dec dec = wire_dec(job->request.data, job->request.len);
+    struct buf *head = buf_new(PULL_HEAD_MAX);
+    uint8_t version = wire_get_u8(&dec);
+    uint8_t kind = wire_get_u8(&dec);
+    uint64_t number = wire_get_u64(&dec);
+    struct wire_enc enc;
+    int rv;
+
+    if (head == NULL) {
+        return; /* The puller's patience ends and it asks again. */
+    }
+    enc = wire_enc(head->data, head->cap);
+    wire_put_u8(&enc, PULL_VERSION);
+    wire_put_u8(&enc, kind);
+    wire_put_u64(&enc, number);
+    wire_put_u32(&enc, 0); /* The outcome's place. */
+    rv = version != PULL_VERSION || dec.failed ? OUT_INVAL
+                                               : source_answer(job, &dec, kind, &enc);
+    wire_store_u32(head->data + 10, (uint32_t)(rv < 0 ? OUT_IO : rv));
+    if (rv != 0) {
+        enc.len = 14;
+    }
+    head->len = enc.len;
+    job->head = slice_of(head, 0, head->len);
+    buf_unref(head);
+}
+
+static void done_source(struct job *base)
+{
+    struct source_job *job = (struct source_job *)base;
+
+    job->reply(job->ctx, job->to, job->head, job->body);
+    slice_unref(&job->request);
+    slice_unref(&job->head);
+    slice_unref(&job->body);
+    host_job_end(&job->base);
+}
+
+void host_pull_request(struct host *host, uint64_t from, struct slice request,
+                       void (*reply)(void *ctx, uint64_t to, struct slice head,
+                                     struct slice body),
+                       void *ctx)
+{
+    struct source_job *job;
+
+    job = host->closing || host->state != HOST_RUNNING ? NULL : calloc(1, sizeof *job);
+    if (job == NULL) {
+        reply(ctx, from, (struct slice){0}, (struct slice){0});
+        return;
+    }
+    job->to = from;
+    job->now_ms = host_now_ms();
+    job->request = slice_ref(request);
+    job->reply = reply;
+    job->ctx = ctx;
+    host_post_zone(host, &job->base, run_source, done_source);
+}
+
+/* The puller's side. */
+
+enum pull_phase {
+    PULL_PHASE_OPEN = 1,
+    PULL_PHASE_ROWS = 2,
+    PULL_PHASE_BLOCKS = 3,
+    PULL_PHASE_SWITCH = 4,
+};
+
+struct pull {
+    struct host *host;
+    uint64_t index; /* At least this. */
+    uint64_t from;
+    enum pull_phase phase;
+    uint64_t cursor;
+    uint64_t number;            /* Of the last request. */
+    uint64_t first_open_number; /* Answers below it belong to an older round. */
+    uint32_t waiting;           /* Requests and jobs under way. */
+    uint64_t heard_ms;
+    uint64_t blocks;
+    bool failed;
+    struct store_shadow *shadow; /* Zone thread. */
+};
+
+struct pull_job {
+    struct host_job base;
+    struct slice head;
+    struct slice body;
+    struct store_want wants[HOST_PULL_WANTS];
+    uint32_t n_wants;
+    struct zone_snapshot snapshot;
+    struct zone_usage usage;
+};
+
+static void pull_go_on(struct host *host);
+static void pull_end(struct host *host, int rv, const struct zone_snapshot *snapshot);
+
+static int pull_ask(struct host *host, enum pull_kind kind,
+                    const struct store_want *wants, uint32_t n)
+{
+    struct pull *pull = host->pull;
+    uint8_t bytes[PULL_HEAD_MAX];
+    struct wire_enc enc = wire_enc(bytes, sizeof bytes);
+
+    wire_put_u8(&enc, PULL_VERSION);
+    wire_put_u8(&enc, (uint8_t)kind);
+    wire_put_u64(&enc, ++pull->number);
+    if (kind == PULL_NEXT || kind == PULL_CLOSE) {
+        wire_put_u64(&enc, pull->cursor);
+    }
+    if (kind == PULL_BLOCKS) {
+        wire_put_u32(&enc, n);
+        for (uint32_t i = 0; i < n; i++) {
+            wire_put_u64(&enc, wants[i].ino);
+            wire_put_u64(&enc, wants[i].block);
+            wire_put_u64(&enc, wants[i].version);
+        }
+    }
+    ASSERT(!enc.failed);
+    if (kind != PULL_CLOSE) {
+        pull->waiting++;
+    }
+    return host->callbacks.pull_send(host->callbacks.ctx, host, pull->from,
+                                     slice_borrow(bytes, enc.len));
+}
+
+static void pull_fail(struct host *host, int rv)
+{
+    host->pull->failed = true;
+    if (host->pull->waiting == 0) {
+        pull_end(host, rv, NULL);
+    }
+}
+
+/* A job of the pull has ended: go on, or clean up if the attempt failed meanwhile. */
+static void pull_job_done(struct host *host, int rv)
+{
+    struct pull *pull = host->pull;
+
+    pull->waiting--;
+    pull->heard_ms = host_now_ms();
+    if (rv != 0) {
+        log_warn("daemon", "msg=\"pull failed\" zone=%s error=\"%s\"", host->config.label,
+                 rv < 0 ? strerror(-rv) : outcome_name(rv));
+        pull->failed = true;
+    }
+    if (pull->failed) {
+        pull_fail(host, -EIO);
+        return;
+    }
+    pull_go_on(host);
+}
+
+static void run_begin(struct job *base)
+{
+    struct host *host = ((struct host_job *)base)->host;
+
+    ((struct host_job *)base)->rv =
+        store_shadow_open(host->disk.store, &host->pull->shadow);
+}
+
+static void run_rows(struct job *base)
+{
+    struct pull_job *job = (struct pull_job *)base;
+
+    job->base.rv =
+        store_shadow_load(job->base.host->pull->shadow, job->body.data, job->body.len);
+}
+
+static void run_wants(struct job *base)
+{
+    struct pull_job *job = (struct pull_job *)base;
+
+    job->base.rv = store_shadow_wants(job->base.host->pull->shadow, job->wants,
+                                      HOST_PULL_WANTS, &job->n_wants);
+}
+
+static void run_blocks(struct job *base)
+{
+    struct pull_job *job = (struct pull_job *)base;
+    struct wire_dec dec = wire_dec(job->head.data, job->head.len);
+    struct wire_dec data = wire_dec(job->body.data, job->body.len);
+    uint32_t n;
+
+    wire_get_view(&dec, 14);
+    n = wire_get_u32(&dec);
+    for (uint32_t i = 0; i < n && job->base.rv == 0; i++) {
+        struct store_want want = {.ino = wire_get_u64(&dec)};
+        uint64_t version;
+        const uint8_t *bytes;
+        uint32_t len;
+
+        want.block = wire_get_u64(&dec);
+        want.version = wire_get_u64(&dec);
+        version = wire_get_u64(&dec);
+        len = wire_get_u32(&dec);
+        bytes = wire_get_view(&data, len);
+        if (dec.failed || data.failed || len > STORE_BLOCK) {
+            job->base.rv = -EPROTO;
+            return;
+        }
+        job->base.rv = store_shadow_block(job->base.host->pull->shadow, &want, version,
+                                          slice_borrow(bytes, len));
+    }
+}
+
+static void run_switch(struct job *base)
+{
+    struct pull_job *job = (struct pull_job *)base;
+    struct host *host = job->base.host;
+    int rv = store_shadow_switch(host->disk.store, host->pull->shadow);
+
+    if (rv == 0) {
+        store_shadow_close(host->pull->shadow);
+        host->pull->shadow = NULL;
+        rv = zone_reload(host->disk.zone);
+    }
+    if (rv == 0) {
+        rv = zone_snapshot_get(host->disk.zone, &job->snapshot);
+    }
+    zone_usage(host->disk.zone, &job->usage);
+    job->base.rv = rv;
+}
+
+static void done_step(struct job *base)
+{
+    struct pull_job *job = (struct pull_job *)base;
+    struct host *host = job->base.host;
+
+    slice_unref(&job->head);
+    slice_unref(&job->body);
+    pull_job_done(host, job->base.rv);
+    host_job_end(&job->base);
+}
+
+static void done_wants(struct job *base)
+{
+    struct pull_job *job = (struct pull_job *)base;
+    struct host *host = job->base.host;
+    struct pull *pull = host->pull;
+
+    if (job->base.rv == 0 && !pull->failed) {
+        for (uint32_t i = 0; i < job->n_wants; i += HOST_PULL_BATCH) {
+            uint32_t left = job->n_wants - i;
+
+            if (pull_ask(host, PULL_BLOCKS, &job->wants[i],
+                         left < HOST_PULL_BATCH ? left : HOST_PULL_BATCH) != 0) {
+                pull->waiting--;
+                pull->failed = true;
+                break;
+            }
+        }
+        pull->blocks += job->n_wants;
+        if (job->n_wants == 0) {
+            pull->phase = PULL_PHASE_SWITCH;
+        }
+    }
+    pull_job_done(host, job->base.rv);
+    host_job_end(&job->base);
+}
+
+static void done_switch(struct job *base)
+{
+    struct pull_job *job = (struct pull_job *)base;
+    struct host *host = job->base.host;
+
+    host->pull->waiting--;
+    host->usage = job->usage;
+    pull_end(host, job->base.rv, &job->snapshot);
+    buf_unref(job->snapshot.conf);
+    host_job_end(&job->base);
+}
+
+static void pull_post(struct host *host, void (*run)(struct job *job),
+                      void (*done)(struct job *job), struct slice head, struct slice body)
+{
+    struct pull_job *job = calloc(1, sizeof *job);
+
+    ASSERT(job != NULL);
+    job->head = slice_ref(head);
+    job->body = slice_ref(body);
+    host->pull->waiting++;
+    host_post_zone(host, &job->base, run, done);
+}
+
+/* Nothing is under way: what comes next? */
+static void pull_go_on(struct host *host)
+{
+    struct pull *pull = host->pull;
+    int rv = 0;
+
+    if (pull->waiting > 0) {
+        return;
+    }
+    switch (pull->phase) {
+    case PULL_PHASE_OPEN:
+        rv = pull_ask(host, PULL_OPEN, NULL, 0);
+        break;
+    case PULL_PHASE_ROWS:
+        rv = pull_ask(host, PULL_NEXT, NULL, 0);
+        break;
+    case PULL_PHASE_BLOCKS:
+        pull_post(host, run_wants, done_wants, (struct slice){0}, (struct slice){0});
+        break;
+    case PULL_PHASE_SWITCH:
+        pull_post(host, run_switch, done_switch, (struct slice){0}, (struct slice){0});
+        break;
+    }
+    if (rv != 0) {
+        pull->waiting--;
+        pull_fail(host, -EHOSTUNREACH);
+    }
+}
+
+static void answer_open(struct host *host, struct wire_dec *dec)
+{
+    struct pull *pull = host->pull;
+    uint64_t index;
+
+    pull->cursor = wire_get_u64(dec);
+    index = wire_get_u64(dec);
+    if (!wire_done(dec) || index < pull->index) {
+        pull_fail(host, -EAGAIN); /* It is behind too: ask somebody else, later. */
+        return;
+    }
+    pull->phase = PULL_PHASE_ROWS;
+    pull_go_on(host);
+}
+
+static void answer_rows(struct host *host, int outcome, struct slice body)
+{
+    if (outcome == OUT_NOENT) {
+        if (pull_ask(host, PULL_CLOSE, NULL, 0) != 0) {
+            log_debug("daemon", "msg=\"the source forgets the cursor by itself\"");
+        }
+        host->pull->phase = PULL_PHASE_BLOCKS;
+        pull_go_on(host);
+        return;
+    }
+    pull_post(host, run_rows, done_step, (struct slice){0}, body);
+}
+
+void host_pull_answer(struct host *host, struct slice head, struct slice body)
+{
+    struct wire_dec dec = wire_dec(head.data, head.len);
+    struct pull *pull = host->pull;
+    uint8_t version = wire_get_u8(&dec);
+    uint8_t kind = wire_get_u8(&dec);
+    uint64_t number = wire_get_u64(&dec);
+    int outcome = (int)wire_get_u32(&dec);
+
+    if (pull == NULL || host->closing || version != PULL_VERSION || dec.failed ||
+        kind == PULL_CLOSE || number < pull->first_open_number || number > pull->number ||
+        pull->waiting == 0) {
+        return;
+    }
+    pull->waiting--;
+    pull->heard_ms = host_now_ms();
+    if (pull->failed || (outcome != 0 && !(kind == PULL_NEXT && outcome == OUT_NOENT))) {
+        pull_fail(host, -EIO);
+    } else if (kind == PULL_OPEN) {
+        answer_open(host, &dec);
+    } else if (kind == PULL_NEXT) {
+        answer_rows(host, outcome, body);
+    } else {
+        pull_post(host, run_blocks, done_step, head, body);
+    }
+}
+
+static void run_drop(struct job *base)
+{
+    struct host *host = ((struct host_job *)base)->host;
+
+    store_shadow_close(host->pull->shadow);
+    host->pull->shadow = NULL;
+}
+
+static void pull_report(struct host *host, int rv, const struct zone_snapshot *snapshot)
+{
+    struct replica_event event = {.type = REPLICA_EV_PULLED, .rv = rv};
+
+    log_info("daemon", "msg=\"pull ended\" zone=%s blocks=%llu rv=%d", host->config.label,
+             (unsigned long long)host->pull->blocks, rv);
+    free(host->pull);
+    host->pull = NULL;
+    if (rv == 0) {
+        event.snapshot = (struct rgroup_snapshot){
+            .index = snapshot->index,
+            .term = snapshot->term,
+            .conf_index = snapshot->conf_index,
+            .conf = snapshot->conf->data,
+            .conf_len = snapshot->conf->len,
+        };
+    }
+    if (host->state == HOST_PULLING) {
+        host->state = HOST_RUNNING;
+    }
+    host_step(host, &event);
+}
+
+static void done_drop(struct job *base)
+{
+    struct host_job *job = (struct host_job *)base;
+    struct host *host = job->host;
+
+    pull_report(host, -EIO, NULL);
+    host_job_end(job);
+}
+
+static void pull_end(struct host *host, int rv, const struct zone_snapshot *snapshot)
+{
+    if (rv != 0 && host->pull->shadow != NULL) {
+        struct host_job *job = calloc(1, sizeof *job);
+
+        ASSERT(job != NULL);
+        host->pull->waiting++; /* No tick ends it a second time. */
+        host_post_zone(host, job, run_drop, done_drop);
+        return;
+    }
+    pull_report(host, rv, snapshot);
+}
+
+void host_do_pull(struct host *host, uint64_t index, uint64_t from)
+{
+    struct host_job *job = calloc(1, sizeof(struct pull_job));
+
+    if (host->pull != NULL || job == NULL) {
+        free(job);
+        return;
+    }
+    host->pull = calloc(1, sizeof *host->pull);
+    if (host->pull == NULL) {
+        free(job);
+        host_fail(host, "out of memory");
+        return;
+    }
+    log_info("daemon",
+             "msg=\"too far behind the log, pulling\" zone=%s index=%llu from=%llu",
+             host->config.label, (unsigned long long)index, (unsigned long long)from);
+    *host->pull = (struct pull){
+        .host = host,
+        .index = index,
+        .from = from,
+        .phase = PULL_PHASE_OPEN,
+        .heard_ms = host_now_ms(),
+        .number = host_now_ms() << 20, /* Answers to an older attempt do not fit. */
+        .waiting = 1,
+    };
+    host->pull->first_open_number = host->pull->number + 1;
+    host->state = HOST_PULLING;
+    host->callbacks.note(host->callbacks.ctx, host);
+    host_post_zone(host, job, run_begin, done_step);
+}
+
+void host_pull_tick(struct host *host, uint64_t now_ms)
+{
+    struct pull *pull = host->pull;
+
+    if (pull != NULL && !pull->failed && pull->shadow != NULL &&
+        pull->phase != PULL_PHASE_SWITCH &&
+        now_ms > pull->heard_ms + HOST_PULL_SILENCE_MS) {
+        log_warn("daemon", "msg=\"pull source is silent\" zone=%s", host->config.label);
+        /* Answers that still come are of an older round; jobs end by themselves. */
+        pull->first_open_number = pull->number + 1;
+        pull->waiting = 0;
+        pull_fail(host, -ETIMEDOUT);
+    }
+}
+
+void host_pull_free(struct host *host)
+{
+    if (host->pull != NULL && host->pull->shadow != NULL) {
+        store_shadow_close(host->pull->shadow);
+    }
+    free(host->pull);
+    host->pull = NULL;
+}

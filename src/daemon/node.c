@@ -1,0 +1,335 @@
+#include "daemon/node.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define STOP_TRANSFER_MS 3000u /* For handing leadership over. */
+#define STOP_DRAIN_MS 2000u    /* For NFS calls under way. */
+
+static void flush_host(struct node *node, struct host *host)
+{
+    (void)node;
+    host_flush(host);
+}
+
+/* The end of a loop turn: everything proposed in it goes out as one batch. */
+static void on_prepare(uv_prepare_t *prepare)
+{
+    node_each_host(prepare->data, flush_host);
+}
+
+static int front_open(struct node *node, char *error)
+{
+    struct nfs_front_config config = {
+        .address = node->config.nfs.host,
+        .port = node->config.nfs.port,
+        .connections_max = 1024,
+        .inflight_bytes_max = 128u << 20,
+    };
+    int rv;
+
+    node_backend_init(node);
+    rv = nfs_front_open(node->loop, &config, &node->backend, &node->front);
+    if (rv != 0) {
+        snprintf(error, CONFIG_ERROR_MAX,
+                 "cannot listen for NFS on %s port %u: %s (another server? change "
+                 "[listen] nfs)",
+                 config.address, config.port, strerror(-rv));
+    }
+    return rv;
+}
+
+/* The front opens once handles can be made: without the key they would be refused. */
+static void front_when_ready(struct node *node)
+{
+    char error[CONFIG_ERROR_MAX];
+
+    if (node->front != NULL || node->stopping || !node->directory.has_handle_key) {
+        return;
+    }
+    if (front_open(node, error) != 0) {
+        log_error("daemon", "msg=\"%s\"", error);
+        node->exit_status = 1;
+        node_stop(node);
+        return;
+    }
+    log_info("daemon", "msg=\"serving NFS\" address=%s port=%u", node->config.nfs.host,
+             nfs_front_port(node->front));
+    notify_state("READY=1");
+}
+
+static void stop_tick(struct node *node);
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct node *node = timer->data;
+
+    admin_tick(node);
+    if (node->stopping) {
+        stop_tick(node);
+        return;
+    }
+    node_reconcile(node);
+    front_when_ready(node);
+}
+
+static int prepare_state(struct node *node, char *error)
+{
+    int rv = node->disk->ops->mkdir(node->disk, node->config.state);
+
+    if (rv == 0) {
+        rv = peer_identity_open(node->config.state, true, &node->identity);
+    }
+    if (rv != 0) {
+        snprintf(error, CONFIG_ERROR_MAX, "[node] state %s: %s", node->config.state,
+                 strerror(-rv));
+    }
+    return rv;
+}
+
+/* The journal's folder of a pool, if it has one of its own, must be there too. */
+static int check_pools(struct node *node, char *error)
+{
+    for (uint32_t i = 0; i < node->config.n_pools; i++) {
+        const struct config_pool *pool = &node->config.pools[i];
+        struct config_pool journal = {0};
+        int rv = node_pool_check(node, pool, error);
+
+        if (rv == 0 && pool->journal[0] != '\0') {
+            strcpy(journal.name, pool->name);
+            strcpy(journal.path, pool->journal);
+            rv = node_pool_check(node, &journal, error);
+        }
+        if (rv != 0) {
+            return rv;
+        }
+    }
+    return 0;
+}
+
+static int start_grapevine(struct node *node, bool initial, char *error)
+{
+    int rv = node_net_open(node, error);
+
+    if (rv == 0) {
+        rv = node_home_open(node, initial);
+        if (rv != 0) {
+            snprintf(error, CONFIG_ERROR_MAX, "cannot open the directory in %s: %s",
+                     node->config.state, strerror(-rv));
+        }
+    }
+    return rv;
+}
+
+static int open_router(struct node *node)
+{
+    struct router_config config = {.self = node->number, .boot = node->boot};
+
+    return router_new(&config, &node->router);
+}
+
+/* A port that is taken is found at once, not when the directory is read: the front is
+ * opened and closed again by the kernel's own rules only when needed for good. */
+int node_open(struct node *node, uv_loop_t *loop, const struct config *config,
+              char error[CONFIG_ERROR_MAX])
+{
+    int rv;
+
+    *node = (struct node){.loop = loop, .config = *config, .disk = disk_posix()};
+    rv = prepare_state(node, error);
+    if (rv == 0) {
+        rv = node_state_load(node, error);
+    }
+    if (rv == 0) {
+        rv = check_pools(node, error);
+    }
+    if (rv != 0) {
+        return rv;
+    }
+    rv = inbox_open(&node->inbox, loop, NULL, NULL);
+    ASSERT(rv == 0);
+    uv_prepare_init(loop, &node->prepare);
+    uv_timer_init(loop, &node->tick);
+    uv_timer_init(loop, &node->router_timer);
+    node->prepare.data = node;
+    node->tick.data = node;
+    node->router_timer.data = node;
+    rv = ctl_open(node, &node->ctl, error);
+    if (rv == 0 && node->initialised) {
+        node_known_load(node);
+        rv = open_router(node);
+        rv = rv != 0 ? rv : start_grapevine(node, false, error);
+    }
+    if (rv != 0) {
+        return rv;
+    }
+    uv_prepare_start(&node->prepare, on_prepare);
+    uv_timer_start(&node->tick, on_tick, NODE_TICK_MS, NODE_TICK_MS);
+    if (!node->initialised) {
+        log_info("daemon",
+                 "msg=\"not part of a grapevine yet: use gvraft init or join\"");
+        notify_state("READY=1");
+    }
+    return 0;
+}
+
+int node_enter(struct node *node, const uint8_t grapevine_id[16], uint64_t number,
+               bool initial, char error[CONFIG_ERROR_MAX])
+{
+    int rv;
+
+    ASSERT(!node->initialised);
+    memcpy(node->grapevine_id, grapevine_id, sizeof node->grapevine_id);
+    node->number = number;
+    node->boot = 1;
+    rv = node_state_save(node);
+    if (rv != 0) {
+        snprintf(error, CONFIG_ERROR_MAX, "cannot write to %s: %s", node->config.state,
+                 strerror(-rv));
+        return rv;
+    }
+    rv = open_router(node);
+    if (rv == 0) {
+        node->initialised = true;
+        rv = start_grapevine(node, initial, error);
+    }
+    return rv;
+}
+
+/* Stopping: hand over, drain, close; each part reports back. */
+
+static void part_closed(struct node *node)
+{
+    ASSERT(node->closing > 0);
+    node->closing--;
+    if (node->closing > 0) {
+        return;
+    }
+    /* Every worker is joined: what is left are this node's own handles. */
+    ctl_close(node->ctl);
+    uv_close((uv_handle_t *)&node->prepare, NULL);
+    uv_close((uv_handle_t *)&node->tick, NULL);
+    uv_close((uv_handle_t *)&node->router_timer, NULL);
+    inbox_close(&node->inbox, NULL);
+    router_free(node->router);
+    router_actions_deinit(&node->router_actions);
+    directory_deinit(&node->directory);
+    peer_identity_free(node->identity);
+    log_info("daemon", "msg=\"stopped\"");
+}
+
+static void on_part_closed(void *arg)
+{
+    part_closed(arg);
+}
+
+static void close_host(struct node *node, struct host *host)
+{
+    node->closing++;
+    host_close(host, on_part_closed, node);
+}
+
+static void close_rest(struct node *node)
+{
+    node->closing++; /* This function's own part. */
+    node_each_host(node, close_host);
+    node->home = NULL;
+    for (uint32_t i = 0; i < node->n_zones; i++) {
+        node->zones[i].host = NULL;
+    }
+    if (node->peers != NULL) {
+        struct peer_net *peers = node->peers;
+
+        node->peers = NULL;
+        node->closing++;
+        peer_net_close(peers, on_part_closed, node);
+    }
+    part_closed(node);
+}
+
+static void on_front_closed(void *arg)
+{
+    close_rest(arg);
+}
+
+static void count_leader(struct node *node, struct host *host)
+{
+    struct host_report report;
+    uint32_t voters = 0;
+
+    host_report(host, &report);
+    for (uint32_t i = 0; i < report.replica.n_members; i++) {
+        voters += report.replica.members[i].role == RGROUP_VOTER ? 1 : 0;
+    }
+    if (host_is_leader(host) && voters > 1) {
+        node->closing++;
+    }
+}
+
+static void on_handed_over(void *arg, int outcome, uint64_t leader_raft_id)
+{
+    (void)arg;
+    (void)leader_raft_id;
+    log_info("daemon", "msg=\"leadership handed over\" outcome=%s",
+             outcome_name(outcome));
+}
+
+static void hand_over(struct node *node, struct host *host)
+{
+    if (host_is_leader(host)) {
+        host_transfer(host, 0, asker_callback(node, on_handed_over, node));
+    }
+}
+
+/* True while this node still leads a group that has somebody else to lead it. */
+static bool still_leads(struct node *node)
+{
+    unsigned before = node->closing;
+    bool leads;
+
+    node_each_host(node, count_leader);
+    leads = node->closing > before;
+    node->closing = before;
+    return leads;
+}
+
+static void stop_hosts(struct node *node, struct host *host)
+{
+    (void)node;
+    host_stop(host);
+}
+
+static void stop_tick(struct node *node)
+{
+    if (node->stop_ms == 0 ||
+        (still_leads(node) && host_now_ms() < node->stop_ms + STOP_TRANSFER_MS)) {
+        return;
+    }
+    node->stop_ms = 0;
+    node_each_host(node, stop_hosts);
+    if (node->front != NULL) {
+        struct nfs_front *front = node->front;
+
+        node->front = NULL;
+        nfs_front_close(front, STOP_DRAIN_MS, on_front_closed, node);
+    } else {
+        close_rest(node);
+    }
+}
+
+void node_stop(struct node *node)
+{
+    if (node->stopping) {
+        return;
+    }
+    log_info("daemon", "msg=\"stopping\"");
+    notify_state("STOPPING=1");
+    node->stopping = true;
+    node->stop_ms = host_now_ms();
+    node_each_host(node, hand_over);
+}

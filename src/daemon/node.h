@@ -1,0 +1,184 @@
+/*
+ * node: one grapevine daemon: its identity, peers, zones, NFS front and control socket.
+ *
+ * Everything in node*.c and admin*.c runs on the loop thread. This header is the
+ * daemon's inside; only main.c sees it from outside.
+ */
+#ifndef DAEMON_NODE_H
+#define DAEMON_NODE_H
+
+#include "base/outcome.h"
+#include "daemon/config.h"
+#include "daemon/directory.h"
+#include "daemon/host.h"
+#include "nfs/front_uv.h"
+#include "peer/peer_uv.h"
+#include "raft/router.h"
+
+#include <cjson/cJSON.h>
+#include <uv.h>
+
+#define NODE_HOSTS_MAX (DIRECTORY_ZONES_MAX + 1)
+#define NODE_TICK_MS 250u
+
+struct ctl;
+struct admin_call;
+
+/* A zone that this node has (had) data of, as state/zones.json remembers it. */
+struct node_zone {
+    uint8_t id[16];
+    uint64_t raft_id;
+    char pool[DIRECTORY_NAME_MAX + 1];
+    char slug[DIRECTORY_NAME_MAX + 1];
+    bool created;      /* The dataset was made: its absence is a fault. */
+    bool removing;     /* The host is being closed, then the dataset goes. */
+    struct host *host; /* NULL: not open. */
+};
+
+struct node {
+    uv_loop_t *loop;
+    struct config config;
+    struct disk *disk;
+    struct peer_identity *identity;
+    bool initialised; /* Belongs to a grapevine. */
+    uint8_t grapevine_id[16];
+    uint64_t number;
+    uint64_t boot;
+    struct inbox inbox;
+    uv_prepare_t prepare;
+    uv_timer_t tick;
+    uint64_t wake_ms;
+    uv_timer_t router_timer;
+    struct peer_net *peers;
+    struct peer_node known[DIRECTORY_NODES_MAX]; /* What peers was given. */
+    char known_names[DIRECTORY_NODES_MAX][DIRECTORY_NAME_MAX + 1];
+    uint32_t n_known;
+    bool link_up[DIRECTORY_NODES_MAX]; /* Control and log are up; same order. */
+    struct router *router;
+    struct router_actions router_actions;
+    bool routing;
+    struct directory directory;
+    bool reading_directory;
+    bool directory_stale;
+    struct host *home; /* The grapevine's own group. */
+    struct node_zone zones[NODE_HOSTS_MAX];
+    uint32_t n_zones;
+    struct nfs_backend backend;
+    struct nfs_front *front;
+    struct ctl *ctl;
+    struct admin_call *calls; /* Control requests under way. */
+    struct admin_ask *asks;   /* Questions to other nodes under way. */
+    uint64_t next_ask;
+    bool changing; /* A reconciling change is under way. */
+    uint64_t seed_wait_ms;
+    bool stopping;
+    unsigned closing; /* Parts that have not closed yet. */
+    uint64_t stop_ms;
+    int exit_status;
+};
+
+/* Frames between nodes: docs/formats/peer.md, "Frame types". */
+enum node_frame {
+    NODE_FRAME_REPLICA = 1,
+    NODE_FRAME_OP = 2,
+    NODE_FRAME_ANSWER = 3,
+    NODE_FRAME_PULL = 4,
+    NODE_FRAME_PULL_ANSWER = 5,
+    NODE_FRAME_ASK = 6,
+    NODE_FRAME_ASK_ANSWER = 7,
+};
+
+/* node.c. The error text is one line that says what to do. */
+int node_open(struct node *node, uv_loop_t *loop, const struct config *config,
+              char error[CONFIG_ERROR_MAX]);
+/* Hand leadership over, close everything; the loop then runs empty. */
+void node_stop(struct node *node);
+/* Become part of a grapevine: write node.json, then start the network and the home
+ * group. @initial: this node founds it. */
+int node_enter(struct node *node, const uint8_t grapevine_id[16], uint64_t number,
+               bool initial, char error[CONFIG_ERROR_MAX]);
+
+/* node_state.c: the files below the state folder. */
+int node_state_load(struct node *node, char error[CONFIG_ERROR_MAX]);
+int node_state_save(struct node *node);
+int node_zones_save(struct node *node);
+int node_known_save(struct node *node);
+void node_known_load(struct node *node);
+/* 0, or a fault with a line in @error: missing, read-only, or another node's. */
+int node_pool_check(struct node *node, const struct config_pool *pool,
+                    char error[CONFIG_ERROR_MAX]);
+void node_random(void *out, size_t len);
+
+/* node_net.c */
+int node_net_open(struct node *node, char error[CONFIG_ERROR_MAX]);
+void node_net_refresh(struct node *node);
+int node_send(struct node *node, uint64_t to, enum peer_channel channel,
+              enum node_frame type, struct slice head, struct slice body);
+bool node_link_up(const struct node *node, uint64_t number);
+const char *node_name_of(const struct node *node, uint64_t number);
+void node_host_callbacks(struct node *node, struct host_callbacks *out);
+
+/* node_zones.c */
+int node_home_open(struct node *node, bool initial);
+struct host *node_host(struct node *node, const uint8_t zone_id[16]);
+/* Open, close and remove hosts as the directory says; tell the router. */
+void node_zones_refresh(struct node *node);
+/* The host's state changed: remember a dataset that has been made. */
+void node_zone_noted(struct node *node, struct host *host);
+/* Read the directory's rows again. */
+void node_directory_refresh(struct node *node);
+void node_each_host(struct node *node,
+                    void (*each)(struct node *node, struct host *host));
+
+/* node_ops.c: ops through the router. */
+struct node_reply {
+    int outcome;
+    struct slice result; /* Encoded; borrowed. */
+    struct slice data;
+};
+void node_submit(struct node *node, const uint8_t zone_id[16], const struct zone_op *op,
+                 const uint8_t rpc_key[16],
+                 void (*done)(void *arg, const struct zone_result *result), void *arg);
+void node_router_event(struct node *node, struct router_event *event);
+void node_backend_init(struct node *node);
+
+/* Who waits for the answer of a host. Addresses are even. */
+enum asker_kind { ASKER_ROUTER = 1, ASKER_REMOTE = 2, ASKER_CALLBACK = 3 };
+struct asker {
+    struct node *node;
+    enum asker_kind kind;
+    uint64_t seq;
+    uint64_t remote; /* REMOTE: the node. */
+    void (*done)(void *arg, int outcome, uint64_t leader_raft_id);
+    void *arg;
+};
+void node_answer(void *ctx, uint64_t token, int outcome, uint64_t leader_raft_id,
+                 struct slice result, struct slice data);
+uint64_t asker_new(struct node *node, enum asker_kind kind, uint64_t remote,
+                   uint64_t seq);
+uint64_t asker_callback(struct node *node,
+                        void (*done)(void *arg, int outcome, uint64_t leader_raft_id),
+                        void *arg);
+
+/* node_reconcile.c: make raft's configurations what the directory says. */
+void node_reconcile(struct node *node);
+
+/* admin*.c: control requests, and questions between nodes. */
+void admin_request(struct node *node, const cJSON *request,
+                   void (*done)(void *arg, cJSON *answer), void *arg);
+void admin_tick(struct node *node);
+void admin_ask_frame(struct node *node, uint64_t from, struct slice head,
+                     struct slice body);
+void admin_ask_answer(struct node *node, uint64_t from, struct slice head,
+                      struct slice body);
+void admin_join_request(void *ctx, uint64_t request, const uint8_t *fingerprint,
+                        const char *remote_host, struct slice body);
+
+/* ctl_uv.c: the control socket. */
+int ctl_open(struct node *node, struct ctl **out, char error[CONFIG_ERROR_MAX]);
+void ctl_close(struct ctl *ctl);
+
+/* notify.c: systemd's readiness protocol, sd_notify(3). */
+void notify_state(const char *state);
+
+#endif

@@ -1,0 +1,452 @@
+/*
+ * node_net: frames between nodes: what arrives goes to the host or op it is for.
+ */
+#include "daemon/node.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "base/wire.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REPLICA_HEAD_BYTES 33u /* Zone id, from, to, frame type. */
+#define OP_HEAD_BYTES 25u      /* Zone id, seq, is_read. */
+#define ANSWER_HEAD_BYTES 20u  /* Seq, outcome, leader's node. */
+#define PULL_HEAD_BYTES 32u    /* Zone id, from, to. */
+
+/* A fixed part, then @rest, in one new buffer. */
+static struct slice with_head(const uint8_t *fixed, size_t n_fixed, struct slice rest)
+{
+    struct buf *buf = buf_new(n_fixed + rest.len);
+    struct slice slice;
+
+    if (buf == NULL) {
+        return (struct slice){0};
+    }
+    memcpy(buf->data, fixed, n_fixed);
+    if (rest.len > 0) {
+        memcpy(buf->data + n_fixed, rest.data, rest.len);
+    }
+    buf->len = n_fixed + rest.len;
+    slice = slice_of(buf, 0, buf->len);
+    buf_unref(buf);
+    return slice;
+}
+
+/* The part of @head behind its first @n bytes; keeps the buffer's name. */
+static struct slice after(struct slice head, size_t n)
+{
+    return (struct slice){.buf = head.buf, .data = head.data + n, .len = head.len - n};
+}
+
+int node_send(struct node *node, uint64_t to, enum peer_channel channel,
+              enum node_frame type, struct slice head, struct slice body)
+{
+    if (node->peers == NULL || (head.len == 0 && body.len == 0)) {
+        return OUT_TRY_LATER;
+    }
+    return peer_send(node->peers, to, channel, (uint8_t)type, head, body);
+}
+
+static void on_send(void *ctx, struct host *host, uint64_t raft_id, uint8_t channel,
+                    uint8_t type, struct slice head, struct slice body)
+{
+    struct node *node = ctx;
+    uint8_t fixed[REPLICA_HEAD_BYTES];
+    struct slice whole;
+
+    memcpy(fixed, host_zone_id(host), 16);
+    wire_store_u64(fixed + 16, host_raft_id(host));
+    wire_store_u64(fixed + 24, raft_id);
+    fixed[32] = type;
+    whole = with_head(fixed, sizeof fixed, head);
+    if (node_send(node, directory_raft_node(raft_id),
+                  channel == 0 ? PEER_CONTROL : PEER_LOG, NODE_FRAME_REPLICA, whole,
+                  body) != 0) {
+        log_debug("daemon", "msg=\"frame dropped\" zone=%s type=%u", host_label(host),
+                  type);
+    }
+    slice_unref(&whole);
+}
+
+static int on_pull_send(void *ctx, struct host *host, uint64_t raft_id, struct slice head)
+{
+    uint8_t fixed[PULL_HEAD_BYTES];
+    struct slice whole;
+    int rv;
+
+    memcpy(fixed, host_zone_id(host), 16);
+    wire_store_u64(fixed + 16, host_raft_id(host));
+    wire_store_u64(fixed + 24, raft_id);
+    whole = with_head(fixed, sizeof fixed, head);
+    rv = node_send(ctx, directory_raft_node(raft_id), PEER_BULK, NODE_FRAME_PULL, whole,
+                   (struct slice){0});
+    slice_unref(&whole);
+    return rv;
+}
+
+static void on_note(void *ctx, struct host *host)
+{
+    struct node *node = ctx;
+    struct router_event event = {.type = ROUTER_EV_LEADER};
+    uint64_t leader = host_leader(host);
+
+    if (leader != 0 && host_state(host) == HOST_RUNNING) {
+        memcpy(event.zone_id, host_zone_id(host), 16);
+        event.node = directory_raft_node(leader);
+        node_router_event(node, &event);
+    }
+    if (host_state(host) == HOST_RUNNING) {
+        node_zone_noted(node, host);
+    }
+    log_info("daemon", "msg=\"zone state\" zone=%s state=%s leader=%s", host_label(host),
+             host_state_name(host_state(host)),
+             node_name_of(node, directory_raft_node(leader)));
+}
+
+static void on_applied(void *ctx, struct host *host)
+{
+    struct node *node = ctx;
+
+    if (host == node->home) {
+        node_directory_refresh(node);
+    }
+}
+
+void node_host_callbacks(struct node *node, struct host_callbacks *out)
+{
+    *out = (struct host_callbacks){
+        .ctx = node,
+        .send = on_send,
+        .answer = node_answer,
+        .note = on_note,
+        .applied = on_applied,
+        .pull_send = on_pull_send,
+    };
+}
+
+static void frame_replica(struct node *node, uint64_t from, struct slice head,
+                          struct slice body)
+{
+    struct host *host;
+    uint64_t sender;
+
+    if (head.len < REPLICA_HEAD_BYTES) {
+        return;
+    }
+    sender = wire_load_u64(head.data + 16);
+    host = node_host(node, head.data);
+    if (host == NULL || directory_raft_node(sender) != from ||
+        wire_load_u64(head.data + 24) != host_raft_id(host)) {
+        return;
+    }
+    host_frame(host, sender, head.data[32], after(head, REPLICA_HEAD_BYTES), body);
+}
+
+static void frame_op(struct node *node, uint64_t from, struct slice head,
+                     struct slice body)
+{
+    struct host *host;
+    uint64_t seq;
+    uint64_t token;
+
+    if (head.len < OP_HEAD_BYTES) {
+        return;
+    }
+    seq = wire_load_u64(head.data + 16);
+    token = asker_new(node, ASKER_REMOTE, from, seq);
+    host = node_host(node, head.data);
+    if (host == NULL || node->stopping) {
+        node_answer(node, token, OUT_NOT_LEADER, 0, (struct slice){0}, (struct slice){0});
+    } else if (head.data[24] != 0) {
+        host_read(host, after(head, OP_HEAD_BYTES), token);
+    } else {
+        /* The leader stamps the entry: it needs bytes of its own. */
+        struct buf *entry = buf_copy(head.data + OP_HEAD_BYTES, head.len - OP_HEAD_BYTES);
+        struct slice whole;
+
+        if (entry == NULL) {
+            node_answer(node, token, OUT_NOT_LEADER, 0, (struct slice){0},
+                        (struct slice){0});
+            return;
+        }
+        whole = slice_of(entry, 0, entry->len);
+        buf_unref(entry);
+        host_submit(host, whole, body, token);
+        slice_unref(&whole);
+    }
+}
+
+static void frame_answer(struct node *node, uint64_t from, struct slice head,
+                         struct slice body)
+{
+    struct router_event event = {.type = ROUTER_EV_ANSWER, .node = from};
+
+    if (head.len < ANSWER_HEAD_BYTES) {
+        return;
+    }
+    event.seq = wire_load_u64(head.data);
+    event.outcome = (int)wire_load_u32(head.data + 8);
+    event.leader_node = wire_load_u64(head.data + 12);
+    event.result = after(head, ANSWER_HEAD_BYTES);
+    event.data = body;
+    if (event.outcome < 0 || event.outcome >= OUT_MAX) {
+        return;
+    }
+    node_router_event(node, &event);
+}
+
+/* The answer's fixed part, kept while the zone's thread works. */
+struct pull_reply {
+    struct node *node;
+    uint8_t fixed[PULL_HEAD_BYTES];
+};
+
+static void pull_reply(void *ctx, uint64_t to, struct slice head, struct slice body)
+{
+    struct pull_reply *box = ctx;
+    struct slice whole = with_head(box->fixed, sizeof box->fixed, head);
+
+    if (head.len > 0 && node_send(box->node, directory_raft_node(to), PEER_BULK,
+                                  NODE_FRAME_PULL_ANSWER, whole, body) != 0) {
+        log_debug("daemon", "msg=\"pull answer dropped\"");
+    }
+    slice_unref(&whole);
+    free(box);
+}
+
+static void frame_pull(struct node *node, uint64_t from, struct slice head,
+                       struct slice body, bool is_answer)
+{
+    struct pull_reply *box;
+    struct host *host;
+    uint64_t sender;
+
+    if (head.len < PULL_HEAD_BYTES) {
+        return;
+    }
+    sender = wire_load_u64(head.data + 16);
+    host = node_host(node, head.data);
+    if (host == NULL || directory_raft_node(sender) != from ||
+        wire_load_u64(head.data + 24) != host_raft_id(host)) {
+        return;
+    }
+    if (is_answer) {
+        host_pull_answer(host, after(head, PULL_HEAD_BYTES), body);
+        return;
+    }
+    box = calloc(1, sizeof *box);
+    if (box == NULL) {
+        return;
+    }
+    box->node = node;
+    memcpy(box->fixed, head.data, 16);
+    wire_store_u64(box->fixed + 16, host_raft_id(host));
+    wire_store_u64(box->fixed + 24, sender);
+    host_pull_request(host, sender, after(head, PULL_HEAD_BYTES), pull_reply, box);
+}
+
+static void on_frame(void *ctx, uint64_t from, enum peer_channel channel, uint8_t type,
+                     struct slice head, struct slice body)
+{
+    struct node *node = ctx;
+
+    (void)channel;
+    switch (type) {
+    case NODE_FRAME_REPLICA:
+        frame_replica(node, from, head, body);
+        break;
+    case NODE_FRAME_OP:
+        frame_op(node, from, head, body);
+        break;
+    case NODE_FRAME_ANSWER:
+        frame_answer(node, from, head, body);
+        break;
+    case NODE_FRAME_PULL:
+        frame_pull(node, from, head, body, false);
+        break;
+    case NODE_FRAME_PULL_ANSWER:
+        frame_pull(node, from, head, body, true);
+        break;
+    case NODE_FRAME_ASK:
+        admin_ask_frame(node, from, head, body);
+        break;
+    case NODE_FRAME_ASK_ANSWER:
+        admin_ask_answer(node, from, head, body);
+        break;
+    default:
+        log_warn("daemon", "msg=\"unknown frame\" from=%s type=%u",
+                 node_name_of(node, from), type);
+    }
+}
+
+static int known_place(const struct node *node, uint64_t number)
+{
+    for (uint32_t i = 0; i < node->n_known; i++) {
+        if (node->known[i].number == number) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+bool node_link_up(const struct node *node, uint64_t number)
+{
+    int place = known_place(node, number);
+
+    return number == node->number || (place >= 0 && node->link_up[place]);
+}
+
+const char *node_name_of(const struct node *node, uint64_t number)
+{
+    const struct directory_node *row = directory_node(&node->directory, number);
+    int place;
+
+    if (number == node->number && number != 0) {
+        return node->config.name;
+    }
+    if (row != NULL) {
+        return row->name;
+    }
+    place = known_place(node, number);
+    return place >= 0 ? node->known_names[place] : "";
+}
+
+/* The raft id that @number has in the host's zone; 0: none. */
+static uint64_t raft_id_in(struct node *node, struct host *host, uint64_t number)
+{
+    const struct directory_zone *zone;
+    const struct directory_member *member;
+
+    if (host == node->home) {
+        return directory_raft_id(number, 1);
+    }
+    zone = directory_zone(&node->directory, host_zone_id(host));
+    member = zone == NULL ? NULL : directory_member(zone, number);
+    return member == NULL ? 0 : member->raft_id;
+}
+
+static void link_changed(struct node *node, uint64_t number, bool up)
+{
+    struct router_event event = {.type = ROUTER_EV_NODE, .node = number, .up = up};
+
+    log_info("daemon", "msg=\"node %s\" node=%s", up ? "reached" : "out of reach",
+             node_name_of(node, number));
+    for (uint32_t i = 0; i <= node->n_zones; i++) {
+        struct host *host = i == node->n_zones ? node->home : node->zones[i].host;
+        uint64_t raft_id = host == NULL ? 0 : raft_id_in(node, host, number);
+
+        if (raft_id != 0) {
+            host_peer(host, raft_id, up);
+        }
+    }
+    node_router_event(node, &event);
+}
+
+static void on_state(void *ctx, uint64_t number, enum peer_channel channel, bool up,
+                     uint64_t boot)
+{
+    struct node *node = ctx;
+    int place = known_place(node, number);
+    bool both;
+
+    (void)boot;
+    if (place < 0 || channel == PEER_BULK) {
+        return;
+    }
+    both = up && peer_is_up(node->peers, number, PEER_CONTROL) &&
+           peer_is_up(node->peers, number, PEER_LOG);
+    if (!up && node->link_up[place]) {
+        node->link_up[place] = false;
+        link_changed(node, number, false);
+    } else if (both && !node->link_up[place]) {
+        node->link_up[place] = true;
+        link_changed(node, number, true);
+    }
+}
+
+static void on_writable(void *ctx, uint64_t number, enum peer_channel channel)
+{
+    struct node *node = ctx;
+
+    if (channel != PEER_LOG) {
+        return;
+    }
+    for (uint32_t i = 0; i <= node->n_zones; i++) {
+        struct host *host = i == node->n_zones ? node->home : node->zones[i].host;
+        uint64_t raft_id = host == NULL ? 0 : raft_id_in(node, host, number);
+
+        if (raft_id != 0) {
+            host_writable(host, raft_id);
+        }
+    }
+}
+
+int node_net_open(struct node *node, char error[CONFIG_ERROR_MAX])
+{
+    struct peer_callbacks callbacks = {
+        .ctx = node,
+        .frame = on_frame,
+        .state = on_state,
+        .writable = on_writable,
+        .join = admin_join_request,
+    };
+    struct peer_config config = {
+        .address = node->config.peer.host,
+        .port = node->config.peer.port,
+        .self = node->number,
+        .boot = node->boot,
+        .queue_bytes_mark = 8u << 20,
+    };
+    int rv;
+
+    memcpy(config.grapevine_id, node->grapevine_id, sizeof config.grapevine_id);
+    rv = peer_net_open(node->loop, &config, node->identity, &callbacks, &node->peers);
+    if (rv != 0) {
+        snprintf(error, CONFIG_ERROR_MAX,
+                 "cannot listen for other nodes on %s port %u: %s (another daemon? "
+                 "change [listen] peer)",
+                 node->config.peer.host, node->config.peer.port, strerror(-rv));
+        return rv;
+    }
+    node_net_refresh(node);
+    return 0;
+}
+
+/* The table that the directory now gives; before it is known, the one from the file. */
+void node_net_refresh(struct node *node)
+{
+    const struct directory *directory = &node->directory;
+    struct peer_node fresh[DIRECTORY_NODES_MAX];
+    bool link_up[DIRECTORY_NODES_MAX] = {false};
+    uint32_t n = 0;
+
+    if (directory_node(directory, node->number) != NULL) {
+        for (uint32_t i = 0; i < directory->n_nodes; i++) {
+            int place = known_place(node, directory->nodes[i].peer.number);
+
+            fresh[n] = directory->nodes[i].peer;
+            link_up[n] = place >= 0 && node->link_up[place];
+            n++;
+        }
+        if (n != node->n_known || memcmp(fresh, node->known, n * sizeof fresh[0]) != 0) {
+            memcpy(node->known, fresh, n * sizeof fresh[0]);
+            memcpy(node->link_up, link_up, sizeof link_up);
+            for (uint32_t i = 0; i < n; i++) {
+                strcpy(node->known_names[i], directory->nodes[i].name);
+            }
+            node->n_known = n;
+            node_known_save(node);
+        }
+    }
+    if (node->peers != NULL) {
+        int rv = peer_net_nodes(node->peers, node->known, node->n_known);
+
+        if (rv != 0) {
+            log_error("daemon", "msg=\"peer table\" error=\"%s\"", strerror(-rv));
+        }
+    }
+}

@@ -1,0 +1,334 @@
+/*
+ * node_ops: requests on their way: NFS front and admin → router → host or other node,
+ * and their answers back.
+ */
+#include "daemon/node.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "base/wire.h"
+#include "zone/zone.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OP_HEAD_BYTES 25u
+#define ANSWER_HEAD_BYTES 20u
+#define BULK_FROM_BYTES 65536u
+
+struct pending {
+    void (*done)(void *arg, const struct zone_result *result);
+    void *arg;
+};
+
+uint64_t asker_new(struct node *node, enum asker_kind kind, uint64_t remote, uint64_t seq)
+{
+    struct asker *asker = calloc(1, sizeof *asker);
+
+    ASSERT(asker != NULL);
+    asker->node = node;
+    asker->kind = kind;
+    asker->remote = remote;
+    asker->seq = seq;
+    return (uint64_t)(uintptr_t)asker;
+}
+
+uint64_t asker_callback(struct node *node,
+                        void (*done)(void *arg, int outcome, uint64_t leader_raft_id),
+                        void *arg)
+{
+    uint64_t token = asker_new(node, ASKER_CALLBACK, 0, 0);
+    struct asker *asker = (struct asker *)(uintptr_t)token;
+
+    asker->done = done;
+    asker->arg = arg;
+    return token;
+}
+
+static void answer_remote(struct node *node, const struct asker *asker, int outcome,
+                          uint64_t leader_node, const struct node_reply *reply)
+{
+    struct buf *head = buf_new(ANSWER_HEAD_BYTES + reply->result.len);
+    struct slice whole;
+
+    if (head == NULL) {
+        return; /* The origin asks again. */
+    }
+    wire_store_u64(head->data, asker->seq);
+    wire_store_u32(head->data + 8, (uint32_t)outcome);
+    wire_store_u64(head->data + 12, leader_node);
+    if (reply->result.len > 0) {
+        memcpy(head->data + ANSWER_HEAD_BYTES, reply->result.data, reply->result.len);
+    }
+    head->len = ANSWER_HEAD_BYTES + reply->result.len;
+    whole = slice_of(head, 0, head->len);
+    buf_unref(head);
+    if (node_send(node, asker->remote,
+                  reply->data.len > BULK_FROM_BYTES ? PEER_BULK : PEER_LOG,
+                  NODE_FRAME_ANSWER, whole, reply->data) != 0) {
+        log_debug("daemon", "msg=\"answer dropped\" to=%s",
+                  node_name_of(node, asker->remote));
+    }
+    slice_unref(&whole);
+}
+
+void node_answer(void *ctx, uint64_t token, int outcome, uint64_t leader_raft_id,
+                 struct slice result, struct slice data)
+{
+    struct asker *asker = (struct asker *)(uintptr_t)token;
+    struct node *node = ctx;
+    uint64_t leader_node = directory_raft_node(leader_raft_id);
+    struct node_reply reply = {.outcome = outcome, .result = result, .data = data};
+
+    switch (asker->kind) {
+    case ASKER_ROUTER:
+        node_router_event(node, &(struct router_event){.type = ROUTER_EV_ANSWER,
+                                                       .node = node->number,
+                                                       .seq = asker->seq,
+                                                       .outcome = outcome,
+                                                       .leader_node = leader_node,
+                                                       .result = result,
+                                                       .data = data});
+        break;
+    case ASKER_REMOTE:
+        answer_remote(node, asker, outcome, leader_node, &reply);
+        break;
+    case ASKER_CALLBACK:
+        asker->done(asker->arg, outcome, leader_raft_id);
+        break;
+    }
+    free(asker);
+}
+
+static void send_refused(struct node *node, const struct router_action *action)
+{
+    node_router_event(node, &(struct router_event){.type = ROUTER_EV_ANSWER,
+                                                   .node = action->node,
+                                                   .seq = action->seq,
+                                                   .outcome = OUT_NOT_LEADER});
+}
+
+static void send_remote(struct node *node, const struct router_action *action)
+{
+    struct buf *head = buf_new(OP_HEAD_BYTES + action->head.len);
+    struct slice whole;
+    int rv;
+
+    if (head == NULL) {
+        send_refused(node, action);
+        return;
+    }
+    memcpy(head->data, action->zone_id, 16);
+    wire_store_u64(head->data + 16, action->seq);
+    head->data[24] = action->is_read ? 1 : 0;
+    memcpy(head->data + OP_HEAD_BYTES, action->head.data, action->head.len);
+    head->len = OP_HEAD_BYTES + action->head.len;
+    whole = slice_of(head, 0, head->len);
+    buf_unref(head);
+    rv = node_send(node, action->node,
+                   action->payload.len > BULK_FROM_BYTES ? PEER_BULK : PEER_LOG,
+                   NODE_FRAME_OP, whole, action->payload);
+    slice_unref(&whole);
+    if (rv != 0) {
+        send_refused(node, action); /* It certainly did not leave. */
+    }
+}
+
+static void act_send(struct node *node, const struct router_action *action)
+{
+    struct host *host;
+    uint64_t token;
+
+    if (action->node != node->number) {
+        send_remote(node, action);
+        return;
+    }
+    host = node_host(node, action->zone_id);
+    if (host == NULL) {
+        send_refused(node, action);
+        return;
+    }
+    token = asker_new(node, ASKER_ROUTER, 0, action->seq);
+    if (action->is_read) {
+        host_read(host, action->head, token);
+    } else {
+        host_submit(host, action->head, action->payload, token);
+    }
+}
+
+static void act_answer(const struct router_action *action)
+{
+    struct pending *pending = (struct pending *)(uintptr_t)action->token;
+    struct zone_result result = {.outcome = action->outcome};
+
+    if (action->outcome == 0 &&
+        zone_result_decode(action->result.data, action->result.len, action->data,
+                           &result) != 0) {
+        result = (struct zone_result){.outcome = OUT_TRY_LATER};
+    }
+    pending->done(pending->arg, &result);
+    free(pending);
+}
+
+static void router_timer_arm(struct node *node);
+
+void node_router_event(struct node *node, struct router_event *event)
+{
+    int rv;
+
+    event->now_ms = host_now_ms();
+    rv = router_step(node->router, event, &node->router_actions);
+    if (rv != 0) {
+        log_error("daemon", "msg=\"router\" error=\"%s\"", strerror(-rv));
+    }
+    if (node->routing) {
+        return; /* The outer call carries the actions out. */
+    }
+    node->routing = true;
+    for (uint32_t i = 0; i < node->router_actions.n; i++) {
+        struct router_action action = node->router_actions.items[i];
+
+        node->router_actions.items[i] = (struct router_action){0};
+        if (action.type == ROUTER_DO_SEND) {
+            act_send(node, &action);
+        } else {
+            act_answer(&action);
+        }
+        slice_unref(&action.head);
+        slice_unref(&action.payload);
+        slice_unref(&action.result);
+        slice_unref(&action.data);
+    }
+    node->router_actions.n = 0;
+    node->routing = false;
+    router_timer_arm(node);
+}
+
+static void on_router_timer(uv_timer_t *timer)
+{
+    node_router_event(timer->data, &(struct router_event){.type = ROUTER_EV_TICK});
+}
+
+static void router_timer_arm(struct node *node)
+{
+    uint64_t wake = router_wake_ms(node->router);
+    uint64_t now = host_now_ms();
+
+    if (uv_is_closing((uv_handle_t *)&node->router_timer)) {
+        return;
+    }
+    if (wake == UINT64_MAX) {
+        uv_timer_stop(&node->router_timer);
+        return;
+    }
+    uv_timer_start(&node->router_timer, on_router_timer, wake > now ? wake - now : 1, 0);
+}
+
+void node_submit(struct node *node, const uint8_t zone_id[16], const struct zone_op *op,
+                 const uint8_t rpc_key[16],
+                 void (*done)(void *arg, const struct zone_result *result), void *arg)
+{
+    struct pending *pending = calloc(1, sizeof *pending);
+    struct router_event event = {.payload = op->data};
+    struct buf *bytes = NULL;
+
+    if (pending == NULL || zone_op_encode(op, &bytes) != 0) {
+        struct zone_result result = {.outcome = OUT_TRY_LATER};
+
+        free(pending);
+        done(arg, &result);
+        return;
+    }
+    *pending = (struct pending){.done = done, .arg = arg};
+    event.type = zone_op_is_mutation(op->type) ? ROUTER_EV_MUTATE : ROUTER_EV_READ;
+    event.token = (uint64_t)(uintptr_t)pending;
+    event.op = slice_of(bytes, 0, bytes->len);
+    buf_unref(bytes);
+    memcpy(event.zone_id, zone_id, 16);
+    memcpy(event.rpc_key, rpc_key, 16);
+    node_router_event(node, &event);
+    slice_unref(&event.op);
+}
+
+/* The NFS front's view. */
+
+static void zone_out(const struct directory_zone *zone, struct nfs_zone *out)
+{
+    *out = (struct nfs_zone){.fsid = wire_load_u64(zone->id) | 1};
+    memcpy(out->id, zone->id, sizeof out->id);
+    strcpy(out->slug, zone->slug);
+}
+
+static uint32_t backend_zones(void *ctx, struct nfs_zone *out, uint32_t max)
+{
+    const struct directory *directory = &((struct node *)ctx)->directory;
+
+    for (uint32_t i = 0; i < directory->n_zones && i < max; i++) {
+        zone_out(&directory->zones[i], &out[i]);
+    }
+    return directory->n_zones;
+}
+
+static bool backend_by_id(void *ctx, const uint8_t id[16], struct nfs_zone *out)
+{
+    const struct directory_zone *zone =
+        directory_zone(&((struct node *)ctx)->directory, id);
+
+    if (zone != NULL) {
+        zone_out(zone, out);
+    }
+    return zone != NULL;
+}
+
+static bool backend_by_slug(void *ctx, const char *slug, struct nfs_zone *out)
+{
+    const struct directory_zone *zone =
+        directory_zone_named(&((struct node *)ctx)->directory, slug);
+
+    if (zone != NULL) {
+        zone_out(zone, out);
+    }
+    return zone != NULL;
+}
+
+static void backend_rule(void *ctx, const char *address, const struct nfs_zone *zone,
+                         struct nfs_export_rule *out)
+{
+    const struct config *config = &((struct node *)ctx)->config;
+
+    (void)address;
+    (void)zone;
+    *out = (struct nfs_export_rule){
+        .squash = (enum nfs_squash)config->squash,
+        .anon_uid = config->anon_uid,
+        .anon_gid = config->anon_gid,
+        .allowed = true,
+    };
+}
+
+static void backend_submit(void *ctx, const uint8_t zone_id[16], const struct zone_op *op,
+                           const uint8_t rpc_key[16],
+                           void (*done)(void *arg, const struct zone_result *result),
+                           void *arg)
+{
+    node_submit(ctx, zone_id, op, rpc_key, done, arg);
+}
+
+static const uint8_t *backend_key(void *ctx)
+{
+    return ((struct node *)ctx)->directory.handle_key;
+}
+
+void node_backend_init(struct node *node)
+{
+    node->backend = (struct nfs_backend){
+        .ctx = node,
+        .zones = backend_zones,
+        .zone_by_id = backend_by_id,
+        .zone_by_slug = backend_by_slug,
+        .export_rule = backend_rule,
+        .submit = backend_submit,
+        .handle_key = backend_key,
+    };
+}

@@ -1,0 +1,288 @@
+/*
+ * node_state: what a node remembers below its state folder, and the pools' markers.
+ */
+#include "daemon/node.h"
+
+#include "base/assert.h"
+#include "base/disk.h"
+#include "base/log.h"
+#include "daemon/json.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define FILE_MAX (4u << 20)
+
+void node_random(void *out, size_t len)
+{
+    ASSERT(getrandom(out, len, 0) == (ssize_t)len);
+}
+
+static void path_of(const struct node *node, const char *name, char *out, size_t cap)
+{
+    snprintf(out, cap, "%s/%s", node->config.state, name);
+}
+
+/* The parsed file, or NULL with @rv: -ENOENT, -EUCLEAN or the errno of reading. */
+static cJSON *load(struct node *node, const char *name, int *rv)
+{
+    char path[CONFIG_TEXT_MAX + 32];
+    char *text = NULL;
+    size_t len = 0;
+    cJSON *json;
+
+    path_of(node, name, path, sizeof path);
+    *rv = disk_read_file(node->disk, path, FILE_MAX, &text, &len);
+    if (*rv != 0) {
+        return NULL;
+    }
+    json = cJSON_ParseWithLength(text, len);
+    free(text);
+    *rv = json == NULL ? -EUCLEAN : 0;
+    return json;
+}
+
+/* Takes @json. */
+static int save(struct node *node, const char *name, cJSON *json)
+{
+    char path[CONFIG_TEXT_MAX + 32];
+    char *text = cJSON_Print(json);
+    int rv = -ENOMEM;
+
+    cJSON_Delete(json);
+    path_of(node, name, path, sizeof path);
+    if (text != NULL) {
+        rv = disk_replace_file(node->disk, path, text, strlen(text));
+    }
+    free(text);
+    if (rv != 0) {
+        log_error("daemon",
+                  "msg=\"could not write a state file\" path=\"%s\" error=\"%s\"", path,
+                  strerror(-rv));
+    }
+    return rv;
+}
+
+int node_state_save(struct node *node)
+{
+    cJSON *json = cJSON_CreateObject();
+
+    json_put_number(json, "version", 1);
+    json_put_hex(json, "grapevine", node->grapevine_id, sizeof node->grapevine_id);
+    json_put_u64(json, "number", node->number);
+    json_put_u64(json, "boot", node->boot);
+    cJSON_AddStringToObject(json, "name", node->config.name);
+    return save(node, "node.json", json);
+}
+
+static bool parse_state(struct node *node, const cJSON *json, char *error)
+{
+    char name[CONFIG_NAME_MAX + 1];
+    uint64_t version = 0;
+
+    if (!json_u64(json, "version", &version) || version != 1 ||
+        !json_hex(json, "grapevine", node->grapevine_id, sizeof node->grapevine_id) ||
+        !json_u64(json, "number", &node->number) || node->number == 0 ||
+        !json_u64(json, "boot", &node->boot) ||
+        !json_text(json, "name", name, sizeof name)) {
+        snprintf(error, CONFIG_ERROR_MAX,
+                 "%s/node.json does not parse: restore it from a backup, or move the "
+                 "state folder away and join again",
+                 node->config.state);
+        return false;
+    }
+    if (strcmp(name, node->config.name) != 0) {
+        snprintf(error, CONFIG_ERROR_MAX,
+                 "%s belongs to node '%s', but the configuration says '%s': give [node] "
+                 "name = %s, or another state folder",
+                 node->config.state, name, node->config.name, name);
+        return false;
+    }
+    return true;
+}
+
+static bool parse_node_zone(const cJSON *item, struct node_zone *zone)
+{
+    *zone = (struct node_zone){.created = json_flag(item, "created")};
+    return json_hex(item, "id", zone->id, sizeof zone->id) &&
+           json_u64(item, "raft_id", &zone->raft_id) &&
+           json_text(item, "pool", zone->pool, sizeof zone->pool) &&
+           json_text(item, "slug", zone->slug, sizeof zone->slug);
+}
+
+static int zones_load(struct node *node, char *error)
+{
+    const cJSON *item;
+    cJSON *json;
+    int rv;
+
+    json = load(node, "zones.json", &rv);
+    if (rv == -ENOENT) {
+        return 0;
+    }
+    cJSON_ArrayForEach(item, json)
+    {
+        if (node->n_zones == DIRECTORY_ZONES_MAX ||
+            !parse_node_zone(item, &node->zones[node->n_zones])) {
+            rv = -EUCLEAN;
+            break;
+        }
+        node->n_zones++;
+    }
+    cJSON_Delete(json);
+    if (rv != 0) {
+        snprintf(error, CONFIG_ERROR_MAX, "%s/zones.json cannot be read: %s",
+                 node->config.state, strerror(-rv));
+    }
+    return rv;
+}
+
+int node_state_load(struct node *node, char error[CONFIG_ERROR_MAX])
+{
+    cJSON *json;
+    int rv;
+
+    json = load(node, "node.json", &rv);
+    if (rv == -ENOENT) {
+        return 0;
+    }
+    if (rv != 0) {
+        snprintf(error, CONFIG_ERROR_MAX, "%s/node.json cannot be read: %s",
+                 node->config.state, strerror(-rv));
+        return rv;
+    }
+    rv = parse_state(node, json, error) ? 0 : -EINVAL;
+    cJSON_Delete(json);
+    if (rv == 0) {
+        rv = zones_load(node, error);
+    }
+    if (rv == 0) {
+        node->boot++; /* Sessions of the last life must not be continued. */
+        rv = node_state_save(node);
+        snprintf(error, CONFIG_ERROR_MAX, "%s/node.json cannot be written: %s",
+                 node->config.state, strerror(-rv));
+    }
+    node->initialised = rv == 0;
+    return rv;
+}
+
+int node_zones_save(struct node *node)
+{
+    cJSON *json = cJSON_CreateArray();
+
+    for (uint32_t i = 0; i < node->n_zones; i++) {
+        const struct node_zone *zone = &node->zones[i];
+        cJSON *item = cJSON_CreateObject();
+
+        json_put_hex(item, "id", zone->id, sizeof zone->id);
+        json_put_u64(item, "raft_id", zone->raft_id);
+        cJSON_AddStringToObject(item, "pool", zone->pool);
+        cJSON_AddStringToObject(item, "slug", zone->slug);
+        cJSON_AddBoolToObject(item, "created", zone->created);
+        cJSON_AddItemToArray(json, item);
+    }
+    return save(node, "zones.json", json);
+}
+
+int node_known_save(struct node *node)
+{
+    cJSON *json = cJSON_CreateArray();
+
+    for (uint32_t i = 0; i < node->n_known; i++) {
+        struct directory_node row = {.peer = node->known[i]};
+        char *text = directory_node_json(&row);
+        cJSON *item = text == NULL ? NULL : cJSON_Parse(text);
+
+        free(text);
+        cJSON_AddStringToObject(item, "name", node->known_names[i]);
+        cJSON_AddItemToArray(json, item);
+    }
+    return save(node, "nodes.json", json);
+}
+
+/* Addresses and keys from before, so that a node starts without anybody's help. */
+void node_known_load(struct node *node)
+{
+    const cJSON *item;
+    cJSON *json;
+    int rv;
+
+    json = load(node, "nodes.json", &rv);
+    cJSON_ArrayForEach(item, json)
+    {
+        struct peer_node *peer = &node->known[node->n_known];
+        char *name = node->known_names[node->n_known];
+        uint64_t port = 0;
+
+        if (node->n_known < DIRECTORY_NODES_MAX &&
+            json_u64(item, "number", &peer->number) && peer->number != 0 &&
+            json_hex(item, "fingerprint", peer->fingerprint, sizeof peer->fingerprint) &&
+            json_text(item, "host", peer->host, sizeof peer->host) &&
+            json_u64(item, "port", &port) && port <= 65535 &&
+            json_text(item, "name", name, DIRECTORY_NAME_MAX + 1)) {
+            peer->port = (uint16_t)port;
+            node->n_known++;
+        }
+    }
+    cJSON_Delete(json);
+}
+
+#define POOL_MARKER ".grapevine-pool"
+
+static int pool_claim(struct node *node, const char *marker, char *error)
+{
+    uint8_t fingerprint[PEER_FINGERPRINT_BYTES];
+    char hex[2 * sizeof fingerprint + 2];
+    int rv;
+
+    memcpy(fingerprint, peer_identity_fingerprint(node->identity), sizeof fingerprint);
+    hex_put(hex, fingerprint, sizeof fingerprint);
+    rv = disk_replace_file(node->disk, marker, hex, strlen(hex));
+    if (rv != 0) {
+        snprintf(error, CONFIG_ERROR_MAX,
+                 "pool folder of %s cannot be written: %s (make it writable for the "
+                 "daemon's user)",
+                 marker, strerror(-rv));
+    }
+    return rv;
+}
+
+int node_pool_check(struct node *node, const struct config_pool *pool,
+                    char error[CONFIG_ERROR_MAX])
+{
+    char marker[CONFIG_TEXT_MAX + 32];
+    char hex[2 * PEER_FINGERPRINT_BYTES + 1];
+    uint64_t free_bytes;
+    uint64_t total_bytes;
+    char *text = NULL;
+    size_t len = 0;
+    int rv;
+
+    rv = node->disk->ops->space(node->disk, pool->path, &free_bytes, &total_bytes);
+    if (rv != 0) {
+        snprintf(error, CONFIG_ERROR_MAX,
+                 "[pool %s] path %s: %s (mount it, or make the folder)", pool->name,
+                 pool->path, strerror(-rv));
+        return rv;
+    }
+    snprintf(marker, sizeof marker, "%s/" POOL_MARKER, pool->path);
+    rv = disk_read_file(node->disk, marker, 256, &text, &len);
+    if (rv == -ENOENT) {
+        return pool_claim(node, marker, error);
+    }
+    hex_put(hex, peer_identity_fingerprint(node->identity), PEER_FINGERPRINT_BYTES);
+    if (rv != 0 || strcmp(text, hex) != 0) {
+        snprintf(error, CONFIG_ERROR_MAX,
+                 "[pool %s] path %s belongs to another node (its %s says so): give this "
+                 "node a folder of its own",
+                 pool->name, pool->path, POOL_MARKER);
+        rv = rv != 0 ? rv : -EEXIST;
+    } else {
+        rv = pool_claim(node, marker, error); /* Shows a pool that turned read-only. */
+    }
+    free(text);
+    return rv;
+}

@@ -1,0 +1,449 @@
+/*
+ * node_zones: the hosts that this node runs, as the directory says.
+ *
+ * A dataset is only ever removed on positive evidence: the directory's tombstone of its
+ * zone, or a later member list without this node. A view that is merely old never
+ * removes anything.
+ */
+#include "daemon/node.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "daemon/json.h"
+#include "zone/zone.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DIRECTORY_QUOTA_BYTES (1ull << 30)
+
+struct host *node_host(struct node *node, const uint8_t zone_id[16])
+{
+    if (node->home != NULL && memcmp(zone_id, node->grapevine_id, 16) == 0) {
+        return node->home;
+    }
+    for (uint32_t i = 0; i < node->n_zones; i++) {
+        if (memcmp(node->zones[i].id, zone_id, 16) == 0) {
+            return node->zones[i].host;
+        }
+    }
+    return NULL;
+}
+
+void node_each_host(struct node *node, void (*each)(struct node *node, struct host *host))
+{
+    for (uint32_t i = 0; i < node->n_zones; i++) {
+        if (node->zones[i].host != NULL) {
+            each(node, node->zones[i].host);
+        }
+    }
+    if (node->home != NULL) {
+        each(node, node->home);
+    }
+}
+
+static void fill_config(struct node *node, struct host_config *config)
+{
+    *config = (struct host_config){
+        .loop = node->loop,
+        .inbox = &node->inbox,
+        .disk = node->disk,
+        .election_ms = node->config.election_ms,
+        .heartbeat_ms = node->config.heartbeat_ms,
+        .journal_bytes_max = node->config.journal_bytes,
+    };
+    node_random(&config->seed, sizeof config->seed);
+}
+
+/* The first configuration of a group: all its first members vote. */
+static struct slice first_conf(const struct rgroup_conf *conf)
+{
+    struct buf *buf = buf_new(RGROUP_CONF_BYTES_MAX);
+    struct slice slice;
+    size_t len = 0;
+
+    ASSERT(buf != NULL);
+    ASSERT(rgroup_conf_encode(conf, buf->data, buf->cap, &len) == 0);
+    buf->len = len;
+    slice = slice_of(buf, 0, len);
+    buf_unref(buf);
+    return slice;
+}
+
+int node_home_open(struct node *node, bool initial)
+{
+    struct router_zone route = {0};
+    struct host_callbacks callbacks;
+    struct host_config config;
+    struct slice bootstrap = {0};
+    int rv;
+
+    fill_config(node, &config);
+    memcpy(config.zone_id, node->grapevine_id, sizeof config.zone_id);
+    strcpy(config.label, "(grapevine)");
+    snprintf(config.dir, sizeof config.dir, "%s/directory", node->config.state);
+    snprintf(config.journal, sizeof config.journal, "%s/directory/journal",
+             node->config.state);
+    config.raft_id = directory_raft_id(node->number, 1);
+    config.create = true;
+    config.genesis =
+        (struct zone_genesis){.quota_bytes = DIRECTORY_QUOTA_BYTES, .root_mode = 0700};
+    if (initial || node->number == 1) {
+        struct rgroup_conf conf = {
+            .n = 1, .servers = {{.id = config.raft_id, .role = RGROUP_VOTER}}};
+
+        bootstrap = first_conf(&conf);
+        config.bootstrap = bootstrap;
+    }
+    node_host_callbacks(node, &callbacks);
+    rv = host_open(&config, &callbacks, &node->home);
+    slice_unref(&bootstrap);
+    if (rv == 0) {
+        memcpy(route.id, node->grapevine_id, sizeof route.id);
+        route.n_members = 1;
+        route.nodes[0] = node->number;
+        node_router_event(node,
+                          &(struct router_event){.type = ROUTER_EV_ZONE, .zone = &route});
+    }
+    return rv;
+}
+
+/* Opening and closing of zones. */
+
+static void paths_of(struct node *node, const struct node_zone *zone,
+                     const struct config_pool *pool, char *dir, char *journal)
+{
+    (void)node;
+    snprintf(dir, HOST_PATH_MAX, "%s/%s", pool->path, zone->slug);
+    if (pool->journal[0] != '\0') {
+        snprintf(journal, HOST_PATH_MAX, "%s/%s", pool->journal, zone->slug);
+    } else {
+        snprintf(journal, HOST_PATH_MAX, "%s/%s/journal", pool->path, zone->slug);
+    }
+}
+
+static void zone_conf(const struct directory_zone *zone, struct rgroup_conf *conf)
+{
+    *conf = (struct rgroup_conf){0};
+    for (uint32_t i = 0; i < zone->n_members; i++) {
+        if (zone->members[i].initial) {
+            conf->servers[conf->n++] = (struct rgroup_server){
+                .id = zone->members[i].raft_id, .role = RGROUP_VOTER};
+        }
+    }
+}
+
+static void zone_host_open(struct node *node, struct node_zone *local,
+                           const struct directory_zone *zone,
+                           const struct directory_member *member)
+{
+    const struct config_pool *pool = config_pool(&node->config, local->pool);
+    struct host_callbacks callbacks;
+    struct host_config config;
+    struct slice bootstrap = {0};
+    struct rgroup_conf conf;
+    int rv;
+
+    fill_config(node, &config);
+    memcpy(config.zone_id, zone->id, sizeof config.zone_id);
+    snprintf(config.label, sizeof config.label, "%s", zone->slug);
+    if (pool == NULL) {
+        /* The host shows it as a dataset that is not there. */
+        snprintf(config.dir, sizeof config.dir, "(pool %s is not configured)",
+                 local->pool);
+        strcpy(config.journal, config.dir);
+    } else {
+        paths_of(node, local, pool, config.dir, config.journal);
+    }
+    config.raft_id = member->raft_id;
+    config.create = !local->created && pool != NULL;
+    config.genesis = (struct zone_genesis){
+        .quota_bytes = zone->quota_bytes,
+        .root_uid = zone->root_uid,
+        .root_gid = zone->root_gid,
+        .root_mode = zone->root_mode,
+        .time_ns = zone->created_ns,
+    };
+    if (member->initial) {
+        zone_conf(zone, &conf);
+        bootstrap = first_conf(&conf);
+        config.bootstrap = bootstrap;
+    }
+    node_host_callbacks(node, &callbacks);
+    rv = host_open(&config, &callbacks, &local->host);
+    slice_unref(&bootstrap);
+    if (rv != 0) {
+        log_error("daemon", "msg=\"could not open a zone\" zone=%s error=\"%s\"",
+                  zone->slug, strerror(-rv));
+        return;
+    }
+}
+
+/* Removing a dataset, on a pool thread. */
+
+struct removal {
+    uv_work_t work;
+    struct node *node;
+    uint8_t zone_id[16];
+    bool has_paths;
+    char dir[HOST_PATH_MAX];
+    char journal[HOST_PATH_MAX];
+};
+
+static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+    (void)st;
+    (void)flag;
+    (void)ftw;
+    return remove(path);
+}
+
+static void run_removal(uv_work_t *work)
+{
+    struct removal *removal = work->data;
+
+    if (removal->has_paths) {
+        (void)nftw(removal->journal, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+        (void)nftw(removal->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+    }
+}
+
+static void done_removal(uv_work_t *work, int status)
+{
+    struct removal *removal = work->data;
+    struct node *node = removal->node;
+
+    (void)status;
+    for (uint32_t i = 0; i < node->n_zones; i++) {
+        if (memcmp(node->zones[i].id, removal->zone_id, 16) == 0) {
+            log_info("daemon", "msg=\"dataset removed\" zone=%s", node->zones[i].slug);
+            node->zones[i] = node->zones[--node->n_zones];
+            node_zones_save(node);
+            break;
+        }
+    }
+    free(removal);
+    node_zones_refresh(node);
+}
+
+static void on_zone_closed(void *arg)
+{
+    struct removal *removal = arg;
+
+    removal->work.data = removal;
+    uv_queue_work(removal->node->loop, &removal->work, run_removal, done_removal);
+}
+
+static void zone_remove(struct node *node, struct node_zone *local)
+{
+    const struct config_pool *pool = config_pool(&node->config, local->pool);
+    struct removal *removal = calloc(1, sizeof *removal);
+    struct host *host = local->host;
+
+    if (removal == NULL) {
+        return; /* The next refresh tries again. */
+    }
+    log_info("daemon", "msg=\"this node is no longer a member\" zone=%s", local->slug);
+    removal->node = node;
+    memcpy(removal->zone_id, local->id, sizeof removal->zone_id);
+    if (pool != NULL) {
+        removal->has_paths = true;
+        paths_of(node, local, pool, removal->dir, removal->journal);
+    }
+    local->removing = true;
+    local->host = NULL;
+    if (host != NULL) {
+        host_close(host, on_zone_closed, removal);
+    } else {
+        on_zone_closed(removal);
+    }
+}
+
+/* What the peers that are up already mean to a host that has just begun to run. */
+static void tell_links(struct node *node, struct host *host)
+{
+    const struct directory_zone *zone =
+        directory_zone(&node->directory, host_zone_id(host));
+
+    for (uint32_t i = 0; i < node->n_known; i++) {
+        uint64_t number = node->known[i].number;
+        const struct directory_member *member =
+            zone == NULL ? NULL : directory_member(zone, number);
+        uint64_t raft_id = host == node->home ? directory_raft_id(number, 1)
+                           : member != NULL   ? member->raft_id
+                                              : 0;
+
+        if (raft_id != 0 && node->link_up[i]) {
+            host_peer(host, raft_id, true);
+        }
+    }
+}
+
+static struct node_zone *local_zone(struct node *node, const uint8_t id[16])
+{
+    for (uint32_t i = 0; i < node->n_zones; i++) {
+        if (memcmp(node->zones[i].id, id, 16) == 0) {
+            return &node->zones[i];
+        }
+    }
+    return NULL;
+}
+
+static void zone_adopt(struct node *node, const struct directory_zone *zone,
+                       const struct directory_member *member)
+{
+    struct node_zone *local = local_zone(node, zone->id);
+
+    if (local == NULL && node->n_zones < DIRECTORY_ZONES_MAX) {
+        local = &node->zones[node->n_zones++];
+        *local = (struct node_zone){.raft_id = member->raft_id};
+        memcpy(local->id, zone->id, sizeof local->id);
+        strcpy(local->pool, member->pool);
+        strcpy(local->slug, zone->slug);
+        node_zones_save(node);
+    }
+    if (local == NULL || local->removing || local->raft_id != member->raft_id) {
+        return; /* An earlier membership is still being taken away. */
+    }
+    if (local->host == NULL && !node->stopping) {
+        zone_host_open(node, local, zone, member);
+    }
+    if (local->host != NULL) {
+        tell_links(node, local->host); /* Of members that are new too. */
+    }
+}
+
+void node_zone_noted(struct node *node, struct host *host)
+{
+    struct node_zone *local = local_zone(node, host_zone_id(host));
+
+    tell_links(node, host);
+    if (local != NULL && local->host == host && !local->created &&
+        host_state(host) == HOST_RUNNING) {
+        local->created = true; /* From now on its absence is a fault. */
+        node_zones_save(node);
+    }
+}
+
+/* True if the directory says that the membership of @local is over. */
+static bool is_over(struct node *node, const struct node_zone *local)
+{
+    const struct directory_zone *zone = directory_zone(&node->directory, local->id);
+    const struct directory_member *member;
+
+    if (directory_is_gone(&node->directory, local->id)) {
+        return true;
+    }
+    if (zone == NULL) {
+        return false;
+    }
+    member = directory_member(zone, node->number);
+    if (member != NULL) {
+        return member->raft_id > local->raft_id;
+    }
+    return zone->next_life > (local->raft_id & 0xffff);
+}
+
+static void route_zone(struct node *node, const struct directory_zone *zone)
+{
+    struct router_zone route = {0};
+
+    memcpy(route.id, zone->id, sizeof route.id);
+    for (uint32_t i = 0; i < zone->n_members; i++) {
+        uint64_t number = zone->members[i].node;
+
+        /* This node first, if it is a member: nobody is closer. */
+        route.nodes[route.n_members++] = number;
+        if (number == node->number) {
+            route.nodes[route.n_members - 1] = route.nodes[0];
+            route.nodes[0] = number;
+        }
+    }
+    node_router_event(node,
+                      &(struct router_event){.type = ROUTER_EV_ZONE, .zone = &route});
+}
+
+static void route_home(struct node *node)
+{
+    struct router_zone route = {.n_members = 1};
+
+    memcpy(route.id, node->grapevine_id, sizeof route.id);
+    route.nodes[0] = node->number;
+    for (uint32_t i = 0;
+         i < node->directory.n_nodes && route.n_members < ROUTER_MEMBERS_MAX; i++) {
+        if (node->directory.nodes[i].peer.number != node->number) {
+            route.nodes[route.n_members++] = node->directory.nodes[i].peer.number;
+        }
+    }
+    node_router_event(node,
+                      &(struct router_event){.type = ROUTER_EV_ZONE, .zone = &route});
+}
+
+void node_zones_refresh(struct node *node)
+{
+    const struct directory *directory = &node->directory;
+
+    for (uint32_t i = 0; i < node->n_zones; i++) {
+        if (!node->zones[i].removing && is_over(node, &node->zones[i])) {
+            zone_remove(node, &node->zones[i]);
+        }
+    }
+    for (uint32_t i = 0; i < directory->n_zones; i++) {
+        const struct directory_zone *zone = &directory->zones[i];
+        const struct directory_member *member = directory_member(zone, node->number);
+
+        route_zone(node, zone);
+        if (member != NULL) {
+            zone_adopt(node, zone, member);
+        }
+    }
+    for (uint32_t i = 0; i < directory->n_gone; i++) {
+        struct router_event event = {.type = ROUTER_EV_ZONE_GONE};
+
+        memcpy(event.zone_id, directory->gone[i], 16);
+        node_router_event(node, &event);
+    }
+}
+
+/* Reading the directory. It is small: every change reads it whole. */
+
+static void directory_changed(struct node *node)
+{
+    node_net_refresh(node);
+    tell_links(node, node->home);
+    route_home(node);
+    node_zones_refresh(node);
+}
+
+static void on_directory(void *arg, int rv, struct slice pairs, uint64_t index)
+{
+    struct node *node = arg;
+
+    node->reading_directory = false;
+    if (rv == 0) {
+        rv = directory_parse(&node->directory, pairs, index);
+    }
+    if (rv != 0) {
+        log_error("daemon", "msg=\"could not read the directory\" error=\"%s\"",
+                  strerror(-rv));
+    } else if (!node->stopping) {
+        directory_changed(node);
+    }
+    if (node->directory_stale && !node->stopping) {
+        node_directory_refresh(node);
+    }
+}
+
+void node_directory_refresh(struct node *node)
+{
+    if (node->reading_directory) {
+        node->directory_stale = true;
+        return;
+    }
+    node->reading_directory = true;
+    node->directory_stale = false;
+    host_read_pairs(node->home, on_directory, node);
+}

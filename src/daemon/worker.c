@@ -1,0 +1,156 @@
+#include "daemon/worker.h"
+
+#include "base/assert.h"
+
+#include <stddef.h>
+
+static void queue_push(struct job **head, struct job **tail, struct job *job)
+{
+    job->next = NULL;
+    if (*tail != NULL) {
+        (*tail)->next = job;
+    } else {
+        *head = job;
+    }
+    *tail = job;
+}
+
+static void inbox_put(struct inbox *inbox, struct job *job)
+{
+    bool was_empty;
+
+    uv_mutex_lock(&inbox->lock);
+    was_empty = inbox->head == NULL;
+    queue_push(&inbox->head, &inbox->tail, job);
+    uv_mutex_unlock(&inbox->lock);
+    if (was_empty) {
+        uv_async_send(&inbox->async);
+    }
+}
+
+static void inbox_drain(uv_async_t *async)
+{
+    struct inbox *inbox = async->data;
+    struct job *job;
+
+    uv_mutex_lock(&inbox->lock);
+    job = inbox->head;
+    inbox->head = NULL;
+    inbox->tail = NULL;
+    uv_mutex_unlock(&inbox->lock);
+    while (job != NULL) {
+        struct job *next = job->next;
+
+        job->done(job);
+        job = next;
+    }
+    if (inbox->drained != NULL) {
+        inbox->drained(inbox->arg);
+    }
+}
+
+int inbox_open(struct inbox *inbox, uv_loop_t *loop, void (*drained)(void *arg),
+               void *arg)
+{
+    int rv;
+
+    *inbox = (struct inbox){.drained = drained, .arg = arg};
+    rv = uv_mutex_init(&inbox->lock);
+    if (rv != 0) {
+        return rv;
+    }
+    rv = uv_async_init(loop, &inbox->async, inbox_drain);
+    if (rv != 0) {
+        uv_mutex_destroy(&inbox->lock);
+        return rv;
+    }
+    inbox->async.data = inbox;
+    return 0;
+}
+
+void inbox_close(struct inbox *inbox, uv_close_cb closed)
+{
+    inbox_drain(&inbox->async);
+    uv_mutex_destroy(&inbox->lock);
+    uv_close((uv_handle_t *)&inbox->async, closed);
+}
+
+/* The next job, or NULL when the worker is to end. */
+static struct job *worker_next(struct worker *worker)
+{
+    struct job *job;
+
+    uv_mutex_lock(&worker->lock);
+    if (worker->head == NULL && !worker->stopping && worker->idle != NULL) {
+        uv_mutex_unlock(&worker->lock);
+        worker->idle(worker->arg);
+        uv_mutex_lock(&worker->lock);
+    }
+    while (worker->head == NULL && !worker->stopping) {
+        uv_cond_wait(&worker->wake, &worker->lock);
+    }
+    job = worker->head;
+    if (job != NULL) {
+        worker->head = job->next;
+        if (worker->head == NULL) {
+            worker->tail = NULL;
+        }
+    }
+    uv_mutex_unlock(&worker->lock);
+    return job;
+}
+
+static void worker_main(void *arg)
+{
+    struct worker *worker = arg;
+    struct job *job;
+
+    while ((job = worker_next(worker)) != NULL) {
+        job->run(job);
+        inbox_put(worker->inbox, job);
+    }
+}
+
+int worker_start(struct worker *worker, struct inbox *inbox, void (*idle)(void *arg),
+                 void *arg)
+{
+    int rv;
+
+    *worker = (struct worker){.inbox = inbox, .idle = idle, .arg = arg};
+    rv = uv_mutex_init(&worker->lock);
+    if (rv != 0) {
+        return rv;
+    }
+    rv = uv_cond_init(&worker->wake);
+    if (rv != 0) {
+        uv_mutex_destroy(&worker->lock);
+        return rv;
+    }
+    rv = uv_thread_create(&worker->thread, worker_main, worker);
+    if (rv != 0) {
+        uv_cond_destroy(&worker->wake);
+        uv_mutex_destroy(&worker->lock);
+    }
+    return rv;
+}
+
+void worker_post(struct worker *worker, struct job *job)
+{
+    ASSERT(job->run != NULL && job->done != NULL);
+    uv_mutex_lock(&worker->lock);
+    ASSERT(!worker->stopping);
+    queue_push(&worker->head, &worker->tail, job);
+    uv_cond_signal(&worker->wake);
+    uv_mutex_unlock(&worker->lock);
+}
+
+void worker_stop(struct worker *worker)
+{
+    uv_mutex_lock(&worker->lock);
+    worker->stopping = true;
+    uv_cond_signal(&worker->wake);
+    uv_mutex_unlock(&worker->lock);
+    uv_thread_join(&worker->thread);
+    uv_cond_destroy(&worker->wake);
+    uv_mutex_destroy(&worker->lock);
+}
