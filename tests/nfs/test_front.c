@@ -1,0 +1,443 @@
+/* The listener: connections that are slow, greedy, rude or gone. The client's side is
+ * driven by hand from the same loop, so nothing waits for a clock. */
+#include "lib/check.h"
+#include "nfs/front_uv.h"
+#include "nfs/nfs3_proto.h"
+#include "nfs/rpc_record.h"
+#include "unit/nfs/stub.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <uv.h>
+
+enum { TURNS_MAX = 20000, CALL_BYTES = 200 };
+
+static struct stub stub;
+static uv_loop_t loop;
+static struct nfs_front *front;
+static bool front_closed;
+
+static void setup(uint32_t connections_max, uint64_t inflight_bytes_max)
+{
+    struct nfs_front_config config = {.address = "127.0.0.1",
+                                      .connections_max = connections_max,
+                                      .inflight_bytes_max = inflight_bytes_max};
+
+    stub_init(&stub);
+    front_closed = false;
+    CHECK_INT(uv_loop_init(&loop), 0);
+    CHECK_INT(nfs_front_open(&loop, &config, &stub.backend, &front), 0);
+}
+
+static void on_closed(void *arg)
+{
+    (void)arg;
+    front_closed = true;
+}
+
+/* Let the loop do what there is to do now. */
+static void turn(void)
+{
+    uv_run(&loop, UV_RUN_NOWAIT);
+}
+
+static void teardown(void)
+{
+    nfs_front_close(front, 0, on_closed, NULL);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    CHECK(front_closed);
+    CHECK_INT(uv_loop_close(&loop), 0);
+}
+
+static int dial(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons(nfs_front_port(front)),
+                                  .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    CHECK(fd >= 0);
+    CHECK_INT(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    CHECK_INT(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+    return fd;
+}
+
+/* A GETATTR with @xid, with its record mark. Returns its length. */
+static size_t make_call(uint8_t *out, uint32_t xid)
+{
+    struct call call = call_begin(NFS3_PROGRAM, NFSPROC3_GETATTR);
+    size_t len;
+
+    call_put_fh(&call, "alpha", 1);
+    len = rpc_xdr_pos(&call.xdr);
+    CHECK(len + 4 <= CALL_BYTES);
+    *(uint32_t *)(void *)out = htonl(RPC_MARK_LAST | (uint32_t)len);
+    memcpy(out + 4, call.buf->data, len);
+    *(uint32_t *)(void *)(out + 4) = htonl(xid);
+    buf_unref(call.buf);
+    return len + 4;
+}
+
+/* Send what the socket takes; the rest is not sent. */
+static size_t push(int fd, const uint8_t *data, size_t len)
+{
+    ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
+
+    return n < 0 ? 0 : (size_t)n;
+}
+
+static void push_all(int fd, const uint8_t *data, size_t len)
+{
+    for (unsigned i = 0; len > 0; i++) {
+        size_t n = push(fd, data, len);
+
+        CHECK(i < TURNS_MAX);
+        data += n;
+        len -= n;
+        turn();
+    }
+}
+
+/* Receive exactly @len bytes. */
+static void pull(int fd, void *out, size_t len)
+{
+    uint8_t *at = out;
+
+    for (unsigned i = 0; len > 0; i++) {
+        ssize_t n = recv(fd, at, len, 0);
+
+        CHECK(i < TURNS_MAX);
+        CHECK(n != 0);
+        if (n > 0) {
+            at += n;
+            len -= (size_t)n;
+        } else {
+            CHECK(errno == EAGAIN);
+            turn();
+        }
+    }
+}
+
+/* The xid of the next reply. */
+static uint32_t pull_reply(int fd)
+{
+    static uint8_t body[2 << 20];
+    uint32_t mark;
+
+    pull(fd, &mark, 4);
+    mark = ntohl(mark) & ~RPC_MARK_LAST;
+    CHECK(mark >= 24 && mark <= sizeof body);
+    pull(fd, body, mark);
+    return ntohl(*(uint32_t *)(void *)body);
+}
+
+static bool is_closed(int fd)
+{
+    for (unsigned i = 0; i < TURNS_MAX; i++) {
+        char byte;
+        ssize_t n = recv(fd, &byte, 1, 0);
+
+        if (n == 0 || (n < 0 && errno == ECONNRESET)) {
+            return true;
+        }
+        turn();
+    }
+    return false;
+}
+
+/* Many calls in one piece: each is answered once, though far more come at once than may
+ * be worked on. */
+static void pipelined_calls(void)
+{
+    enum { N = 1000 };
+    uint8_t *stream = malloc(N * CALL_BYTES);
+    bool seen[N] = {false};
+    size_t len = 0;
+    int fd;
+
+    setup(0, 0);
+    fd = dial();
+    for (uint32_t i = 0; i < N; i++) {
+        len += make_call(stream + len, i);
+    }
+    push_all(fd, stream, len);
+    for (uint32_t i = 0; i < N; i++) {
+        uint32_t xid = pull_reply(fd);
+
+        CHECK(xid < N && !seen[xid]);
+        seen[xid] = true;
+    }
+    CHECK_UINT(stub.n_ops, N);
+    close(fd);
+    teardown();
+    free(stream);
+}
+
+/* The order of replies is that of the answers, not of the calls; and no more calls are
+ * begun than the bound says, until some are answered. */
+static void bounded_and_out_of_order(void)
+{
+    enum { N = 100, BOUND = 64 };
+    uint8_t stream[N * CALL_BYTES];
+    size_t len = 0;
+    struct stub_op first;
+    int fd;
+
+    setup(0, 0);
+    stub.hold = true;
+    fd = dial();
+    for (uint32_t i = 0; i < N; i++) {
+        len += make_call(stream + len, i);
+    }
+    push_all(fd, stream, len);
+    for (unsigned i = 0; i < 100; i++) {
+        turn();
+    }
+    CHECK_UINT(stub.n_ops, BOUND);
+    first = stub.ops[0];
+    stub.ops[0] = stub.ops[1];
+    stub.ops[1] = first;
+    stub_answer(&stub);
+    CHECK_UINT(pull_reply(fd), 1);
+    for (unsigned i = 0; i < 10; i++) {
+        turn(); /* Written, then seen to be written. */
+    }
+    CHECK_UINT(stub.n_ops, BOUND + 1);
+    stub_answer(&stub);
+    CHECK_UINT(pull_reply(fd), 0);
+    while (stub.n_answered < N) {
+        stub_answer(&stub);
+        (void)pull_reply(fd);
+        turn();
+        turn(); /* The freed place is given to the next call. */
+    }
+    close(fd);
+    teardown();
+}
+
+/* What is in flight on all connections together is bounded too; who had to wait goes on
+ * when others give their bytes back. */
+static void bytes_of_all_connections(void)
+{
+    uint8_t call[CALL_BYTES];
+    int one;
+    int two;
+
+    setup(0, 1); /* One call is enough. */
+    stub.hold = true;
+    one = dial();
+    two = dial();
+    push_all(one, call, make_call(call, 1));
+    for (unsigned i = 0; i < 100 && stub.n_ops == 0; i++) {
+        turn();
+    }
+    push_all(two, call, make_call(call, 2));
+    for (unsigned i = 0; i < 100; i++) {
+        turn();
+    }
+    CHECK_UINT(stub.n_ops, 1);
+    stub_answer(&stub);
+    CHECK_UINT(pull_reply(one), 1);
+    for (unsigned i = 0; i < 100; i++) {
+        turn();
+    }
+    CHECK_UINT(stub.n_ops, 2);
+    close(one); /* And when a connection dies. */
+    stub_answer(&stub);
+    CHECK_UINT(pull_reply(two), 2);
+    close(two);
+    teardown();
+}
+
+/* A client that never reads its replies costs a bounded number of them. */
+static void client_that_does_not_read(void)
+{
+    static uint8_t payload[1 << 20];
+    struct call read = call_begin(NFS3_PROGRAM, NFSPROC3_READ);
+    uint8_t stream[CALL_BYTES];
+    size_t len;
+    unsigned sent = 0;
+    int fd;
+
+    setup(0, 0);
+    stub.result.data = slice_borrow(payload, sizeof payload);
+    call_put_fh(&read, "alpha", 1);
+    rpc_put_u64(&read.xdr, 0);
+    rpc_put_u32(&read.xdr, sizeof payload);
+    len = rpc_xdr_pos(&read.xdr);
+    *(uint32_t *)(void *)stream = htonl(RPC_MARK_LAST | (uint32_t)len);
+    memcpy(stream + 4, read.buf->data, len);
+    buf_unref(read.buf);
+    fd = dial();
+    while (sent < 500 && push(fd, stream, len + 4) == len + 4) {
+        sent++;
+        turn();
+    }
+    for (unsigned i = 0; i < 200; i++) {
+        turn();
+    }
+    CHECK_UINT(sent, 500);
+    CHECK(stub.n_ops < 64); /* 16 MiB here, and what the sockets hold. */
+    for (unsigned i = 0; i < sent; i++) {
+        (void)pull_reply(fd);
+    }
+    CHECK_UINT(stub.n_ops, sent);
+    close(fd);
+    teardown();
+}
+
+/* The client goes while its calls are worked on: the answers find nobody, and nothing
+ * is used after it is freed (under the sanitizers). */
+static void client_gone_with_calls_in_flight(void)
+{
+    uint8_t stream[8 * CALL_BYTES];
+    size_t len = 0;
+    int fd;
+
+    setup(0, 0);
+    stub.hold = true;
+    fd = dial();
+    for (uint32_t i = 0; i < 8; i++) {
+        len += make_call(stream + len, i);
+    }
+    push_all(fd, stream, len);
+    for (unsigned i = 0; i < TURNS_MAX && stub.n_ops < 8; i++) {
+        turn();
+    }
+    CHECK_UINT(stub.n_ops, 8);
+    stub_answer(&stub);
+    close(fd);
+    for (unsigned i = 0; i < 100; i++) {
+        turn();
+    }
+    while (stub.n_answered < stub.n_ops) {
+        stub_answer(&stub);
+    }
+    teardown();
+}
+
+/* Garbage closes the connection, whether in the mark or in the call, and others stay. */
+static void garbage_closes(void)
+{
+    static const char http[] = "GET / HTTP/1.1\r\n\r\n";
+    uint8_t call[CALL_BYTES];
+    size_t len;
+    int good;
+    int bad;
+
+    setup(0, 0);
+    good = dial();
+    bad = dial();
+    push_all(bad, (const uint8_t *)http, sizeof http - 1);
+    CHECK(is_closed(bad));
+    close(bad);
+    bad = dial();
+    len = make_call(call, 1);
+    call[11] = 1; /* A reply, not a call. */
+    push_all(bad, call, len);
+    CHECK(is_closed(bad));
+    close(bad);
+    push_all(good, call, make_call(call, 7));
+    CHECK_UINT(pull_reply(good), 7);
+    close(good);
+    teardown();
+}
+
+/* One connection more than allowed is closed; the others are not disturbed. */
+static void too_many_connections(void)
+{
+    uint8_t call[CALL_BYTES];
+    int one;
+    int two;
+
+    setup(1, 0);
+    one = dial();
+    push_all(one, call, make_call(call, 1));
+    CHECK_UINT(pull_reply(one), 1);
+    two = dial();
+    CHECK(is_closed(two));
+    push_all(one, call, make_call(call, 2));
+    CHECK_UINT(pull_reply(one), 2);
+    close(one);
+    close(two);
+    teardown();
+}
+
+/* Closing answers what is in flight first, takes nothing new, and then goes. */
+static void close_drains(void)
+{
+    uint8_t call[CALL_BYTES];
+    int idle;
+    int fd;
+
+    setup(0, 0);
+    stub.hold = true;
+    idle = dial();
+    fd = dial();
+    push_all(fd, call, make_call(call, 1));
+    for (unsigned i = 0; i < TURNS_MAX && stub.n_ops < 1; i++) {
+        turn();
+    }
+    nfs_front_close(front, 60000, on_closed, NULL);
+    CHECK(is_closed(idle));
+    CHECK(!front_closed);
+    (void)push(fd, call, make_call(call, 2));
+    for (unsigned i = 0; i < 100; i++) {
+        turn();
+    }
+    CHECK_UINT(stub.n_ops, 1);
+    stub_answer(&stub);
+    CHECK_UINT(pull_reply(fd), 1);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    CHECK(front_closed);
+    CHECK_INT(uv_loop_close(&loop), 0);
+    close(idle);
+    close(fd);
+}
+
+/* What is not answered in time does not keep the front; a late answer does no harm. */
+static void close_gives_up(void)
+{
+    uint8_t call[CALL_BYTES];
+    int fd;
+
+    setup(0, 0);
+    stub.hold = true;
+    fd = dial();
+    push_all(fd, call, make_call(call, 1));
+    for (unsigned i = 0; i < TURNS_MAX && stub.n_ops < 1; i++) {
+        turn();
+    }
+    nfs_front_close(front, 1, on_closed, NULL);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    CHECK(front_closed);
+    CHECK_INT(uv_loop_close(&loop), 0);
+    stub_answer(&stub);
+    close(fd);
+}
+
+/* A port that is taken is an error that the caller sees. */
+static void port_taken(void)
+{
+    struct nfs_front_config config = {.address = "127.0.0.1"};
+    struct nfs_front *second = NULL;
+
+    setup(0, 0);
+    config.port = nfs_front_port(front);
+    CHECK_INT(nfs_front_open(&loop, &config, &stub.backend, &second), -EADDRINUSE);
+    config.address = "no address";
+    CHECK_INT(nfs_front_open(&loop, &config, &stub.backend, &second), -EINVAL);
+    teardown();
+}
+
+TEST_MAIN(CHECK_TEST(pipelined_calls), CHECK_TEST(bounded_and_out_of_order),
+          CHECK_TEST(bytes_of_all_connections), CHECK_TEST(client_that_does_not_read),
+          CHECK_TEST(client_gone_with_calls_in_flight), CHECK_TEST(garbage_closes),
+          CHECK_TEST(too_many_connections), CHECK_TEST(close_drains),
+          CHECK_TEST(close_gives_up), CHECK_TEST(port_taken))
