@@ -1,0 +1,96 @@
+"""The main job: what is written through one node is read, equal, through another."""
+
+import os
+import random
+
+import grapevine
+import nfs3
+
+
+class Main(grapevine.GrapevineTest):
+    # Written by nobody's own client here (libnfs's tools) through the first node, read
+    # through the third; status shows one leader and three members at one applied index.
+    def test_write_here_read_there(self):
+        gv = self.grapevine(3)
+        gv.make_zone("tier-1", [0, 1, 2])
+        source = os.path.join(self.tmp, "source")
+        copy = os.path.join(self.tmp, "copy")
+        with open(source, "wb") as f:
+            f.write(random.Random(1).randbytes(5_000_011))
+        grapevine.nfs_tool("nfs-cp", source, gv[0].url("/tier-1/file"))
+        grapevine.nfs_tool("nfs-cp", gv[2].url("/tier-1/file"), copy)
+        with open(source, "rb") as a, open(copy, "rb") as b:
+            self.assertEqual(a.read(), b.read())
+        for node in gv.nodes:
+            self.assertIn(b"file", grapevine.nfs_tool("nfs-ls", node.url("/tier-1")))
+        gv.wait_settled("tier-1", 3)
+        zone = gv[0].zone("tier-1")
+        self.assertEqual(len({m["applied_index"] for m in zone["members"]}), 1)
+        self.assertEqual(len({n.zone("tier-1")["leader"] for n in gv.nodes}), 1)
+        self.assertGreaterEqual(int(zone["used_bytes"]), 5_000_011)
+
+    # What one client was told is done, a client of another node sees at once: reads are
+    # linearizable, on members and through them.
+    def test_reads_see_what_was_acknowledged(self):
+        gv = self.grapevine(3)
+        gv.make_zone("tier-1", [0, 1, 2])
+        writer = gv.client("tier-1", 0)
+        readers = [gv.client("tier-1", i) for i in (1, 2)]
+        fh = writer.create(writer.root, "clock")
+        for i in range(100):
+            writer.write(fh, 0, b"%06d" % i)
+            for reader in readers:
+                self.assertEqual(reader.read(fh, 0, 64), (b"%06d" % i, True))
+        writer.rename(writer.root, "clock", "watch")
+        for reader in readers:
+            self.assertEqual(reader.names(reader.root), ["watch"])
+            self.assertEqual(reader.lookup(reader.root, "watch"), fh)
+            with self.assertRaises(nfs3.NfsError) as caught:
+                reader.lookup(reader.root, "clock")
+            self.assertEqual(caught.exception.status, nfs3.NOENT)
+
+    # A node that keeps nothing of a zone gives access to it all the same.
+    def test_not_a_member(self):
+        gv = self.grapevine(3)
+        gv.make_zone("build-cache-fast", [0])
+        there = gv.client("build-cache-fast", 2)
+        data = random.Random(2).randbytes(300_000)
+        fh = there.create(there.root, "object")
+        for at in range(0, len(data), 65536):
+            there.write(fh, at, data[at:at + 65536])
+        here = gv.client("build-cache-fast", 0)
+        self.assertEqual(here.read_all(here.lookup(here.root, "object")), data)
+        self.assertEqual(there.read_all(fh), data)
+        self.assertEqual(gv[2].zone("build-cache-fast")["state"], "remote")
+        self.assertEqual(grapevine.nfs_tool(
+            "nfs-cat", gv[1].url("/build-cache-fast/object")), data)
+
+    # Zones are folders of the export "/", and each its own file system.
+    def test_root_shows_zones(self):
+        gv = self.grapevine(1)
+        gv.make_zone("tier-1", [0])
+        gv.make_zone("tier-2", [0])
+        client = gv.client("", 0)
+        self.assertEqual(sorted(client.names(client.root)), ["tier-1", "tier-2"])
+        fsids = [client.getattr(fh)["fsid"] for fh in [client.root] + [
+            client.lookup(client.root, name) for name in ("tier-1", "tier-2")]]
+        self.assertEqual(len(set(fsids)), 3)
+
+    # A quota refuses with DQUOT, exactly there, and what is deleted is free again.
+    def test_quota(self):
+        gv = self.grapevine(3)
+        gv.make_zone("small", [0, 1, 2], quota="1MiB")
+        client = gv.client("small", 1)
+        fh = client.create(client.root, "a")
+        at = 0
+        with self.assertRaises(nfs3.NfsError) as caught:
+            while at < 4 << 20:
+                client.write(fh, at, b"x" * 65536)
+                at += 65536
+        self.assertEqual(caught.exception.status, nfs3.DQUOT)
+        self.assertLess(at, 1 << 20)
+        client.remove(client.root, "a")
+        gv[2].ask("zone", "set-quota", "small", "4MiB")
+        fh = client.create(client.root, "b")
+        for at in range(0, 2 << 20, 65536):
+            client.write(fh, at, b"y" * 65536)
