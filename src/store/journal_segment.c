@@ -233,10 +233,8 @@ int journal_segment_recycle(struct journal *journal, uint64_t number, bool keep)
     }
     journal_path(journal, JOURNAL_FILE_SPARE, number, to);
     rv = journal->disk->ops->rename(journal->disk, from, to);
-    /* The old name must be gone for good before the file is written to again. */
-    if (rv == 0) {
-        rv = journal->disk->ops->syncdir(journal->disk, journal->dir);
-    }
+    /* No sync: should a crash bring the old name back, it lies below the floor, and
+     * nobody looks at what is in the file then. */
     if (rv == 0) {
         journal->spares[journal->n_spares] = number;
         journal->n_spares++;

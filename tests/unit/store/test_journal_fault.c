@@ -1,0 +1,361 @@
+/* The journal when something goes wrong in a way that chance would rarely hit: faults of
+ * the disk, a full one, torn batches in a row, and segments made of rubbish. */
+#include "base/outcome.h"
+#include "base/prng.h"
+#include "lib/check.h"
+#include "lib/simdisk.h"
+#include "store/journal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    SEGMENT_BYTES = 65536,
+    RUN_MAX = 1200,
+    RUN_PAYLOAD = 4200, /* Beyond what is copied, so that few fit one write. */
+    RUN_RECORD = 64 + 8 + RUN_PAYLOAD,
+};
+
+struct fixture {
+    struct simdisk *sim;
+    struct disk *disk;
+    struct journal_config config;
+    struct journal_state state;
+    struct journal *journal;
+    uint64_t n_seen;
+    uint64_t last_term;
+};
+
+static int see(void *ctx, const struct journal_entry *entry)
+{
+    struct fixture *f = ctx;
+
+    f->n_seen++;
+    f->last_term = entry->term;
+    return 0;
+}
+
+static int reopen(struct fixture *f)
+{
+    int rv;
+
+    f->n_seen = 0;
+    rv = journal_open(&f->config, &f->state, see, f, &f->journal);
+    f->journal = rv == 0 ? f->journal : NULL;
+    return rv;
+}
+
+static struct fixture *setup(uint64_t segment_bytes)
+{
+    static struct fixture f;
+
+    f = (struct fixture){.sim = simdisk_new(0)};
+    f.disk = simdisk_disk(f.sim);
+    f.config = (struct journal_config){
+        .disk = f.disk,
+        .dir = "journal",
+        .zone_id = {3},
+        .segment_bytes = segment_bytes,
+        .spare_segments = 2,
+        .create = true,
+        .seed = 1,
+    };
+    CHECK_INT(reopen(&f), 0);
+    f.config.create = false;
+    return &f;
+}
+
+static void teardown(struct fixture *f)
+{
+    journal_close(f->journal);
+    simdisk_free(f->sim);
+}
+
+static void crash(struct fixture *f, uint64_t seed)
+{
+    struct prng prng;
+
+    prng_seed(&prng, seed);
+    simdisk_crash(f->sim, &prng);
+    journal_close(f->journal);
+    f->journal = NULL;
+    simdisk_power_on(f->sim);
+}
+
+static int append(struct fixture *f, uint64_t index, uint64_t term)
+{
+    struct journal_entry entry = {
+        .index = index, .term = term, .type = 1, .head = slice_borrow("head", 4)};
+    struct journal_batch batch = {.entries = &entry, .n_entries = 1};
+
+    return journal_append(f->journal, &batch);
+}
+
+/* After a failed sync every append fails, though the disk works again: what the kernel
+ * dropped cannot be synced by trying once more. */
+static void a_failed_sync_is_never_retried(void)
+{
+    struct fixture *f = setup(SEGMENT_BYTES);
+
+    CHECK_INT(append(f, 1, 1), 0);
+    simdisk_fail(f->sim, SIMDISK_SYNC, 1, -EIO, false);
+    CHECK_INT(append(f, 2, 1), -EIO);
+    CHECK_INT(append(f, 2, 1), -EIO);
+    CHECK_INT(journal_prepare(f->journal), -EIO);
+    CHECK_UINT(journal_last_index(f->journal), 1);
+    crash(f, 1);
+    CHECK_INT(reopen(f), 0);
+    CHECK_UINT(f->state.last_index, 1);
+    CHECK_INT(append(f, 2, 1), 0);
+    teardown(f);
+}
+
+/* The process dies of a failed sync, not the machine: the page cache still shows the
+ * batch, but the disk never got it. If recovery reports it, then it must be durable. */
+static void what_recovery_reports_is_durable(void)
+{
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct fixture *f = setup(SEGMENT_BYTES);
+        uint64_t reported;
+
+        CHECK_INT(append(f, 1, 1), 0);
+        simdisk_fail(f->sim, SIMDISK_SYNC, 1, -EIO, false);
+        CHECK_INT(append(f, 2, 1), -EIO);
+        journal_close(f->journal);
+        CHECK_INT(reopen(f), 0);
+        reported = f->state.last_index;
+        crash(f, seed);
+        CHECK_INT(reopen(f), 0);
+        CHECK_UINT(f->state.last_index, reported);
+        teardown(f);
+    }
+}
+
+/* When the disk is full at a change of segment nothing was written yet: the append says
+ * so and works again once there is room. */
+static void a_full_disk_can_be_waited_out(void)
+{
+    struct fixture *f = setup(SEGMENT_BYTES);
+    uint64_t i;
+    int rv = 0;
+
+    simdisk_set_capacity(f->sim, SEGMENT_BYTES + 16384);
+    for (i = 1; rv == 0; i++) {
+        rv = append(f, i, 1);
+    }
+    CHECK_INT(rv, -ENOSPC);
+    i--;
+    CHECK_UINT(journal_last_index(f->journal), i - 1);
+    CHECK_INT(append(f, i, 1), -ENOSPC);
+    simdisk_set_capacity(f->sim, 1 << 20);
+    CHECK_INT(append(f, i, 1), 0);
+    journal_close(f->journal);
+    CHECK_INT(reopen(f), 0);
+    CHECK_UINT(f->state.last_index, i);
+    teardown(f);
+}
+
+/* An append of @n entries from index 1 that takes several writes. Returns the number of
+ * entries in the first of them. */
+static uint32_t append_run(struct fixture *f, uint32_t n, uint64_t term, int expected)
+{
+    static struct journal_entry entries[RUN_MAX];
+    static uint8_t payload[RUN_PAYLOAD];
+    struct journal_batch batch = {.entries = entries, .n_entries = n};
+
+    for (uint32_t i = 0; i < n; i++) {
+        entries[i] = (struct journal_entry){
+            .index = i + 1,
+            .term = term,
+            .type = 1,
+            .head = slice_borrow("12345678", 8),
+            .payload = slice_borrow(payload, sizeof payload),
+        };
+    }
+    CHECK_INT(journal_append(f->journal, &batch), expected);
+    for (uint32_t i = 1; i < n; i++) {
+        /* Within one write, records follow each other without a gap. */
+        if (entries[i].place.offset - entries[i - 1].place.offset != RUN_RECORD) {
+            return i;
+        }
+    }
+    return n;
+}
+
+/* Of an append in several writes the first is torn and a later one is not. Once the log
+ * has grown again to just where the later one begins, it must not come back to life. */
+static void a_cut_batch_stays_cut(void)
+{
+    uint64_t n_cut = 0;
+
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct fixture *f = setup(8 << 20);
+        uint32_t first;
+
+        CHECK_INT(append(f, 1, 1), 0);
+        simdisk_power_off_after(f->sim, 4); /* Three writes, then the sync. */
+        first = append_run(f, RUN_MAX, 2, -EIO);
+        CHECK(first > 100 && first < RUN_MAX);
+        crash(f, seed);
+        CHECK_INT(reopen(f), 0);
+        if (f->state.last_index == 1 && f->last_term == 1) {
+            n_cut++;
+            CHECK_UINT(append_run(f, first, 3, 0), first);
+            crash(f, seed);
+            CHECK_INT(reopen(f), 0);
+            CHECK_UINT(f->state.last_index, first);
+            CHECK_UINT(f->last_term, 3);
+        }
+        teardown(f);
+    }
+    CHECK(n_cut > 10);
+}
+
+/* Damage below the durable mark is refused and changes nothing on the disk; damage to
+ * what was never durable is cut. A byte of the second to last batch, then. */
+static void damage_below_the_mark_changes_nothing(void)
+{
+    struct fixture *f = setup(SEGMENT_BYTES);
+    uint64_t changes;
+
+    for (uint64_t i = 1; i <= 5; i++) {
+        CHECK_INT(append(f, i, 1), 0);
+    }
+    crash(f, 1);
+    CHECK(simdisk_flip(f->sim, "journal/0000000000000001.seg", 4 * 4096 + 100, 0));
+    changes = simdisk_changes(f->sim);
+    CHECK_INT(reopen(f), -EUCLEAN);
+    CHECK_UINT(simdisk_changes(f->sim), changes);
+    CHECK(simdisk_flip(f->sim, "journal/0000000000000001.seg", 4 * 4096 + 100, 0));
+    CHECK_INT(reopen(f), 0);
+    CHECK_UINT(f->n_seen, 5);
+    teardown(f);
+}
+
+/* A missing segment in the middle, or the first, is damage and not a shorter log. */
+static void a_missing_segment_is_damage(void)
+{
+    struct fixture *f = setup(SEGMENT_BYTES);
+
+    for (uint64_t i = 1; journal_segment(f->journal) < 4; i++) {
+        CHECK_INT(append(f, i, 1), 0);
+    }
+    journal_close(f->journal);
+    CHECK_INT(f->disk->ops->rename(f->disk, "journal/0000000000000002.seg", "journal/x"),
+              0);
+    CHECK_INT(reopen(f), -EUCLEAN);
+    CHECK_INT(f->disk->ops->rename(f->disk, "journal/x", "journal/0000000000000002.seg"),
+              0);
+    CHECK_INT(f->disk->ops->rename(f->disk, "journal/0000000000000001.seg", "journal/x"),
+              0);
+    CHECK_INT(reopen(f), -EUCLEAN);
+    teardown(f);
+}
+
+/* A damaged entry is found out by the fetch that reads it, while the journal is open. */
+static void a_fetch_notices_damage(void)
+{
+    struct fixture *f = setup(SEGMENT_BYTES);
+    struct journal_entry got;
+    uint32_t n = 0;
+
+    CHECK_INT(append(f, 1, 1), 0);
+    CHECK(simdisk_flip(f->sim, "journal/0000000000000001.seg", 2 * 4096 - 1, 0));
+    CHECK_INT(journal_fetch(f->journal, 1, 1, 100, &got, &n), 0); /* Filling only. */
+    slice_unref(&got.head);
+    slice_unref(&got.payload);
+    /* Behind the batch's header and the STATE record of 64 + 40 bytes. */
+    CHECK(simdisk_flip(f->sim, "journal/0000000000000001.seg", 4096 + 64 + 104 + 66, 0));
+    CHECK_INT(journal_fetch(f->journal, 1, 1, 100, &got, &n), -EUCLEAN);
+    journal_close(f->journal);
+    f->journal = NULL;
+    teardown(f);
+}
+
+static void write_file(struct fixture *f, const char *path, const void *data, size_t len)
+{
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+    struct disk_file *file = NULL;
+
+    CHECK_INT(f->disk->ops->open(f->disk, path, DISK_WRITE | DISK_CREATE, &file), 0);
+    CHECK_INT(f->disk->ops->truncate(f->disk, file, 0), 0);
+    CHECK_INT(f->disk->ops->pwritev(f->disk, file, &iov, 1, 0), 0);
+    f->disk->ops->close(f->disk, file);
+}
+
+/* Any bytes at all in the journal's files give an error or a journal that works; never a
+ * crash or a read beyond a buffer (this runs under the address sanitizer too). Rubbish
+ * alone rarely gets past the first CRC, so most of it replaces parts of a good file. */
+static void rubbish_is_survived(void)
+{
+    struct fixture *f = setup(SEGMENT_BYTES);
+    static uint8_t good[SEGMENT_BYTES];
+    static uint8_t bytes[SEGMENT_BYTES];
+    struct disk_file *file = NULL;
+    struct prng prng;
+
+    for (uint64_t i = 1; i <= 9; i++) {
+        CHECK_INT(append(f, i, 1), 0);
+    }
+    journal_close(f->journal);
+    CHECK_INT(f->disk->ops->open(f->disk, "journal/0000000000000001.seg", 0, &file), 0);
+    CHECK_INT(f->disk->ops->pread(f->disk, file, good, sizeof good, 0), 0);
+    f->disk->ops->close(f->disk, file);
+    for (uint64_t seed = 1; seed <= 2000; seed++) {
+        size_t len = sizeof bytes;
+        size_t at;
+        size_t n;
+
+        prng_seed(&prng, seed);
+        memcpy(bytes, good, sizeof bytes);
+        at = seed % 10 == 0 ? 0 : (size_t)prng_below(&prng, len);
+        n = seed % 10 == 0 ? len : 1 + (size_t)prng_below(&prng, 40);
+        for (size_t i = at; i < at + n && i < len; i++) {
+            bytes[i] = (uint8_t)prng_next(&prng);
+        }
+        len = prng_below(&prng, 20) == 0 ? (size_t)prng_below(&prng, len) : len;
+        write_file(f, "journal/0000000000000001.seg", bytes, len);
+        if (prng_below(&prng, 20) == 0) {
+            write_file(f, "journal/floor", bytes + at % 1000, prng_below(&prng, 200));
+        }
+        if (reopen(f) == 0) {
+            CHECK_INT(append(f, f->state.last_index + 1, 1), 0);
+            journal_close(f->journal);
+        }
+        (void)f->disk->ops->unlink(f->disk, "journal/floor");
+    }
+    f->journal = NULL;
+    teardown(f);
+}
+
+/* An older, smaller segment size does not bind a later configuration. */
+static void segment_size_may_change(void)
+{
+    struct fixture *f = setup(16384);
+    static uint8_t payload[60000];
+    struct journal_entry entry = {.index = 2, .term = 1, .type = 1};
+    struct journal_batch batch = {.entries = &entry, .n_entries = 1};
+
+    CHECK_INT(append(f, 1, 1), 0);
+    CHECK_INT(journal_prepare(f->journal), 0);
+    entry.payload = slice_borrow(payload, sizeof payload);
+    CHECK_INT(journal_append(f->journal, &batch), -EFBIG);
+    journal_close(f->journal);
+    f->config.segment_bytes = 1 << 20;
+    CHECK_INT(reopen(f), 0);
+    CHECK_INT(journal_append(f->journal, &batch), 0);
+    CHECK_UINT(entry.place.segment, 3);
+    journal_close(f->journal);
+    CHECK_INT(reopen(f), 0);
+    CHECK_UINT(f->n_seen, 2);
+    teardown(f);
+}
+
+TEST_MAIN(CHECK_TEST(a_failed_sync_is_never_retried),
+          CHECK_TEST(what_recovery_reports_is_durable),
+          CHECK_TEST(a_full_disk_can_be_waited_out), CHECK_TEST(a_cut_batch_stays_cut),
+          CHECK_TEST(damage_below_the_mark_changes_nothing),
+          CHECK_TEST(a_missing_segment_is_damage), CHECK_TEST(a_fetch_notices_damage),
+          CHECK_TEST(rubbish_is_survived), CHECK_TEST(segment_size_may_change))
