@@ -180,6 +180,21 @@ int store_recount(struct store *store)
     return rv;
 }
 
+/* Make the name of the dataset's own folder durable. */
+static int sync_parent(struct store *store)
+{
+    char path[STORE_PATH_MAX];
+    char *slash;
+
+    (void)snprintf(path, sizeof path, "%s", store->dir);
+    slash = strrchr(path, '/');
+    if (slash == NULL) {
+        return store->disk->ops->syncdir(store->disk, ".");
+    }
+    slash[slash == path ? 1 : 0] = '\0';
+    return store->disk->ops->syncdir(store->disk, path);
+}
+
 /* A new dataset: the marker comes last, so that a crash before it leaves none. */
 static int make(struct store *store)
 {
@@ -187,6 +202,9 @@ static int make(struct store *store)
     int rv;
 
     rv = store->disk->ops->mkdir(store->disk, store->dir);
+    if (rv == 0) {
+        rv = sync_parent(store);
+    }
     if (rv != 0) {
         return rv;
     }

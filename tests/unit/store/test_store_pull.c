@@ -2,18 +2,8 @@
 #include "test_store_fake.h"
 
 enum {
-    ENTRIES = 160,
     VIEW = 110, /* The source is here when the pull begins. */
 };
-
-/* A log that several members apply. */
-struct entry {
-    struct write w; /* len 0: a resize to @size. */
-    uint64_t size;
-    uint64_t old_size;
-    uint8_t *bytes;
-};
-static struct entry entries[ENTRIES + 1];
 
 /* One member: its store, and the model of its state. */
 struct member {
@@ -45,56 +35,6 @@ static void member_restart(struct member *member)
 {
     store_close(member->store);
     member->store = fake_open(&member->journal, member->dir, false);
-}
-
-static void entries_make(struct prng *prng)
-{
-    uint64_t size[MODEL_FILES] = {0};
-
-    for (int i = 1; i <= ENTRIES; i++) {
-        struct entry *e = &entries[i];
-
-        memset(e, 0, sizeof *e);
-        e->w = random_write(prng);
-        e->old_size = size[e->w.file];
-        if (prng_below(prng, 4) == 0) {
-            e->w.len = 0;
-            e->size = random_size(prng);
-            size[e->w.file] = e->size;
-            continue;
-        }
-        e->bytes = malloc(e->w.len);
-        CHECK(e->bytes != NULL);
-        for (size_t k = 0; k < e->w.len; k++) {
-            e->bytes[k] = (uint8_t)prng_next(prng);
-        }
-        if (e->w.offset + e->w.len > e->old_size) {
-            size[e->w.file] = e->w.offset + e->w.len;
-        }
-    }
-}
-
-static void entries_free(void)
-{
-    for (int i = 1; i <= ENTRIES; i++) {
-        free(entries[i].bytes);
-    }
-}
-
-static void model_apply(struct model *model, uint64_t index)
-{
-    const struct entry *e = &entries[index];
-
-    if (e->w.len == 0) {
-        (void)model_resize(model, e->w.file, e->size);
-    } else {
-        model->version++;
-        memcpy(model->bytes[e->w.file] + e->w.offset, e->bytes, e->w.len);
-        if (model->size[e->w.file] < e->w.offset + e->w.len) {
-            model->size[e->w.file] = e->w.offset + e->w.len;
-        }
-    }
-    CHECK_UINT(model->version, index);
 }
 
 static void apply_to(struct member *member, uint64_t to, struct prng *prng)

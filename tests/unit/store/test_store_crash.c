@@ -1,0 +1,294 @@
+/* Power cuts at any moment, on a disk that loses and tears what was not synced. The
+ * journal is not part of it: an entry is durable there before it is applied. */
+#include "lib/simdisk.h"
+#include "store/vfs.h"
+#include "test_store_fake.h"
+
+/* A member on a disk of its own. */
+struct node {
+    struct simdisk *sim;
+    struct journal *journal;
+    struct store *store;
+    struct store_settle *settle;
+    struct model model; /* As of @applied. */
+    uint64_t applied;
+    uint64_t durable; /* The last index that a durable commit covered. */
+    bool ran;
+    const char *vfs;
+    struct prng prng;
+};
+
+static int node_open(struct node *node, bool create)
+{
+    struct store_config config = {.disk = simdisk_disk(node->sim),
+                                  .dir = "/set",
+                                  .vfs = node->vfs,
+                                  .journal = node->journal,
+                                  .zone_id = {4, 5, 6},
+                                  .create = create};
+
+    return store_open(&config, &node->store);
+}
+
+static void node_init(struct node *node, const char *vfs, uint64_t seed)
+{
+    memset(node, 0, sizeof *node);
+    prng_seed(&node->prng, seed);
+    node->sim = simdisk_new(0);
+    node->vfs = vfs;
+    node->journal = calloc(1, sizeof *node->journal);
+    CHECK(node->journal != NULL);
+    model_init(&node->model);
+    CHECK_INT(vfs_register(simdisk_disk(node->sim), vfs), 0);
+    CHECK_INT(node_open(node, true), 0);
+}
+
+static void node_deinit(struct node *node)
+{
+    if (node->settle != NULL) {
+        store_settle_abandon(node->store, node->settle);
+    }
+    store_close(node->store);
+    vfs_unregister(node->vfs);
+    simdisk_free(node->sim);
+    model_deinit(&node->model);
+    journal_clear(node->journal);
+    free(node->journal);
+}
+
+static void model_at(struct model *model, uint64_t index)
+{
+    model_deinit(model);
+    model_init(model);
+    while (model->version < index) {
+        model_apply(model, model->version + 1);
+    }
+}
+
+/* The power is gone: what comes back holds every durable commit whole, and no half of
+ * any other. */
+static void node_power_cut(struct node *node)
+{
+    simdisk_crash(node->sim, &node->prng);
+    if (node->settle != NULL) {
+        store_settle_abandon(node->store, node->settle);
+        node->settle = NULL;
+    }
+    store_close(node->store);
+    node->store = NULL;
+    simdisk_power_on(node->sim);
+    CHECK_INT(node_open(node, false), 0);
+    node->applied = 0;
+    (void)store_number_get(node->store, STORE_APPLIED, &node->applied);
+    CHECK(node->applied >= node->durable);
+    model_at(&node->model, node->applied);
+    check_files(node->store, &node->model);
+}
+
+/* Like store_apply_write, but a fault may end it anywhere. */
+static int put_bytes(struct node *node, const struct entry *e)
+{
+    uint64_t old_size = e->old_size;
+    size_t done = 0;
+    int rv = 0;
+
+    while (done < e->w.len && rv == 0) {
+        uint64_t at = e->w.offset + done;
+        size_t len = STORE_BLOCK - at % STORE_BLOCK;
+        struct store_piece piece;
+
+        len = len < e->w.len - done ? len : e->w.len - done;
+        piece = (struct store_piece){
+            .ino = fake_ino(e->w.file),
+            .offset = at,
+            .len = (uint32_t)len,
+            .crc = crc32c(0, e->bytes + done, len),
+            .place = journal_add(node->journal, e->bytes + done, len),
+            .version = node->model.version,
+            .old_size = old_size};
+        rv = store_data_write(node->store, &piece);
+        done += len;
+        old_size = old_size > at + len ? old_size : at + len;
+    }
+    return rv;
+}
+
+static int apply_next(struct node *node)
+{
+    const struct entry *e = &entries[node->applied + 1];
+    bool durable = prng_below(&node->prng, 6) == 0;
+    struct store_inode inode = {.ino = fake_ino(e->w.file), .type = 1, .nlink = 1};
+    int rv;
+
+    model_apply(&node->model, node->applied + 1);
+    inode.size = node->model.size[e->w.file];
+    rv = store_begin(node->store);
+    if (rv == 0) {
+        rv = e->w.len > 0 ? put_bytes(node, e)
+                          : store_data_resize(node->store, inode.ino, e->old_size,
+                                              e->size, node->model.version);
+    }
+    if (rv == 0) {
+        rv = store_inode_put(node->store, &inode);
+    }
+    if (rv == 0) {
+        rv = store_number_set(node->store, STORE_APPLIED, node->applied + 1);
+    }
+    if (rv == 0) {
+        rv = store_commit(node->store, durable);
+    }
+    store_rollback(node->store);
+    if (rv == 0) {
+        node->applied++;
+        node->durable = durable ? node->applied : node->durable;
+    }
+    return rv;
+}
+
+static int settle_step(struct node *node)
+{
+    uint64_t floor;
+    int rv;
+
+    if (node->settle == NULL) {
+        rv = store_settle_plan(node->store, 1 + prng_below(&node->prng, 1 << 20),
+                               &node->settle);
+        node->ran = false;
+        if (rv == 0) {
+            node->durable = node->applied;
+        }
+        return rv == OUT_NOENT ? 0 : rv;
+    }
+    if (!node->ran) {
+        node->ran = true;
+        return store_settle_run(node->settle);
+    }
+    rv = store_settle_finish(node->store, node->settle);
+    node->settle = NULL;
+    if (rv == 0) {
+        node->durable = node->applied;
+        rv = store_extent_floor(node->store, &floor);
+    }
+    if (rv == 0) {
+        journal_forget(node->journal, floor);
+    }
+    return rv;
+}
+
+/* Whatever the store was doing, a power cut leaves a state that was once committed, not
+ * before the last durable commit, and all its bytes. */
+static void power_cuts_anywhere(void)
+{
+    const char *env = getenv("GV_STORE_SEEDS");
+    uint64_t seeds = env != NULL ? strtoull(env, NULL, 10) : 15;
+
+    for (uint64_t seed = 1; seed <= seeds; seed++) {
+        struct node node;
+
+        node_init(&node, "crash", seed);
+        entries_make(&node.prng);
+        while (node.applied < ENTRIES) {
+            int rv;
+
+            if (simdisk_is_on(node.sim) && prng_below(&node.prng, 10) == 0) {
+                simdisk_power_off_after(node.sim, 1 + prng_below(&node.prng, 40));
+            }
+            rv = prng_below(&node.prng, 3) == 0 ? settle_step(&node) : apply_next(&node);
+            if (rv != 0 || !simdisk_is_on(node.sim)) {
+                node_power_cut(&node);
+                simdisk_power_off_after(node.sim, 0);
+            }
+        }
+        check_files(node.store, &node.model);
+        entries_free();
+        node_deinit(&node);
+    }
+}
+
+/* One try at a whole pull; a fault of the disk may end it anywhere. */
+static int try_pull(struct node *node, struct store *source, uint64_t *index)
+{
+    struct store_shadow *shadow = NULL;
+    struct store_cursor *cursor = NULL;
+    struct buf *run = NULL;
+    struct store_want want;
+    uint32_t n = 1;
+    int rv;
+
+    rv = store_shadow_open(node->store, &shadow);
+    if (rv != 0) {
+        return rv;
+    }
+    CHECK_INT(store_cursor_open(source, &cursor, index), 0);
+    while (rv == 0 && store_cursor_next(cursor, 2000, &run) == 0) {
+        rv = store_shadow_load(shadow, run->data, run->len);
+        buf_unref(run);
+    }
+    store_cursor_close(cursor);
+    while (rv == 0 && (rv = store_shadow_wants(shadow, &want, 1, &n)) == 0 && n > 0) {
+        struct buf *buf = NULL;
+        uint64_t version = 0;
+        int got = store_pull_block(source, want.ino, want.block, &buf, &version);
+
+        rv = store_shadow_block(
+            shadow, &want, version,
+            got == 0 ? slice_borrow(buf->data, buf->len) : (struct slice){0});
+        buf_unref(buf);
+    }
+    if (rv == 0) {
+        rv = store_shadow_switch(node->store, shadow);
+    }
+    store_shadow_close(shadow);
+    return rv;
+}
+
+/* A power cut in a pull leaves the old state or, if it came late, the pulled one; and
+ * trying again gets there. */
+static void power_cuts_in_a_pull(void)
+{
+    for (uint64_t seed = 1; seed <= 12; seed++) {
+        struct node source;
+        struct node node;
+        uint64_t index = 0;
+        uint64_t left = 0;
+        int rv;
+
+        node_init(&source, "source", seed);
+        entries_make(&source.prng);
+        node_init(&node, "puller", seed + 1000);
+        while (source.applied < ENTRIES) {
+            CHECK_INT(apply_next(&source), 0);
+        }
+        while (node.applied < 60) {
+            CHECK_INT(apply_next(&node), 0);
+            CHECK_INT(settle_step(&node), 0);
+        }
+        if (node.settle != NULL) {
+            store_settle_abandon(node.store, node.settle);
+            node.settle = NULL;
+        }
+        for (;;) {
+            simdisk_power_off_after(node.sim, left += 7);
+            rv = try_pull(&node, source.store, &index);
+            if (rv == 0 && simdisk_is_on(node.sim)) {
+                break;
+            }
+            node_power_cut(&node);
+            CHECK(node.applied == ENTRIES || node.applied >= node.durable);
+        }
+        simdisk_power_off_after(node.sim, 0);
+        journal_clear(node.journal);
+        model_at(&node.model, ENTRIES);
+        check_files(node.store, &node.model);
+        node.durable = ENTRIES;
+        node_power_cut(&node);
+        settle_all(node.store);
+        node_power_cut(&node);
+        CHECK_UINT(node.applied, ENTRIES);
+        entries_free();
+        node_deinit(&node);
+        node_deinit(&source);
+    }
+}
+
+TEST_MAIN(CHECK_TEST(power_cuts_anywhere), CHECK_TEST(power_cuts_in_a_pull))
