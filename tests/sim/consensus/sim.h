@@ -352,9 +352,11 @@ void load_calm(struct sim *sim);
 
 /* --- sim_check.c --- */
 
-/* An entry got into a log. */
+/* An entry is durable at a node, or was received by it; the one before it is of
+ * @prev_term, 0 if that is not known. What neither left a node's memory nor reached its
+ * disk never was: a sole voter may restart in a term that was lost with it. */
 void check_entry(struct sim *sim, const struct sim_node *node, uint64_t index,
-                 const struct sim_entry *entry);
+                 const struct sim_entry *entry, uint64_t prev_term);
 /* The node sees entries up to @commit committed. */
 void check_commit(struct sim *sim, const struct sim_node *node, uint64_t from,
                   uint64_t to);

@@ -36,20 +36,9 @@ static void seen_grow(struct sim *sim)
     sim->seen_cap = cap;
 }
 
-static uint64_t term_before(const struct sim_node *node, uint64_t index)
-{
-    const struct sim_entry *entry = log_at(&node->log, index - 1);
-
-    if (entry != NULL) {
-        return entry->term;
-    }
-    return index - 1 == node->snap.index ? node->snap.term : 0;
-}
-
 void check_entry(struct sim *sim, const struct sim_node *node, uint64_t index,
-                 const struct sim_entry *entry)
+                 const struct sim_entry *entry, uint64_t prev_term)
 {
-    uint64_t prev_term = term_before(node, index);
     struct sim_seen *slot;
 
     if (2 * (sim->seen_n + 1) > sim->seen_cap) {

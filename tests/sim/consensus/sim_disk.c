@@ -117,6 +117,7 @@ void op_free(struct sim_op *op)
 static void op_apply(struct sim *sim, struct sim_node *node, const struct sim_op *op)
 {
     struct sim_log *log = &node->durable.log;
+    const struct sim_entry *prev;
     uint64_t i;
 
     switch (op->kind) {
@@ -130,6 +131,9 @@ static void op_apply(struct sim *sim, struct sim_node *node, const struct sim_op
             sim_fail(sim, "node %u: journal has a gap before %lu", node->id, op->index);
         }
         for (i = 0; i < op->n; i++) {
+            prev = log_at(log, op->index + i - 1);
+            check_entry(sim, node, op->index + i, &op->entries[i],
+                        prev == NULL ? 0 : prev->term);
             log_add(log, &op->entries[i]);
         }
         break;

@@ -125,7 +125,6 @@ static void carry_out_append(struct sim *sim, struct sim_node *node,
             entry.term = node->term; /* Submitted. */
         }
         entry.seq = op->seq;
-        check_entry(sim, node, append->index + i, &entry);
         op->entries[i] = entry;
         log_add(&node->log, &entry);
     }
@@ -360,6 +359,8 @@ void node_receive(struct sim *sim, struct sim_node *node, struct sim_msg *msg)
     }
     for (i = 0; i < msg->raft.n; i++) {
         entry_out(sim, &msg->entries[i], &entries[i]);
+        check_entry(sim, node, msg->raft.index + 1 + i, &msg->entries[i],
+                    i == 0 ? msg->raft.index_term : msg->entries[i - 1].term);
     }
     event.entries = entries;
     event.n_entries = msg->raft.n;
