@@ -197,7 +197,10 @@ static int open_segments(struct scan *scan)
 {
     uint64_t next = scan->floor.segment;
 
-    qsort(scan->segments.list, scan->segments.n, sizeof *scan->segments.list, compare);
+    if (scan->segments.n > 0) {
+        qsort(scan->segments.list, scan->segments.n, sizeof *scan->segments.list,
+              compare);
+    }
     for (size_t i = 0; i < scan->segments.n; i++) {
         uint64_t number = scan->segments.list[i];
         int rv;
