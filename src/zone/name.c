@@ -75,7 +75,6 @@ int zone_unlink(struct apply *apply, struct store_inode *inode)
     }
     inode->ctime = apply->now_ns;
     inode->version = apply->index;
-    inode->verf = 0;
     if (inode->nlink == 0) {
         rv = store_orphan_put(zone->store, inode->ino, apply->now_ns);
         if (rv != 0) {

@@ -242,10 +242,11 @@ static void classes(void)
     CHECK_INT(fx_chmod(&fx, op.obj, 0), 0);
     CHECK_INT(fx_read(&fx, op), 0);
     CHECK_UINT(fx.result.access, 0x0d);
-    op.obj = fx_root;
-    op.access = 0x12;
+    CHECK_INT(fx_mkdir(&fx, fx_root, "d", 0), 0);
+    op.obj = fx_obj(&fx);
+    op.access = 0x3f;
     CHECK_INT(fx_read(&fx, op), 0);
-    CHECK_UINT(fx.result.access, 0x12);
+    CHECK_UINT(fx.result.access, 0x1f);
     fx_close(&fx);
 }
 
@@ -311,6 +312,7 @@ static void directory_permission(void)
 /* In a sticky directory only the owners of file or directory remove and rename. */
 static void sticky_directories(void)
 {
+    struct zone_op op;
     struct zone_handle d;
 
     setup();
@@ -327,6 +329,13 @@ static void sticky_directories(void)
     CHECK_INT(fx_remove(&fx, d, "other"), 0);
     fx_as(&fx, 0, 0);
     CHECK_INT(fx_remove(&fx, d, "his"), 0);
+    (void)fx_file(&fx, d, "root's");
+    op = setattr(d);
+    op.sattr.set = ZONE_SET_UID;
+    op.sattr.uid = 1001;
+    CHECK_INT(fx_run(&fx, op), 0);
+    fx_as(&fx, 1001, 100);
+    CHECK_INT(fx_remove(&fx, d, "root's"), 0);
     fx_close(&fx);
 }
 

@@ -104,6 +104,31 @@ static void exclusive_is_idempotent(void)
     fx_close(&fx);
 }
 
+/* The verifier is for the call that made the file: once the file was written to, linked
+ * or renamed, its name is simply taken. */
+static void verifier_ends_with_use(void)
+{
+    struct zone_op op = {.type = ZONE_OP_CREATE, .obj = fx_root, .how = ZONE_EXCLUSIVE};
+    struct zone_handle file;
+
+    setup();
+    op.name = fx_str("written");
+    CHECK_INT(fx_run(&fx, op), 0);
+    CHECK_INT(fx_write(&fx, fx_obj(&fx), 0, fx_str("x")), 0);
+    CHECK_INT(fx_run(&fx, op), OUT_EXIST);
+    op.name = fx_str("linked");
+    CHECK_INT(fx_run(&fx, op), 0);
+    file = fx_obj(&fx);
+    CHECK_INT(fx_link(&fx, file, fx_root, "other"), 0);
+    CHECK_INT(fx_run(&fx, op), OUT_EXIST);
+    op.name = fx_str("before");
+    CHECK_INT(fx_run(&fx, op), 0);
+    CHECK_INT(fx_rename(&fx, fx_root, "before", fx_root, "after"), 0);
+    op.name = fx_str("after");
+    CHECK_INT(fx_run(&fx, op), OUT_EXIST);
+    fx_close(&fx);
+}
+
 /* A verifier of zeros is a verifier too, and does not match files made otherwise. */
 static void zero_verifier_is_one(void)
 {
@@ -216,6 +241,25 @@ static void hard_links(void)
     CHECK_UINT(fx.result.obj.nlink, 1);
     CHECK_INT(fx_remove(&fx, d, "g"), 0);
     CHECK_INT(fx_link(&fx, f, d, "again"), OUT_NOENT);
+    fx_close(&fx);
+}
+
+/* A file has at most 65,000 names. */
+static void links_are_bounded(void)
+{
+    struct store_inode inode;
+    struct zone_handle f;
+
+    setup();
+    f = fx_file(&fx, fx_root, "f");
+    CHECK_INT(store_begin(fx.store), 0);
+    CHECK_INT(store_inode_get(fx.store, f.ino, &inode), 0);
+    inode.nlink = 64999; /* Making them one by one takes too long for a test. */
+    CHECK_INT(store_inode_put(fx.store, &inode), 0);
+    CHECK_INT(store_commit(fx.store, false), 0);
+    CHECK_INT(fx_link(&fx, f, fx_root, "g"), 0);
+    CHECK_INT(fx_link(&fx, f, fx_root, "h"), OUT_MLINK);
+    CHECK_INT(fx_lookup(&fx, fx_root, "h"), OUT_NOENT);
     fx_close(&fx);
 }
 
@@ -488,11 +532,12 @@ static void readdir_too_small(void)
 
 TEST_MAIN(CHECK_TEST(create_gives_attributes), CHECK_TEST(guarded_refuses_existing),
           CHECK_TEST(unchecked_truncates_existing), CHECK_TEST(exclusive_is_idempotent),
-          CHECK_TEST(zero_verifier_is_one), CHECK_TEST(directories_count_links),
-          CHECK_TEST(remove_and_rmdir_mind_the_type), CHECK_TEST(odd_names),
-          CHECK_TEST(hard_links), CHECK_TEST(rename_to_free_name),
-          CHECK_TEST(rename_onto_file), CHECK_TEST(rename_onto_directory),
-          CHECK_TEST(rename_to_itself), CHECK_TEST(rename_into_descendant),
-          CHECK_TEST(rename_directory_across), CHECK_TEST(symlinks_keep_their_target),
-          CHECK_TEST(nodes), CHECK_TEST(wrong_generation_is_stale),
-          CHECK_TEST(readdir_goes_on), CHECK_TEST(readdir_too_small))
+          CHECK_TEST(verifier_ends_with_use), CHECK_TEST(zero_verifier_is_one),
+          CHECK_TEST(directories_count_links), CHECK_TEST(remove_and_rmdir_mind_the_type),
+          CHECK_TEST(odd_names), CHECK_TEST(hard_links), CHECK_TEST(links_are_bounded),
+          CHECK_TEST(rename_to_free_name), CHECK_TEST(rename_onto_file),
+          CHECK_TEST(rename_onto_directory), CHECK_TEST(rename_to_itself),
+          CHECK_TEST(rename_into_descendant), CHECK_TEST(rename_directory_across),
+          CHECK_TEST(symlinks_keep_their_target), CHECK_TEST(nodes),
+          CHECK_TEST(wrong_generation_is_stale), CHECK_TEST(readdir_goes_on),
+          CHECK_TEST(readdir_too_small))

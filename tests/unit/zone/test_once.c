@@ -107,11 +107,16 @@ static void any_order(void)
  * sink. */
 static void ghosts_do_not_run(void)
 {
+    struct buf *reply = NULL;
+
     fx_open(&fx, "z", FX_QUOTA);
     origin(1, 7, 1, 1);
     CHECK_INT(fx_create(&fx, fx_root, "a", 0644), 0);
+    CHECK_INT(store_reply_get(fx.store, 1, 7, 1, &reply), 0);
+    buf_unref(reply);
     origin(1, 7, 2, 2);
     CHECK_INT(fx_remove(&fx, fx_root, "a"), 0);
+    CHECK_INT(store_reply_get(fx.store, 1, 7, 1, &reply), OUT_NOENT);
     origin(1, 7, 1, 1);
     CHECK_INT(fx_create(&fx, fx_root, "a", 0644), OUT_TRY_LATER);
     CHECK(fx.duplicate);

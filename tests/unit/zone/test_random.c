@@ -270,8 +270,8 @@ static void apply_is_deterministic_again(void)
 /* --- The model: an inode table in memory, uid 0 only, no quota. --- */
 
 enum {
-    NODES_MAX = 96,
-    SIZE_MAX_MODEL = 40000,
+    NODES_MAX = 200,
+    SIZE_MAX_MODEL = 24000,
     MODEL_OPS = 4000,
 };
 
@@ -703,11 +703,50 @@ static int alive_nodes(void)
     return n;
 }
 
-static int some_node(struct prng *prng)
+/* Mostly a live one of the kind that makes sense. */
+static int some_node(struct prng *prng, bool dir)
 {
-    int i = (int)prng_below(prng, NODES_MAX);
+    int i = 0;
 
-    return model.nodes[i].obj.ino == 0 ? 0 : i;
+    for (int tries = 0; tries < 30; tries++) {
+        const struct node *node;
+
+        i = (int)prng_below(prng, NODES_MAX);
+        node = &model.nodes[i];
+        if (node->obj.ino != 0 && (prng_below(prng, 10) == 0 ||
+                                   (node->alive && (node->type == ZONE_DIR) == dir))) {
+            return i;
+        }
+    }
+    return 0;
+}
+
+/* A name, for half of the cases one that is there. */
+static int some_name_of(struct prng *prng, int dir)
+{
+    int name = (int)prng_below(prng, N_NAMES);
+
+    for (int i = 0; i < N_NAMES && prng_below(prng, 2) == 0; i++) {
+        if (model.nodes[dir].child[name] >= 0) {
+            break;
+        }
+        name = (name + 1) % N_NAMES;
+    }
+    return name;
+}
+
+/* The name of a directory that is perhaps empty. */
+static void aim_at_directory(struct prng *prng, struct step *step)
+{
+    int child = some_node(prng, true);
+    int dir = model.nodes[child].parent;
+
+    for (int name = 0; name < N_NAMES; name++) {
+        if (model.nodes[dir].alive && model.nodes[dir].child[name] == child) {
+            step->obj = dir;
+            step->name = name;
+        }
+    }
 }
 
 static struct step some_step(struct prng *prng)
@@ -718,12 +757,17 @@ static struct step some_step(struct prng *prng)
         ZONE_OP_MKDIR,  ZONE_OP_SYMLINK, ZONE_OP_MKNOD,
     };
     bool full = alive_nodes() > NODES_MAX - 2;
-    struct step step = {.type = types[prng_below(prng, full ? 5 : 13)]};
+    struct step step = {.type = types[prng_below(prng, full ? 4 : 13)]};
 
-    step.obj = some_node(prng);
-    step.to = some_node(prng);
-    step.name = (int)prng_below(prng, N_NAMES);
-    step.to_name = (int)prng_below(prng, N_NAMES);
+    step.obj =
+        some_node(prng, step.type != ZONE_OP_WRITE && step.type != ZONE_OP_SETATTR &&
+                            step.type != ZONE_OP_LINK);
+    step.to = some_node(prng, true);
+    step.name = some_name_of(prng, step.obj);
+    step.to_name = some_name_of(prng, step.to);
+    if (step.type == ZONE_OP_RMDIR && prng_below(prng, 2) == 0) {
+        aim_at_directory(prng, &step);
+    }
     step.guarded = prng_below(prng, 2) == 0;
     step.offset = prng_below(prng, SIZE_MAX_MODEL / 2);
     step.len = prng_below(prng, SIZE_MAX_MODEL / 2);
