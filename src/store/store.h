@@ -178,11 +178,16 @@ int store_data_read(struct store *store, uint64_t ino, uint64_t offset, size_t l
  * plan: nothing to settle.
  */
 struct store_settle;
+/* No transaction may be open at plan, finish, abandon; and one plan at a time. run gives
+ * 0 or a fault, after which the plan must be abandoned (its marks stay, and the next
+ * plan does it again). Blocks whose old data is bad are left as they are. */
 int store_settle_plan(struct store *store, size_t max_bytes, struct store_settle **out);
 int store_settle_run(struct store_settle *settle);
 int store_settle_finish(struct store *store, struct store_settle *settle);
 void store_settle_abandon(struct store *store, struct store_settle *settle);
-/* The lowest journal segment that an extent still points into; UINT64_MAX: none. */
+/* The lowest journal segment that an extent points into, now, in the last durable state
+ * or in the plan in flight; UINT64_MAX: none. 0 before the first durable commit after an
+ * open: nothing may be released yet. */
 int store_extent_floor(struct store *store, uint64_t *segment);
 /* Bytes of recent extents not yet settled. */
 uint64_t store_unsettled_bytes(const struct store *store);

@@ -299,7 +299,7 @@ int store_inode_del(struct store *store, uint64_t ino)
     return rv == 0 ? store_db_run(&store->db, SQL_INODE_DEL, "i", ino) : rv;
 }
 
-int store_extent_floor(struct store *store, uint64_t *segment)
+int store_extent_lowest(struct store *store, uint64_t *segment)
 {
     sqlite3_stmt *stmt = NULL;
     int rv = store_db_row(&store->db, &stmt, SQL_EXTENT_FLOOR, "");
@@ -312,4 +312,22 @@ int store_extent_floor(struct store *store, uint64_t *segment)
         rv = 0;
     }
     return rv;
+}
+
+/* A power cut may bring back extents that went since the last durable commit, and a
+ * settle in flight still reads those that went since its plan. */
+int store_extent_floor(struct store *store, uint64_t *segment)
+{
+    uint64_t floor;
+    int rv = store_extent_lowest(store, &floor);
+
+    if (rv != 0) {
+        return rv;
+    }
+    floor = store->durable_floor < floor ? store->durable_floor : floor;
+    if (store->settle != NULL && store->settle->floor < floor) {
+        floor = store->settle->floor;
+    }
+    *segment = floor;
+    return 0;
 }

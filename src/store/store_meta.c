@@ -317,7 +317,6 @@ int store_open(const struct store_config *config, struct store **out)
     if (store == NULL) {
         return -ENOMEM;
     }
-    (void)pthread_mutex_init(&store->journal_lock, NULL);
     store->disk = config->disk;
     store->journal = config->journal;
     memcpy(store->zone_id, config->zone_id, sizeof store->zone_id);
@@ -353,7 +352,6 @@ void store_close(struct store *store)
     store_pieces_deinit(&store->pieces);
     store_extents_free(&store->layers.extents);
     buf_unref(store->kept);
-    (void)pthread_mutex_destroy(&store->journal_lock);
     free(store->scratch);
     free(store->vfs);
     free(store->dir);
@@ -399,6 +397,8 @@ int store_commit(struct store *store, bool durable)
         rv = store_db_sync(&store->db);
         if (rv != 0) {
             store->broken = rv; /* What is on disk is unknown from here on. */
+        } else {
+            rv = store_extent_lowest(store, &store->durable_floor);
         }
     }
     return rv;

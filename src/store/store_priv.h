@@ -177,6 +177,9 @@ int store_extent_load(struct store_db *db, uint64_t ino, uint64_t block,
 /* Remove the row, counted. */
 int store_extent_remove(struct store *store, const struct store_extent *extent);
 
+/* The lowest segment of all extents as they are now; UINT64_MAX: none. */
+int store_extent_lowest(struct store *store, uint64_t *segment);
+
 /* The base of a block. */
 struct store_block {
     uint64_t ino;
@@ -280,6 +283,7 @@ struct store {
     int broken; /* A sync failed: the fault that every commit gives from then on. */
     struct store_counts now;
     struct store_counts before; /* As of store_begin. */
+    uint64_t durable_floor;     /* Lowest segment that the durable state points into. */
     uint64_t stamp;             /* Of garbage rows; rises for ever. */
     uint64_t epoch;             /* Counts changes of file data since the start. */
     _Atomic int wal_frames;
@@ -291,8 +295,7 @@ struct store {
     struct store_layers layers; /* Scratch of reads. */
     uint8_t *scratch;           /* STORE_BLOCK. */
     struct store_bad bad;
-    struct buf *kept;             /* The value that store_kv_get gave last. */
-    pthread_mutex_t journal_lock; /* Around journal_pread. */
+    struct buf *kept; /* The value that store_kv_get gave last. */
 };
 
 /* "<dir>/meta.db" or "<dir>/meta.<generation>.db". */
@@ -352,6 +355,7 @@ struct store_settle {
     uint32_t n_blocks;
     struct store_garbage *garbage;
     uint32_t n_garbage;
+    uint64_t floor;  /* Lowest segment that is read from. */
     bool checkpoint; /* The WAL is long. */
     _Atomic bool started;
     pthread_mutex_t write_lock; /* Held while one block is being written. */

@@ -43,15 +43,11 @@ static int piece_pread(struct store *store, const struct store_extent *extent,
                        uint8_t *out)
 {
     struct journal_place place = {.segment = extent->segment, .offset = extent->place};
-    int rv;
 
     if (extent->kind == STORE_PULLED) {
         return pulled_pread(store, extent, out);
     }
-    (void)pthread_mutex_lock(&store->journal_lock);
-    rv = journal_pread(store->journal, place, out, extent->piece_len);
-    (void)pthread_mutex_unlock(&store->journal_lock);
-    return rv;
+    return journal_pread(store->journal, place, out, extent->piece_len);
 }
 
 int store_pieces_get(struct store_pieces *pieces, const struct store_extent *extent,

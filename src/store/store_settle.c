@@ -169,6 +169,13 @@ static int take(struct making *making, uint64_t ino, uint64_t block, uint8_t sta
     b->extents = making->layers.extents;
     making->layers.extents = (struct store_extents){0};
     making->n_extents += b->extents.n;
+    for (size_t i = 0; i < b->extents.n; i++) {
+        const struct store_extent *e = &b->extents.all[i];
+
+        if (e->kind == STORE_DATA && e->segment < settle->floor) {
+            settle->floor = e->segment;
+        }
+    }
     making->cost += (size_t)__builtin_popcount(b->mask) * STORE_SUBBLOCK;
     return rv != 0 ? rv
                    : store_db_run(&making->store->db, SQL_MARK_PUT, "iii", ino, block,
@@ -353,6 +360,7 @@ static struct store_settle *settle_new(struct store *store)
     }
     (void)pthread_mutex_init(&settle->write_lock, NULL);
     settle->store = store;
+    settle->floor = UINT64_MAX;
     settle->blocks = calloc(BLOCKS_MAX, sizeof *settle->blocks);
     settle->garbage = calloc(GARBAGE_MAX, sizeof *settle->garbage);
     if (settle->blocks == NULL || settle->garbage == NULL) {

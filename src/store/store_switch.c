@@ -187,6 +187,7 @@ static int adopt(struct store *store, struct store_shadow *shadow)
     store->pieces.kind = 0;
     store->bad.n = 0;
     store->epoch++;
+    store->durable_floor = UINT64_MAX; /* Nothing points into the journal. */
     store->wal_frames = 0;
     store->wal_checked = 0;
     store_watch_wal(store);
