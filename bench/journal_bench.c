@@ -14,6 +14,7 @@
 enum {
     KEEP_SEGMENTS = 4, /* As if settling kept up. */
     GROUP_MAX = 64,
+    DISK_BYTES = 1 << 20,
 };
 
 struct load {
@@ -86,6 +87,41 @@ static int run(struct journal *journal, const struct load *load, const uint8_t *
     return 0;
 }
 
+/* What the disk itself does: one prewritten 4 KiB block and a sync at a time. */
+static int run_disk(const char *dir, const uint8_t *bytes, double seconds)
+{
+    struct disk *disk = disk_posix();
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = DISK_BYTES};
+    struct disk_file *file = NULL;
+    char path[4096];
+    double begin;
+    double took = 0;
+    uint64_t n = 0;
+    int rv;
+
+    (void)snprintf(path, sizeof path, "%s/disk.tmp", dir);
+    rv = disk->ops->open(disk, path, DISK_WRITE | DISK_CREATE, &file);
+    if (rv != 0) {
+        return rv;
+    }
+    rv = disk->ops->pwritev(disk, file, &iov, 1, 0);
+    rv = rv == 0 ? disk->ops->datasync(disk, file) : rv;
+    begin = now_s();
+    iov.iov_len = 4096;
+    while (rv == 0 && took < seconds) {
+        rv = disk->ops->pwritev(disk, file, &iov, 1, n * 4096 % DISK_BYTES);
+        rv = rv == 0 ? disk->ops->datasync(disk, file) : rv;
+        n++;
+        took = now_s() - begin;
+    }
+    disk->ops->close(disk, file);
+    (void)disk->ops->unlink(disk, path);
+    (void)printf("{\"case\":\"the disk alone, 4 KiB\",\"entries_per_s\":%.0f,"
+                 "\"mb_per_s\":%.1f}\n",
+                 (double)n / took, (double)n * 4096 / took / 1e6);
+    return rv;
+}
+
 int main(int argc, char **argv)
 {
     static const struct load loads[] = {
@@ -116,6 +152,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; rv == 0 && i < sizeof loads / sizeof loads[0]; i++) {
         rv = run(journal, &loads[i], bytes, seconds);
     }
+    rv = rv == 0 ? run_disk(argv[1], bytes, seconds) : rv;
     journal_close(journal);
     free(bytes);
     return rv == 0 ? 0 : 1;

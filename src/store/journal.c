@@ -68,6 +68,7 @@ static int journal_new(const struct journal_config *config, struct journal **out
     journal->segment_bytes = bytes;
     journal->spare_max = config->spare_segments;
     prng_seed(&journal->salts, seed);
+    journal->life = (uint32_t)prng_next(&journal->salts);
     journal_index_reset(&journal->index, 0);
     journal->next_seq = 1;
     journal->tail = JOURNAL_BLOCK;

@@ -77,7 +77,7 @@ struct journal_config {
     uint32_t spare_segments; /* Recycled segments kept for reuse. */
     bool create;             /* Only for a new zone; else a missing folder is -ENOENT. */
     uint64_t
-        seed; /* Of the segments' salts; 0: from the system. A simulation gives one. */
+        seed; /* For salts; 0: from the system. A simulation: another at each open. */
 };
 
 /*

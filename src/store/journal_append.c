@@ -116,6 +116,8 @@ static int pack_write(struct journal *journal)
         .first_seq = pack->first_seq,
         .durable = journal->durable,
         .n_records = pack->n_records,
+        .life = journal->life,
+        .link = journal->link,
     };
     int rv;
 
@@ -131,6 +133,7 @@ static int pack_write(struct journal *journal)
                                      (int)pack->n_iov + 1, journal->tail);
     if (rv == 0) {
         journal->tail += span;
+        journal->link = journal_batch_head_crc(pack->stage);
     }
     pack_reset(journal);
     return rv;
@@ -377,6 +380,8 @@ int journal_mark(struct journal *journal, bool sync)
         .offset = (uint32_t)journal->tail,
         .first_seq = journal->next_seq,
         .durable = journal->durable,
+        .life = journal->life,
+        .link = journal->link,
     };
     int rv;
 

@@ -78,6 +78,8 @@ void journal_batch_head_put(const struct journal_batch_head *head,
     wire_store_u64(out + 32, head->first_seq);
     wire_store_u64(out + 40, head->durable);
     wire_store_u32(out + 48, head->n_records);
+    wire_store_u32(out + 52, head->life);
+    wire_store_u32(out + 56, head->link);
     seal(out, MAGIC_BATCH, BATCH_CRC_AT);
 }
 
@@ -96,7 +98,14 @@ int journal_batch_head_get(const uint8_t in[JOURNAL_BATCH_BYTES],
     out->first_seq = wire_load_u64(in + 32);
     out->durable = wire_load_u64(in + 40);
     out->n_records = wire_load_u32(in + 48);
+    out->life = wire_load_u32(in + 52);
+    out->link = wire_load_u32(in + 56);
     return 0;
+}
+
+uint32_t journal_batch_head_crc(const uint8_t in[JOURNAL_BATCH_BYTES])
+{
+    return wire_load_u32(in + BATCH_CRC_AT);
 }
 
 uint64_t journal_batch_span(uint64_t body_len)

@@ -40,11 +40,15 @@ struct journal_batch_head {
     uint64_t first_seq; /* Of the first record. */
     uint64_t durable;   /* Records up to this sequence were durable before. */
     uint32_t n_records;
+    uint32_t life; /* Drawn at each open, so that no two lives write the same header. */
+    uint32_t link; /* The CRC of the header of the batch before; 0 for the first. */
 };
 void journal_batch_head_put(const struct journal_batch_head *head,
                             uint8_t out[JOURNAL_BATCH_BYTES]);
 int journal_batch_head_get(const uint8_t in[JOURNAL_BATCH_BYTES],
                            struct journal_batch_head *out);
+/* The header's own CRC: the next batch's link. */
+uint32_t journal_batch_head_crc(const uint8_t in[JOURNAL_BATCH_BYTES]);
 /* Bytes from this batch to the next place where one may begin. */
 uint64_t journal_batch_span(uint64_t body_len);
 

@@ -90,6 +90,8 @@ struct journal {
     struct journal_pack pack;
     struct journal_snapshot stream; /* After the last record packed. */
     uint64_t next_seq;
+    uint32_t life; /* As in a batch's header. */
+    uint32_t link;
     uint64_t tail; /* In the current segment: where the next batch goes. */
     bool unsynced; /* The current segment was written to since its last sync. */
     bool marked;   /* @tail holds a mark of all that is durable. */

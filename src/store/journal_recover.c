@@ -392,6 +392,14 @@ static int apply_batch(struct scan *scan, const struct journal_segment *segment,
     return 0;
 }
 
+/* It was written right behind the batch replayed last: the same place and sequence
+ * number may have been used in several lives, the link tells them apart. */
+static bool follows(const struct scan *scan, const struct journal_batch_head *head)
+{
+    return scan->next_seq == 0 ||
+           (head->first_seq == scan->next_seq && head->link == scan->journal->link);
+}
+
 static int scan_segment(struct scan *scan, size_t position)
 {
     const struct journal_segment *segment = scan->journal->segments[position];
@@ -403,12 +411,12 @@ static int scan_segment(struct scan *scan, size_t position)
         return rv;
     }
     while (offset < segment->bytes && batch_at(scan, segment, offset, &head) &&
-           (scan->next_seq == 0 || head.first_seq == scan->next_seq) &&
-           batch_whole(scan, segment, &head)) {
+           follows(scan, &head) && batch_whole(scan, segment, &head)) {
         rv = apply_batch(scan, segment, &head);
         if (rv != 0) {
             return rv;
         }
+        scan->journal->link = journal_batch_head_crc(scan->bytes + offset);
         offset += journal_batch_span(head.body_len);
         scan->end = position;
         scan->tail = offset;
@@ -496,8 +504,9 @@ static int rewrite_newest(struct scan *scan, const struct journal_segment *segme
     return disk->ops->pwritev(disk, segment->file, &iov, 1, offset);
 }
 
-/* Whatever has this segment's salt behind the end would be taken for a batch once the
- * log has grown up to it again. */
+/* Whatever is a batch of this segment behind the end must not look like the log's next one
+ * when the log has grown up to it again. Its link would say so too: this is the second
+ * line, and leaves less to wonder about in a dump. */
 static int wipe(struct scan *scan, const struct journal_segment *segment, uint64_t offset)
 {
     static const uint8_t zeros[JOURNAL_BLOCK];

@@ -248,6 +248,7 @@ static int open_journal(struct world *w)
     int rv;
 
     w->found.n = 0;
+    w->config.seed = prng_next(&w->prng);
     rv = journal_open(&w->config, &w->state, take_found, w, &w->journal);
     if (rv != 0) {
         w->journal = NULL;
@@ -440,7 +441,6 @@ static void world_init(struct world *w, uint64_t seed)
         .segment_bytes = SEGMENT_BYTES,
         .spare_segments = 2,
         .create = true,
-        .seed = seed + 1,
     };
     w->term = 1;
     CHECK_INT(w->config.disk->ops->mkdir(w->config.disk, "zone"), 0);

@@ -42,6 +42,7 @@ static int reopen(struct fixture *f)
     int rv;
 
     f->n_seen = 0;
+    f->config.seed++;
     rv = journal_open(&f->config, &f->state, see, f, &f->journal);
     f->journal = rv == 0 ? f->journal : NULL;
     return rv;
