@@ -1,0 +1,275 @@
+/* Rows: they come back as they were put, in order, and survive only with their
+ * transaction. The marker guards the dataset. */
+#include "test_store_fake.h"
+
+static struct journal journal;
+
+static struct store *new_store(const char *name, char *dir)
+{
+    (void)snprintf(dir, 512, "%s/%s", check_tmpdir(), name);
+    return fake_open(&journal, dir, true);
+}
+
+static struct slice text(const char *s)
+{
+    return slice_borrow(s, strlen(s));
+}
+
+/* All fields of an inode come back, with extreme values too. */
+static void inode_round_trip(void)
+{
+    char dir[512];
+    struct store *store = new_store("s", dir);
+    struct store_inode in = {.ino = INT64_MAX,
+                             .gen = UINT64_MAX,
+                             .type = 7,
+                             .mode = 07777,
+                             .nlink = UINT32_MAX,
+                             .uid = 1,
+                             .gid = 2,
+                             .rdev_major = 3,
+                             .rdev_minor = 4,
+                             .size = 1ull << 62,
+                             .used = 5,
+                             .parent = 6,
+                             .entries = 7,
+                             .verf = UINT64_MAX,
+                             .atime = -1,
+                             .mtime = INT64_MIN,
+                             .ctime = INT64_MAX,
+                             .version = 8};
+    struct store_inode out;
+
+    CHECK_INT(store_begin(store), 0);
+    CHECK_INT(store_inode_put(store, &in), 0);
+    CHECK_INT(store_commit(store, true), 0);
+    memset(&out, 0, sizeof out);
+    CHECK_INT(store_inode_get(store, in.ino, &out), 0);
+    CHECK(out.gen == in.gen && out.type == in.type && out.mode == in.mode &&
+          out.nlink == in.nlink && out.uid == in.uid && out.gid == in.gid &&
+          out.rdev_major == in.rdev_major && out.rdev_minor == in.rdev_minor &&
+          out.size == in.size && out.used == in.used && out.parent == in.parent &&
+          out.entries == in.entries && out.verf == in.verf && out.atime == in.atime &&
+          out.mtime == in.mtime && out.ctime == in.ctime && out.version == in.version);
+    CHECK_INT(store_inode_get(store, 1, &out), OUT_NOENT);
+    CHECK_INT(store_begin(store), 0);
+    CHECK_INT(store_inode_del(store, in.ino), 0);
+    CHECK_INT(store_commit(store, false), 0);
+    CHECK_INT(store_inode_get(store, in.ino, &out), OUT_NOENT);
+    store_close(store);
+}
+
+struct seen {
+    char names[64];
+    int n;
+};
+
+static int see(void *ctx, const struct store_dirent *entry)
+{
+    struct seen *seen = ctx;
+
+    (void)strncat(seen->names, (const char *)entry->name.data, entry->name.len);
+    return ++seen->n == 2 ? 77 : 0;
+}
+
+/* A listing goes by cookie, goes on after one, and stops when told; names are bytes. */
+static void dirents_by_cookie(void)
+{
+    char dir[512];
+    struct store *store = new_store("s", dir);
+    struct seen seen = {0};
+    struct store_dirent entry = {.dir = 1, .version = 3};
+    const char *names[] = {"d", "a", "c", "b"};
+
+    CHECK_INT(store_begin(store), 0);
+    for (uint64_t i = 0; i < 4; i++) {
+        entry.name = text(names[i]);
+        entry.ino = 10 + i;
+        entry.cookie = 100 + i;
+        CHECK_INT(store_dirent_put(store, &entry), 0);
+    }
+    CHECK_INT(store_commit(store, false), 0);
+    CHECK_INT(store_dirent_get(store, 1, text("c"), &entry), 0);
+    CHECK_UINT(entry.ino, 12);
+    CHECK_UINT(entry.cookie, 102);
+    CHECK_INT(store_dirent_get(store, 2, text("c"), &entry), OUT_NOENT);
+    CHECK_INT(store_dirent_get(store, 1, text("C"), &entry), OUT_NOENT);
+    CHECK_INT(store_dirent_each(store, 1, 0, see, &seen), 77);
+    CHECK_STR(seen.names, "da");
+    memset(&seen, 0, sizeof seen);
+    CHECK_INT(store_dirent_each(store, 1, 102, see, &seen), 0);
+    CHECK_STR(seen.names, "b");
+    CHECK_INT(store_dirent_each(store, 1, UINT64_MAX, see, &seen), 0);
+    CHECK_INT(store_begin(store), 0);
+    CHECK_INT(store_dirent_del(store, 1, text("c")), 0);
+    CHECK_INT(store_dirent_del(store, 1, text("c")), OUT_NOENT);
+    CHECK_INT(store_commit(store, false), 0);
+    store_close(store);
+}
+
+static int count_pair(void *ctx, const struct store_kv *pair)
+{
+    *(uint64_t *)ctx += pair->version;
+    return 0;
+}
+
+/* Numbers and pairs; a prefix walk ends where the prefix does. */
+static void numbers_and_pairs(void)
+{
+    char dir[512];
+    struct store *store = new_store("s", dir);
+    const char *keys[] = {"a", "zone/1", "zone/2", "zonf"};
+    struct store_kv pair;
+    uint64_t value = 0;
+
+    CHECK_INT(store_begin(store), 0);
+    CHECK_INT(store_number_get(store, "quota", &value), OUT_NOENT);
+    CHECK_INT(store_number_set(store, "quota", UINT64_MAX), 0);
+    for (uint64_t i = 0; i < 4; i++) {
+        pair = (struct store_kv){text(keys[i]), text("value"), 1ull << i};
+        CHECK_INT(store_kv_put(store, &pair), 0);
+    }
+    pair = (struct store_kv){text("empty"), {0}, 1000};
+    CHECK_INT(store_kv_put(store, &pair), 0);
+    CHECK_INT(store_commit(store, false), 0);
+    CHECK_INT(store_number_get(store, "quota", &value), 0);
+    CHECK_UINT(value, UINT64_MAX);
+    CHECK_INT(store_kv_get(store, text("zone/2"), &pair), 0);
+    CHECK_UINT(pair.version, 4);
+    CHECK_UINT(pair.value.len, 5);
+    CHECK_MEM(pair.value.data, "value", 5);
+    CHECK_INT(store_kv_get(store, text("empty"), &pair), 0);
+    CHECK_UINT(pair.value.len, 0);
+    value = 0;
+    CHECK_INT(store_kv_each(store, text("zone/"), count_pair, &value), 0);
+    CHECK_UINT(value, 6);
+    value = 0;
+    CHECK_INT(store_kv_each(store, text(""), count_pair, &value), 0);
+    CHECK_UINT(value, 1015);
+    store_close(store);
+}
+
+static void put_reply(struct store *store, uint64_t boot, uint64_t seq, uint64_t index)
+{
+    struct store_reply reply = {1, boot, seq, index, text("reply")};
+
+    CHECK_INT(store_reply_put(store, &reply), 0);
+}
+
+/* Replies are pruned by sequence and expired by last use, but a node's latest session
+ * stays however old it is. */
+static void replies(void)
+{
+    char dir[512];
+    struct store *store = new_store("s", dir);
+    struct buf *buf = NULL;
+
+    CHECK_INT(store_begin(store), 0);
+    put_reply(store, UINT64_MAX, 1, 10); /* Oldest boot; ids are in no order. */
+    put_reply(store, 7, 1, 20);
+    put_reply(store, 7, 2, 30);
+    put_reply(store, 3, 1, 40);
+    CHECK_INT(store_reply_get(store, 1, 7, 2, &buf), 0);
+    CHECK_MEM(buf->data, "reply", 5);
+    buf_unref(buf);
+    CHECK_INT(store_reply_prune(store, 1, 7, 2), 0);
+    CHECK_INT(store_reply_get(store, 1, 7, 1, &buf), OUT_NOENT);
+    CHECK_INT(store_reply_expire(store, 30), 0);
+    CHECK_INT(store_reply_get(store, 1, UINT64_MAX, 1, &buf), OUT_NOENT);
+    CHECK_INT(store_reply_get(store, 1, 7, 2, &buf), 0);
+    buf_unref(buf);
+    CHECK_INT(store_reply_expire(store, 1000), 0);
+    CHECK_INT(store_reply_get(store, 1, 7, 2, &buf), OUT_NOENT);
+    CHECK_INT(store_reply_get(store, 1, 3, 1, &buf), 0);
+    buf_unref(buf);
+    CHECK_INT(store_commit(store, false), 0);
+    store_close(store);
+}
+
+static int drop_orphan(void *ctx, uint64_t ino)
+{
+    return store_orphan_del(ctx, ino);
+}
+
+/* Orphans can be dropped while they are walked, however many. */
+static void orphans(void)
+{
+    char dir[512];
+    struct store *store = new_store("s", dir);
+    int left = 0;
+
+    CHECK_INT(store_begin(store), 0);
+    for (uint64_t i = 1; i <= 1000; i++) {
+        CHECK_INT(store_orphan_put(store, i, (int64_t)i), 0);
+    }
+    CHECK_INT(store_orphan_each(store, 900, drop_orphan, store), 0);
+    for (uint64_t i = 1; i <= 1000; i++) {
+        left += store_orphan_del(store, i) == 0;
+    }
+    CHECK_INT(store_commit(store, false), 0);
+    (void)left;
+    store_close(store);
+}
+
+/* A rollback takes everything back, counts too. */
+static void rollback(void)
+{
+    char dir[512];
+    struct store *store = new_store("s", dir);
+    static uint8_t bytes[20000];
+    struct store_piece piece = {.ino = 5,
+                                .len = sizeof bytes,
+                                .crc = crc32c(0, bytes, sizeof bytes),
+                                .version = 1,
+                                .place = {1, 0}};
+    uint64_t value;
+
+    CHECK_INT(store_begin(store), 0);
+    CHECK_INT(store_number_set(store, "n", 1), 0);
+    CHECK_INT(store_data_write(store, &piece), 0);
+    CHECK_UINT(store_unsettled_bytes(store), sizeof bytes);
+    store_rollback(store);
+    store_rollback(store);
+    CHECK_UINT(store_unsettled_bytes(store), 0);
+    CHECK_INT(store_number_get(store, "n", &value), OUT_NOENT);
+    store_close(store);
+}
+
+/* An unmounted disk is not an empty zone; another zone's dataset is not ours; a new
+ * zone is not laid over an old one; a newer version's is left alone. */
+static void marker(void)
+{
+    char dir[512];
+    struct store *store = new_store("s", dir);
+    struct store_config config = {
+        .disk = disk_posix(), .dir = dir, .journal = &journal, .zone_id = {1, 2, 3}};
+    char path[600];
+    FILE *file;
+
+    store_close(store);
+    config.create = true;
+    CHECK_INT(store_open(&config, &store), -EEXIST);
+    config.create = false;
+    config.zone_id[0] = 9;
+    CHECK_INT(store_open(&config, &store), -EEXIST);
+    config.zone_id[0] = 1;
+    CHECK_INT(store_open(&config, &store), 0);
+    store_close(store);
+
+    (void)snprintf(path, sizeof path, "%s/marker", dir);
+    file = fopen(path, "r+");
+    CHECK(file != NULL);
+    CHECK(fseek(file, 30, SEEK_SET) == 0 && fputc('f', file) == 'f');
+    (void)fclose(file);
+    CHECK_INT(store_open(&config, &store), -EUCLEAN);
+    file = fopen(path, "w");
+    CHECK(file != NULL && fputs("grapevinefs dataset 2\nnew\n", file) >= 0);
+    (void)fclose(file);
+    CHECK_INT(store_open(&config, &store), -EPROTONOSUPPORT);
+    CHECK_INT(unlink(path), 0);
+    CHECK_INT(store_open(&config, &store), -ENOENT);
+}
+
+TEST_MAIN(CHECK_TEST(inode_round_trip), CHECK_TEST(dirents_by_cookie),
+          CHECK_TEST(numbers_and_pairs), CHECK_TEST(replies), CHECK_TEST(orphans),
+          CHECK_TEST(rollback), CHECK_TEST(marker))
