@@ -76,6 +76,22 @@ struct slice slice_ref(struct slice slice)
     return slice;
 }
 
+struct slice slice_keep(struct slice slice)
+{
+    struct slice kept = {0};
+    struct buf *copy;
+
+    if (slice.buf != NULL || slice.len == 0) {
+        return slice_ref(slice);
+    }
+    copy = buf_copy(slice.data, slice.len);
+    if (copy != NULL) {
+        kept = slice_of(copy, 0, copy->len);
+        buf_unref(copy);
+    }
+    return kept;
+}
+
 void slice_unref(struct slice *slice)
 {
     buf_unref(slice->buf);

@@ -40,6 +40,9 @@ struct slice slice_of(struct buf *buf, size_t at, size_t len);
 struct slice slice_borrow(const void *data, size_t len);
 /* The same bytes with one more reference. A borrowed slice stays borrowed. */
 struct slice slice_ref(struct slice slice);
+/* The same bytes to keep: one more reference, or a copy if they were borrowed. Empty
+ * without memory (check the length). */
+struct slice slice_keep(struct slice slice);
 /* Drop the slice's reference and make it empty. */
 void slice_unref(struct slice *slice);
 

@@ -346,7 +346,7 @@ void host_read(struct host *host, struct slice op, uint64_t token)
         return;
     }
     job->base.host = host;
-    job->op = slice_ref(op);
+    job->op = slice_keep(op);
     job->token = token;
     host_step(host,
               &(struct replica_event){.type = REPLICA_EV_READ, .token = read_token(job)});

@@ -256,7 +256,7 @@ void host_pull_request(struct host *host, uint64_t from, struct slice request,
     }
     job->to = from;
     job->now_ms = host_now_ms();
-    job->request = slice_ref(request);
+    job->request = slice_keep(request);
     job->reply = reply;
     job->ctx = ctx;
     host_post_zone(host, &job->base, run_source, done_source);
@@ -481,8 +481,8 @@ static void pull_post(struct host *host, void (*run)(struct job *job),
     struct pull_job *job = calloc(1, sizeof *job);
 
     ASSERT(job != NULL);
-    job->head = slice_ref(head);
-    job->body = slice_ref(body);
+    job->head = slice_keep(head);
+    job->body = slice_keep(body);
     host->pull->waiting++;
     host_post_zone(host, &job->base, run, done);
 }
