@@ -1,5 +1,7 @@
 #include "fixture.h"
 
+#include "base/outcome.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -201,6 +203,19 @@ int fx_read(struct fx *fx, struct zone_op op)
     zone_result_clear(&fx->result);
     CHECK_INT(zone_read(fx->zone, &op, &fx->result), 0);
     return fx->result.outcome;
+}
+
+void fx_settle(struct fx *fx)
+{
+    struct store_settle *settle = NULL;
+    int rv = store_settle_plan(fx->store, 4 << 20, &settle);
+
+    if (rv == OUT_NOENT) {
+        return;
+    }
+    CHECK_INT(rv, 0);
+    CHECK_INT(store_settle_run(settle), 0);
+    CHECK_INT(store_settle_finish(fx->store, settle), 0);
 }
 
 struct slice fx_str(const char *text)

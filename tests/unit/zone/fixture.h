@@ -66,6 +66,9 @@ int fx_run(struct fx *fx, struct zone_op op);
 /* Answer a read likewise. */
 int fx_read(struct fx *fx, struct zone_op op);
 
+/* Move recent data to its place, as the daemon does in the background. */
+void fx_settle(struct fx *fx);
+
 /* Short forms. All give the outcome, the object in fx->result.obj. */
 extern const struct zone_handle fx_root;
 struct slice fx_str(const char *text);
