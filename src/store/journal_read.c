@@ -100,6 +100,7 @@ static bool hold_entry(struct journal *journal, uint64_t index, struct held *out
     return slot != NULL;
 }
 
+/* NOLINT(params): the contract's. */
 int journal_fetch(struct journal *journal, uint64_t first, uint32_t n, size_t max_bytes,
                   struct journal_entry *out, uint32_t *got)
 {

@@ -504,9 +504,9 @@ static int rewrite_newest(struct scan *scan, const struct journal_segment *segme
     return disk->ops->pwritev(disk, segment->file, &iov, 1, offset);
 }
 
-/* Whatever is a batch of this segment behind the end must not look like the log's next one
- * when the log has grown up to it again. Its link would say so too: this is the second
- * line, and leaves less to wonder about in a dump. */
+/* Whatever is a batch of this segment behind the end must not look like the log's next
+ * one when the log has grown up to it again. Its link would say so too: this is the
+ * second line, and leaves less to wonder about in a dump. */
 static int wipe(struct scan *scan, const struct journal_segment *segment, uint64_t offset)
 {
     static const uint8_t zeros[JOURNAL_BLOCK];
