@@ -348,6 +348,7 @@ void host_read(struct host *host, struct slice op, uint64_t token)
     job->base.host = host;
     job->op = slice_keep(op);
     job->token = token;
+    host->dirty = true;
     host_step(host,
               &(struct replica_event){.type = REPLICA_EV_READ, .token = read_token(job)});
 }
