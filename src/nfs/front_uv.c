@@ -7,17 +7,21 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
 
 enum {
     BACKLOG = 128,
+    KEEPALIVE_S = 60,        /* To find out that a client is gone. */
+    USER_TIMEOUT_MS = 60000, /* A client that takes no reply for so long is cut. */
     CONNECTIONS_DEFAULT = 1024,
     CONN_CALLS_MAX = 64,         /* Calls of a connection without a written reply. */
     CONN_BYTES_MAX = 16 << 20,   /* Bytes of these calls and replies. */
     STAGING_BYTES = 64 << 10,    /* One read, where the record is not known yet. */
     DIRECT_BYTES_MIN = 16 << 10, /* Longer rests of a record are received in place. */
+    REPLY_BUFS = 3,              /* Head, data, padding. */
 };
 #define INFLIGHT_BYTES_DEFAULT (256ull << 20)
 
@@ -27,6 +31,7 @@ struct nfs_front {
     uv_loop_t *loop;
     uv_tcp_t listener;
     uv_timer_t drain;
+    uv_idle_t idle; /* Active while there are replies to flush. */
     const struct nfs_backend *backend;
     struct nfs_front_config config;
     uint16_t port;
@@ -40,6 +45,12 @@ struct nfs_front {
     uint8_t staging[STAGING_BYTES]; /* Between a read's alloc and its callback. */
 };
 
+enum call_state {
+    CALL_RUNNING, /* The request will call back. */
+    CALL_REPLIED, /* In conn->out, or without a reply for want of memory. */
+    CALL_WRITING, /* In a batch, which frees it. */
+};
+
 /* A call, from its record to its written reply. */
 struct call {
     struct conn *conn; /* NULL: the connection died while the reply was written. */
@@ -47,8 +58,14 @@ struct call {
     struct call *next;
     struct rpc_request *request;
     size_t bytes;
-    bool writing;
+    enum call_state state;
+    struct call *next_out; /* Behind it in conn->out, or in its batch. */
+};
+
+/* Replies that are written together; all of one connection. */
+struct batch {
     uv_write_t write;
+    struct call *first;
 };
 
 struct conn {
@@ -60,6 +77,8 @@ struct conn {
     struct call *calls;
     uint32_t n_calls;
     uint64_t bytes;
+    struct call *out; /* Replies to be written, in the order they came. */
+    struct call **out_last;
     struct buf *held; /* Received, but not looked at while there is too much to do. */
     size_t held_at;
     bool reading;
@@ -78,6 +97,7 @@ static void front_maybe_free(struct nfs_front *front)
     }
     if (!uv_is_closing((uv_handle_t *)&front->drain)) {
         uv_close((uv_handle_t *)&front->drain, on_handle_closed);
+        uv_close((uv_handle_t *)&front->idle, on_handle_closed);
     }
     if (front->n_handles > 0) {
         return;
@@ -175,11 +195,17 @@ static void conn_close(struct conn *conn)
     for (struct call *call = conn->calls; call != NULL; call = next) {
         next = call->next;
         call_unlink(call);
-        if (!call->writing) {
+        if (call->state == CALL_WRITING) {
+            continue; /* uv_close makes its write end. */
+        }
+        if (call->state == CALL_RUNNING) {
             rpc_request_cancel(call->request);
-            free(call);
-        } /* Else uv_close makes its write end, and on_written frees it. */
+        } else {
+            rpc_request_free(call->request);
+        }
+        free(call);
     }
+    conn->out = NULL;
     uv_close((uv_handle_t *)&conn->tcp, on_conn_closed);
     if (was_full) {
         front_resume(conn->front);
@@ -215,8 +241,8 @@ static void conn_read(struct conn *conn, bool on)
     }
 }
 
-/* A call has ended, with its reply written or not. */
-static void conn_call_ended(struct conn *conn, bool front_was_full)
+/* Calls have ended. */
+static void conn_calls_ended(struct conn *conn, bool front_was_full)
 {
     struct nfs_front *front = conn->front;
 
@@ -236,57 +262,49 @@ static void conn_call_ended(struct conn *conn, bool front_was_full)
 
 /* Calls. */
 
+static void batch_free(struct batch *batch)
+{
+    struct call *next;
+
+    for (struct call *call = batch->first; call != NULL; call = next) {
+        next = call->next_out;
+        if (call->conn != NULL) {
+            call_unlink(call);
+        }
+        rpc_request_free(call->request);
+        free(call);
+    }
+    free(batch);
+}
+
 static void on_written(uv_write_t *write, int status)
 {
-    struct call *call = write->data;
-    struct conn *conn = call->conn;
-    bool was_full;
+    struct batch *batch = write->data;
+    struct conn *conn = batch->first->conn;
+    bool was_full = conn != NULL && front_full(conn->front);
 
-    rpc_request_free(call->request);
+    batch_free(batch);
     if (conn == NULL) {
-        free(call);
         return;
     }
-    was_full = front_full(conn->front);
-    call_unlink(call);
-    free(call);
     if (status != 0) {
         conn_close(conn);
         return;
     }
-    conn_call_ended(conn, was_full);
+    conn_calls_ended(conn, was_full);
 }
 
-static void on_reply(void *arg, struct rpc_request *request)
+/* Add a reply's parts to @bufs; returns how many. */
+static unsigned gather(const struct rpc_reply *reply, uv_buf_t bufs[REPLY_BUFS])
 {
     static char zeros[4];
-    struct call *call = arg;
-    struct conn *conn = call->conn;
-    struct rpc_reply *reply = &request->reply;
-    uv_buf_t bufs[3];
     unsigned n = 0;
 
-    ASSERT(conn != NULL && !call->writing);
-    call->writing = true;
-    call->write.data = call;
-    if (reply->head == NULL) {
-        log_error("nfs", "msg=\"no memory for a reply, closing\" client=%s",
-                  conn->address);
-        call_unlink(call);
-        rpc_request_free(request);
-        free(call);
-        conn_close(conn);
-        return;
-    }
-    /* The record is not needed any more; the reply is, until it is written. */
-    buf_unref(request->record);
-    request->record = NULL;
-    call_charge(call, reply->head->len + reply->data.len);
     bufs[n++] = uv_buf_init((char *)reply->head->data, (unsigned)reply->head->len);
     if (reply->data.len > 0) {
         union {
             const uint8_t *data;
-            char *uv; /* libuv writes from it only. */
+            char *uv; /* libuv reads from it only. */
         } at = {.data = reply->data.data};
 
         bufs[n++] = uv_buf_init(at.uv, (unsigned)reply->data.len);
@@ -294,12 +312,75 @@ static void on_reply(void *arg, struct rpc_request *request)
     if (reply->pad > 0) {
         bufs[n++] = uv_buf_init(zeros, reply->pad);
     }
-    if (uv_write(&call->write, (uv_stream_t *)&conn->tcp, bufs, n, on_written) != 0) {
-        call->writing = false;
-        call_unlink(call);
-        rpc_request_free(request);
-        free(call);
+    return n;
+}
+
+/* Write every reply that is ready, in one system call if the socket takes it. */
+static void conn_flush(struct conn *conn)
+{
+    uv_buf_t bufs[CONN_CALLS_MAX * REPLY_BUFS];
+    struct batch *batch;
+    unsigned n = 0;
+
+    if (conn->out == NULL || conn->closing) {
+        return;
+    }
+    batch = calloc(1, sizeof *batch);
+    if (batch == NULL) {
         conn_close(conn);
+        return;
+    }
+    for (struct call *call = conn->out; call != NULL; call = call->next_out) {
+        ASSERT(n + REPLY_BUFS <= CONN_CALLS_MAX * REPLY_BUFS);
+        n += gather(&call->request->reply, bufs + n);
+        call->state = CALL_WRITING;
+    }
+    batch->first = conn->out;
+    batch->write.data = batch;
+    conn->out = NULL;
+    conn->out_last = &conn->out;
+    if (uv_write(&batch->write, (uv_stream_t *)&conn->tcp, bufs, n, on_written) != 0) {
+        batch_free(batch);
+        conn_close(conn);
+    }
+}
+
+/* Replies that came outside of a connection's own work are written when the loop has
+ * seen everything that was there to be seen: many at once where many came. */
+static void on_idle(uv_idle_t *idle)
+{
+    struct nfs_front *front = idle->data;
+    struct conn *next;
+
+    uv_idle_stop(idle);
+    for (struct conn *conn = front->conns; conn != NULL; conn = next) {
+        next = conn->next;
+        conn_flush(conn);
+    }
+}
+
+static void on_reply(void *arg, struct rpc_request *request)
+{
+    struct call *call = arg;
+    struct conn *conn = call->conn;
+    const struct rpc_reply *reply = &request->reply;
+
+    ASSERT(conn != NULL && call->state == CALL_RUNNING);
+    call->state = CALL_REPLIED;
+    if (reply->head == NULL) {
+        log_error("nfs", "msg=\"no memory for a reply, closing\" client=%s",
+                  conn->address);
+        conn_close(conn);
+        return;
+    }
+    /* The record is not needed any more; the reply is, until it is written. */
+    buf_unref(request->record);
+    request->record = NULL;
+    call_charge(call, reply->head->len + reply->data.len);
+    *conn->out_last = call;
+    conn->out_last = &call->next_out;
+    if (!conn->working) {
+        uv_idle_start(&conn->front->idle, on_idle);
     }
 }
 
@@ -379,6 +460,7 @@ static void conn_work(struct conn *conn)
         }
     }
     conn->working = false;
+    conn_flush(conn);
     conn_read(conn, conn->held == NULL && !conn_full(conn) && !conn->front->closing);
 }
 
@@ -404,6 +486,7 @@ static void conn_received(struct conn *conn, const uint8_t *data, size_t len)
         used = conn_feed(conn, data, len);
     }
     conn->working = false;
+    conn_flush(conn);
     if (conn->closing) {
         return;
     }
@@ -448,6 +531,20 @@ static void name_peer(struct conn *conn)
     }
 }
 
+/* Best effort: without them a dead client holds its place for longer. */
+static void set_options(struct conn *conn)
+{
+    const unsigned timeout_ms = USER_TIMEOUT_MS;
+    uv_os_fd_t fd;
+
+    (void)uv_tcp_nodelay(&conn->tcp, 1);
+    (void)uv_tcp_keepalive(&conn->tcp, 1, KEEPALIVE_S);
+    if (uv_fileno((uv_handle_t *)&conn->tcp, &fd) == 0) {
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms,
+                         sizeof timeout_ms);
+    }
+}
+
 static void on_connection(uv_stream_t *listener, int status)
 {
     struct nfs_front *front = listener->data;
@@ -466,6 +563,7 @@ static void on_connection(uv_stream_t *listener, int status)
     }
     conn->tcp.data = conn;
     conn->front = front;
+    conn->out_last = &conn->out;
     conn->next = front->conns;
     if (front->conns != NULL) {
         front->conns->prev = conn;
@@ -483,7 +581,7 @@ static void on_connection(uv_stream_t *listener, int status)
         conn_close(conn);
         return;
     }
-    (void)uv_tcp_nodelay(&conn->tcp, 1);
+    set_options(conn);
     conn_work(conn);
 }
 
@@ -556,12 +654,16 @@ int nfs_front_open(struct uv_loop_s *loop, const struct nfs_front_config *config
     rv = uv_timer_init(loop, &front->drain);
     ASSERT(rv == 0); /* It cannot fail. */
     front->drain.data = front;
-    front->n_handles = 2;
+    rv = uv_idle_init(loop, &front->idle);
+    ASSERT(rv == 0);
+    front->idle.data = front;
+    front->n_handles = 3;
     rv = front_listen(front);
     if (rv != 0) {
         front->closing = true; /* Frees itself, in the loop. */
         uv_close((uv_handle_t *)&front->listener, on_handle_closed);
         uv_close((uv_handle_t *)&front->drain, on_handle_closed);
+        uv_close((uv_handle_t *)&front->idle, on_handle_closed);
         return rv;
     }
     front->config.address = NULL; /* Borrowed for this call only. */

@@ -42,15 +42,16 @@ static bool zone_allowed(const struct rpc_request *request, const struct nfs_zon
 struct nfs_zone *nfs3_root_zones(const struct rpc_request *request, uint32_t *n)
 {
     const struct nfs_backend *backend = request->backend;
-    struct nfs_zone *zones = calloc(NFS_ZONES_MAX, sizeof *zones);
-    uint32_t n_all;
+    uint32_t n_all = backend->zones(backend->ctx, NULL, 0);
+    struct nfs_zone *zones;
 
     *n = 0;
+    n_all = n_all > NFS_ZONES_MAX ? NFS_ZONES_MAX : n_all;
+    zones = calloc((size_t)n_all + 1, sizeof *zones); /* Not NULL for none, too. */
     if (zones == NULL) {
         return NULL;
     }
-    n_all = backend->zones(backend->ctx, zones, NFS_ZONES_MAX);
-    n_all = n_all > NFS_ZONES_MAX ? NFS_ZONES_MAX : n_all;
+    (void)backend->zones(backend->ctx, zones, n_all);
     for (uint32_t i = 0; i < n_all; i++) {
         if (zone_allowed(request, &zones[i])) {
             zones[*n] = zones[i];

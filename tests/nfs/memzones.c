@@ -173,6 +173,7 @@ static int keep_read(struct queued *queued, const struct zone_op *op)
     return 0;
 }
 
+/* NOLINT(params): the contract's. */
 static void submit(void *ctx, const uint8_t zone_id[16], const struct zone_op *op,
                    const uint8_t rpc_key[16],
                    void (*done)(void *arg, const struct zone_result *result), void *arg)

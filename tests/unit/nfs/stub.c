@@ -14,8 +14,9 @@ static const struct nfs_zone stub_zones[] = {
 static uint32_t zones(void *ctx, struct nfs_zone *out, uint32_t max)
 {
     (void)ctx;
-    CHECK(max >= 2);
-    memcpy(out, stub_zones, sizeof stub_zones);
+    for (uint32_t i = 0; i < 2 && i < max; i++) {
+        out[i] = stub_zones[i];
+    }
     return 2;
 }
 
@@ -64,6 +65,7 @@ static const struct zone_result *result_for(const struct stub *stub,
     return op->op.type == ZONE_OP_READDIR ? &stub->listing : &stub->result;
 }
 
+/* NOLINT(params): the contract's. */
 static void submit(void *ctx, const uint8_t zone_id[16], const struct zone_op *op,
                    const uint8_t rpc_key[16],
                    void (*done)(void *arg, const struct zone_result *result), void *arg)
