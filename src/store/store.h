@@ -219,7 +219,8 @@ int store_pull_block(struct store *store, uint64_t ino, uint64_t block, struct b
  * loading begins again, blocks already there are not asked for again. Records may be
  * loaded in any cut between records; a new first record begins the loading anew.
  * -EPROTO: what a peer sent is malformed. The live store may change meanwhile: then
- * switch gives OUT_TRY_LATER and there are wants again. -EAGAIN: rows or blocks are
+ * switch gives OUT_TRY_LATER and there are wants again (or a settle is in flight: finish
+ * it first). -EAGAIN: rows or blocks are
  * missing. After switch (whatever it returned but these two) close the shadow; read
  * STORE_SERVE_FROM. Entries from the view's index on are applied again over the pulled
  * state, which may hold blocks newer than the view: that converges.

@@ -208,9 +208,12 @@ int store_shadow_switch(struct store *store, struct store_shadow *shadow)
     uint32_t n = 0;
     int rv;
 
-    ASSERT(shadow->store == store && !store->in_txn && store->settle == NULL);
+    ASSERT(shadow->store == store && !store->in_txn);
     if (store->broken != 0) {
         return store->broken;
+    }
+    if (store->settle != NULL) {
+        return OUT_TRY_LATER;
     }
     rv = store_shadow_wants(shadow, &want, 1, &n);
     if (rv != 0 || n > 0) {
