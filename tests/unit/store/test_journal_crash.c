@@ -556,7 +556,7 @@ static struct world world;
  * byte of it, and nothing else but the start of the one batch that was under way. */
 static void acknowledged_entries_survive(void)
 {
-    for (uint64_t seed = 1; seed <= seeds(1500); seed++) {
+    for (uint64_t seed = 1; seed <= seeds(1000); seed++) {
         const char *why = lives(&world, seed, 6, false);
 
         if (why != NULL) {
@@ -647,7 +647,7 @@ static void a_flipped_bit_is_noticed(void)
 {
     uint64_t noticed = 0;
 
-    for (uint64_t seed = 1; seed <= seeds(1500); seed++) {
+    for (uint64_t seed = 1; seed <= seeds(1000); seed++) {
         const char *why = lives(&world, seed, 2, false);
 
         for (int i = 0; why == NULL && i < 4; i++) {
@@ -663,7 +663,7 @@ static void a_flipped_bit_is_noticed(void)
         CHECK_STR(why, NULL);
         world_deinit(&world);
     }
-    CHECK(noticed > seeds(1500));
+    CHECK(noticed > seeds(1000));
 }
 
 TEST_MAIN(CHECK_TEST(acknowledged_entries_survive), CHECK_TEST(a_lying_disk_is_noticed),
