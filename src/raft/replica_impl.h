@@ -89,6 +89,7 @@ struct replica_peer {
     uint64_t heard_ms;
     uint64_t applied;
     uint64_t commit_told; /* Highest commit index sent. */
+    uint64_t read_index;  /* Highest index that its reads were told to wait for. */
     bool served;          /* rgroup sends to it. */
     uint32_t version;     /* Of the last APPEND from rgroup to this peer. */
     uint32_t n_ranges;
@@ -335,7 +336,7 @@ void replica_send_queue(struct replica *r, const struct rgroup_msg *msg);
 void replica_send_acked(struct replica *r, const struct rgroup_msg *msg);
 void replica_send_pump(struct replica *r);
 void replica_send_fetched(struct replica *r, const struct replica_event *event);
-/* Tell @peer the commit index now, if it may not know it. */
+/* Tell @peer the commit index now, as far as its log goes, if that is news to it. */
 void replica_send_commit(struct replica *r, struct replica_peer *peer);
 void replica_send_reset(struct replica *r);
 

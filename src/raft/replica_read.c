@@ -126,7 +126,8 @@ static void ready(struct replica *r, struct replica_fifo *fifo, uint64_t index)
             struct replica_peer *peer = replica_peer_find(r, read.from, false);
 
             if (peer != NULL) {
-                replica_send_commit(r, peer); /* It will wait for just this. */
+                peer->read_index = index; /* It will wait for just this. */
+                replica_send_commit(r, peer);
             }
             replica_control(r, read.from, REPLICA_FRAME_READ_ANSWER,
                             replica_put_u64s(r, values, 3), 0);

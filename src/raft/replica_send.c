@@ -43,6 +43,7 @@ static void peer_reset(struct replica_peer *peer)
 {
     peer->n_ranges = 0;
     peer->commit_told = 0;
+    peer->read_index = 0;
     inflight_clear(peer);
 }
 
@@ -230,8 +231,12 @@ static void send_beat(struct replica *r, struct replica_peer *peer)
 
 void replica_send_commit(struct replica *r, struct replica_peer *peer)
 {
+    uint64_t match;
+
     if (peer->up && replica_is_leader(r) && peer->served &&
-        peer->commit_told < r->commit) {
+        peer->commit_told < r->commit &&
+        rgroup_match_index(r->group, peer->id, &match) == 0 &&
+        peer->commit_told < match) {
         send_beat(r, peer);
     }
 }
@@ -350,6 +355,10 @@ void replica_send_pump(struct replica *r)
         if (!more && replica_is_leader(r) &&
             r->now_ms - peer->beat_ms >= r->config.heartbeat_ms) {
             send_beat(r, peer);
+        }
+        if (peer->commit_told < peer->read_index) {
+            /* Its log did not reach so far before: else its reads wait for a beat. */
+            replica_send_commit(r, peer);
         }
     }
 }

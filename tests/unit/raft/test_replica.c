@@ -177,6 +177,30 @@ static void follower_reads(void)
     rig_deinit(&rig);
 }
 
+/* A follower whose disk is behind reads as soon as its own entry is durable: the commit
+ * index follows its acknowledgement, and does not wait for the next heartbeat. */
+static void slow_follower_reads(void)
+{
+    uint64_t now_ms;
+
+    begin(3);
+    rig_elect(&rig, 1);
+    rig.nodes[2].hold_journal = true;
+    rig_submit(&rig, 1, 85, 10);
+    rig_flush(&rig, 1);
+    rig_settle(&rig);
+    CHECK_STR(rig_trace(&rig), "1 answer 85 OK\n");
+    now_ms = rig.now_ms;
+    rig_read(&rig, 2, 86);
+    rig_settle(&rig);
+    CHECK_STR(rig_trace(&rig), "");
+    rig_journal_done(&rig, 2);
+    rig_settle(&rig);
+    CHECK_STR(rig_trace(&rig), "2 read 86 at 3\n");
+    CHECK_UINT(rig.now_ms, now_ms);
+    rig_deinit(&rig);
+}
+
 /* Reads that came while a round was under way share the next one. */
 static void reads_share_rounds(void)
 {
@@ -534,10 +558,11 @@ TEST_MAIN(CHECK_TEST(answered_when_committed), CHECK_TEST(sent_while_written),
           CHECK_TEST(turn_is_one_batch), CHECK_TEST(two_batches_outstanding),
           CHECK_TEST(vote_after_durable), CHECK_TEST(doubt_and_hint),
           CHECK_TEST(read_needs_majority), CHECK_TEST(follower_reads),
-          CHECK_TEST(reads_share_rounds), CHECK_TEST(journal_fault),
-          CHECK_TEST(restart_of_all), CHECK_TEST(zone_ahead_of_log),
-          CHECK_TEST(fetched_for_follower), CHECK_TEST(slow_follower_is_bounded),
-          CHECK_TEST(compaction), CHECK_TEST(pull_beyond_log),
-          CHECK_TEST(pull_that_fails), CHECK_TEST(crash_between_switch_and_cut),
-          CHECK_TEST(transfer), CHECK_TEST(sole_voter), CHECK_TEST(zone_time_rises),
+          CHECK_TEST(slow_follower_reads), CHECK_TEST(reads_share_rounds),
+          CHECK_TEST(journal_fault), CHECK_TEST(restart_of_all),
+          CHECK_TEST(zone_ahead_of_log), CHECK_TEST(fetched_for_follower),
+          CHECK_TEST(slow_follower_is_bounded), CHECK_TEST(compaction),
+          CHECK_TEST(pull_beyond_log), CHECK_TEST(pull_that_fails),
+          CHECK_TEST(crash_between_switch_and_cut), CHECK_TEST(transfer),
+          CHECK_TEST(sole_voter), CHECK_TEST(zone_time_rises),
           CHECK_TEST(garbage_is_refused), CHECK_TEST(malformed_frames))
