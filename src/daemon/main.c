@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +64,15 @@ static int run(const struct config *config)
     return node.exit_status;
 }
 
+/* Payload buffers pass from thread to thread; with an arena for each thread, every arena
+ * would come to hold what the busiest moment needed. */
+static void bound_heap(void)
+{
+    (void)mallopt(M_ARENA_MAX, 2);
+    (void)mallopt(M_MMAP_THRESHOLD, 4 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 16 << 20);
+}
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
@@ -102,6 +112,7 @@ int main(int argc, char **argv)
         return 2;
     }
     log_set_level(config.log_level);
+    bound_heap();
     (void)signal(SIGPIPE, SIG_IGN);
     umask(0027);
     return check ? 0 : run(&config);
