@@ -212,7 +212,7 @@ int cmd_zone_show(const struct cli *cli, const struct args *args)
         return rv;
     }
     if (!command_json(cli, &reply)) {
-        show_zone(cJSON_GetObjectItemCaseSensitive(reply.result, "zone"), stdout);
+        show_zone(reply.result, stdout);
     }
     ctl_reply_deinit(&reply);
     return COMMAND_OK;
@@ -308,9 +308,8 @@ int cmd_transfer_leader(const struct cli *cli, const struct args *args)
         return rv;
     }
     if (!command_json(cli, &reply)) {
-        printf("%s: led by ", args->positionals[0]);
-        units_put_text(stdout, show_text(reply.result, "leader"));
-        fputc('\n', stdout);
+        printf("%s: led by %s\n", args->positionals[0],
+               args->n_positionals == 2 ? args->positionals[1] : "another member");
     }
     ctl_reply_deinit(&reply);
     return COMMAND_OK;

@@ -163,7 +163,7 @@ class Node:
         return self.ask("status")
 
     def zone(self, slug):
-        return next(z for z in self.status()["zones"] if z["slug"] == slug)
+        return {z["slug"]: z for z in self.status()["zones"]}[slug]
 
     def rss_kib(self):
         with open("/proc/%d/status" % self.process.pid, encoding="ascii") as f:

@@ -310,7 +310,7 @@ b       Brûlée  online  -                3     812        3  1.2 GiB of 8.0 Gi
 
     # mount says what it would do; the port is the daemon's own.
     def test_mount(self):
-        self.daemon(ok({"zone": ZONE}), ok(STATUS))
+        self.daemon(ok(ZONE), ok(STATUS))
         done = self.run_gvraft("mount", "tier-1", "/mnt", "--print")
         self.assertEqual(done.stdout, "mount -t nfs -o vers=3,tcp,port=12049,"
                                       "mountport=12049,nolock 127.0.0.1:/tier-1 /mnt\n")

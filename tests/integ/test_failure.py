@@ -110,8 +110,7 @@ class Failure(grapevine.GrapevineTest):
         for i in (0, 1, 2, 1, 0):
             for load in loads:
                 load.wait_steps(10)
-            result = gv[0].ask("transfer-leader", "tier-1", gv[i].name)
-            self.assertEqual(result["leader"], gv[i].name)
+            gv[0].ask("transfer-leader", "tier-1", gv[i].name)
             grapevine.wait(lambda i=i: gv.leader("tier-1") is gv[i], "the leader is known")
         self.finish(gv, "tier-1", loads)
 
