@@ -141,7 +141,8 @@ struct sim_node {
     uint64_t batch_us; /* End of the disk's present batch, */
     uint64_t batch_next_us;
     bool slow_disk;
-    bool renew; /* Start anew from disk as soon as nothing is being written. */
+    bool doomed; /* Crash soon after the next term or vote. */
+    bool renew;  /* Start anew from disk as soon as nothing is being written. */
 
     uint64_t commit;
     uint64_t applied;
@@ -176,6 +177,7 @@ enum sim_event_kind {
     SIM_EV_DISK,
     SIM_EV_APPLY,
     SIM_EV_PULL,
+    SIM_EV_CRASH,
     SIM_EV_RESTART,
     SIM_EV_CLIENT,
     SIM_EV_READ,
@@ -348,6 +350,8 @@ void load_read_answer(struct sim *sim, struct sim_node *node, const struct sim_m
 void load_admin(struct sim *sim);
 void load_snapshot(struct sim *sim);
 void load_fault(struct sim *sim);
+/* Crash the node, to come back some time later. */
+void load_crash(struct sim *sim, struct sim_node *node);
 void load_calm(struct sim *sim);
 
 /* --- sim_check.c --- */

@@ -187,8 +187,10 @@ void load_snapshot(struct sim *sim)
     node_take_snapshot(sim, &sim->nodes[1 + sim_below(sim, sim->n_nodes)]);
 }
 
-static void crash(struct sim *sim, struct sim_node *node, uint64_t down_us)
+void load_crash(struct sim *sim, struct sim_node *node)
 {
+    uint64_t down_us = sim_below(sim, sim_chance(sim, 50) ? 100000 : 6000000);
+
     if (node->up) {
         node_crash(sim, node);
         sim_at(sim, down_us, SIM_EV_RESTART, node->id, node->epoch);
@@ -225,10 +227,10 @@ void load_fault(struct sim *sim)
         node = leader;
         id = node->id;
     }
-    switch (sim_below(sim, 8)) {
+    switch (sim_below(sim, 9)) {
     case 0:
     case 1:
-        crash(sim, node, sim_below(sim, sim_chance(sim, 50) ? 100000 : 6000000));
+        load_crash(sim, node);
         break;
     case 2: /* Cut off. */
         for (other = 1; other <= sim->n_nodes; other++) {
@@ -248,9 +250,13 @@ void load_fault(struct sim *sim)
     case 6: /* A power cut. */
         for (other = 1; other <= sim->n_nodes; other++) {
             if (sim_chance(sim, 50)) {
-                crash(sim, &sim->nodes[other], sim_below(sim, 3000000));
+                load_crash(sim, &sim->nodes[other]);
             }
         }
+        break;
+    case 7: /* It dies with its next term or vote on the way to a slow disk. */
+        node->doomed = true;
+        node->slow_disk = true;
         break;
     default: /* The lid is closed: it wakes up with its clock far ahead. */
         node->frozen_us = sim->now_us + 100000 + sim_below(sim, 5000000);
@@ -273,6 +279,7 @@ void load_calm(struct sim *sim)
     for (id = 1; id <= sim->n_nodes; id++) {
         sim->nodes[id].slow_disk = false;
         sim->nodes[id].frozen_us = 0;
+        sim->nodes[id].doomed = false;
     }
     while (dead > 0) {
         struct sim_node *node = &sim->nodes[1 + sim_below(sim, sim->n_nodes)];

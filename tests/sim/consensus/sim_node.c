@@ -187,6 +187,10 @@ static void carry_out(struct sim *sim, struct sim_node *node,
         op->vote = update->vote;
         node->meta_seq = op->seq;
         sim_trace(sim, node, "term %lu vote %lu", update->term, update->vote);
+        if (node->doomed) {
+            node->doomed = false;
+            sim_at(sim, sim_below(sim, 5000), SIM_EV_CRASH, node->id, node->epoch);
+        }
     }
     for (i = 0; i < update->n_appends; i++) {
         carry_out_append(sim, node, &update->appends[i], source);

@@ -220,6 +220,11 @@ static void event_of_node(struct sim *sim, const struct sim_event *event)
     case SIM_EV_PULL:
         node_pull(sim, node);
         break;
+    case SIM_EV_CRASH:
+        if (!sim->calm) {
+            load_crash(sim, node);
+        }
+        break;
     case SIM_EV_RESTART:
         if (!node->up) {
             node_boot(sim, node);
