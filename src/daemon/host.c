@@ -161,6 +161,19 @@ static void timer_arm(struct host *host)
     uv_timer_start(&host->timer, on_timer, wake > now ? wake - now : 1, 0);
 }
 
+/* The journal's thread has time: the next segment is written ahead, and the last batch
+ * marked as durable. */
+static void journal_idle(void *arg)
+{
+    struct host *host = arg;
+    struct journal *journal = atomic_load(&host->idle_journal);
+
+    if (journal != NULL && journal_prepare(journal) != 0) {
+        log_warn("daemon", "msg=\"could not prepare a journal segment\" zone=%s",
+                 host->config.label);
+    }
+}
+
 static int start_workers(struct host *host)
 {
     int rv = worker_start(&host->zone_worker, host->config.inbox, NULL, NULL);
@@ -168,7 +181,7 @@ static int start_workers(struct host *host)
     if (rv != 0) {
         return rv;
     }
-    rv = worker_start(&host->journal_worker, host->config.inbox, NULL, NULL);
+    rv = worker_start(&host->journal_worker, host->config.inbox, journal_idle, host);
     if (rv != 0) {
         worker_stop(&host->zone_worker);
         return rv;

@@ -6,6 +6,8 @@
 
 #include "daemon/host.h"
 
+#include <stdatomic.h>
+
 #define HOST_CURSORS_MAX 4u
 #define HOST_PULL_WANTS 64u       /* Blocks asked for in one round. */
 #define HOST_PULL_BATCH 8u        /* Blocks in one request: 1 MiB. */
@@ -41,6 +43,7 @@ struct host {
     bool workers_running;
     uint32_t jobs; /* Posted and not done. */
     struct host_disk disk;
+    _Atomic(struct journal *) idle_journal; /* Set once the journal is open for good. */
     struct replica *replica;
     struct replica_actions actions;
     /* What the replica was told of its peers: only changes are events. */

@@ -169,6 +169,9 @@ static void run_open(struct job *job)
         zone_usage(host->disk.zone, &open->usage);
         rv = store_disk_bytes(host->disk.store, &open->dataset_bytes);
     }
+    if (rv == 0) {
+        atomic_store(&host->idle_journal, host->disk.journal);
+    }
     open->base.rv = rv;
 }
 

@@ -4,6 +4,9 @@
 
 #include <stddef.h>
 
+/* So long without a job counts as idle. */
+#define IDLE_AFTER_NS 50000000u
+
 static void queue_push(struct job **head, struct job **tail, struct job *job)
 {
     job->next = NULL;
@@ -75,19 +78,30 @@ void inbox_close(struct inbox *inbox, uv_close_cb closed)
     uv_close((uv_handle_t *)&inbox->async, closed);
 }
 
+/* Wait for a job; with an idle function, only for a while the first time. */
+static bool wait_once(struct worker *worker, bool idle_done)
+{
+    if (worker->idle == NULL || idle_done) {
+        uv_cond_wait(&worker->wake, &worker->lock);
+        return true;
+    }
+    return uv_cond_timedwait(&worker->wake, &worker->lock, IDLE_AFTER_NS) == 0;
+}
+
 /* The next job, or NULL when the worker is to end. */
 static struct job *worker_next(struct worker *worker)
 {
+    bool idle_done = false;
     struct job *job;
 
     uv_mutex_lock(&worker->lock);
-    if (worker->head == NULL && !worker->stopping && worker->idle != NULL) {
-        uv_mutex_unlock(&worker->lock);
-        worker->idle(worker->arg);
-        uv_mutex_lock(&worker->lock);
-    }
     while (worker->head == NULL && !worker->stopping) {
-        uv_cond_wait(&worker->wake, &worker->lock);
+        if (!wait_once(worker, idle_done)) {
+            uv_mutex_unlock(&worker->lock);
+            worker->idle(worker->arg);
+            idle_done = true;
+            uv_mutex_lock(&worker->lock);
+        }
     }
     job = worker->head;
     if (job != NULL) {

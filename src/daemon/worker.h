@@ -42,7 +42,7 @@ struct worker {
     struct job *tail;
     struct inbox *inbox;
     bool stopping;
-    /* On the worker's thread, whenever its queue has run empty; may be NULL. */
+    /* On the worker's thread, once in each pause of 50 ms or more; may be NULL. */
     void (*idle)(void *arg);
     void *arg;
 };
