@@ -309,6 +309,42 @@ static void directory_permission(void)
     fx_close(&fx);
 }
 
+/* rename needs to search and change the directory that it puts the name into, too. */
+static void rename_needs_both_directories(void)
+{
+    struct zone_handle to;
+
+    setup();
+    to = fx_dir(&fx, fx_root, "to");
+    fx_as(&fx, 1000, 100);
+    (void)fx_file(&fx, fx_root, "f");
+    CHECK_INT(fx_rename(&fx, fx_root, "f", to, "f"), OUT_ACCES);
+    fx_as(&fx, 0, 0);
+    CHECK_INT(fx_chmod(&fx, to, 0776), 0);
+    (void)fx_file(&fx, to, "f");
+    fx_as(&fx, 1000, 100);
+    CHECK_INT(fx_rename(&fx, fx_root, "none", to, "f"), OUT_ACCES);
+    CHECK_INT(fx_rename(&fx, fx_root, "f", to, "f"), OUT_ACCES);
+    fx_close(&fx);
+}
+
+/* Truncating by CREATE takes the same permission as by SETATTR. */
+static void create_truncates_own_files_only(void)
+{
+    struct zone_op op = {.type = ZONE_OP_CREATE, .obj = fx_root, .how = ZONE_UNCHECKED};
+
+    setup();
+    (void)fx_file(&fx, fx_root, "f");
+    fx_as(&fx, 1000, 100);
+    op.name = fx_str("f");
+    CHECK_INT(fx_run(&fx, op), 0);
+    op.sattr.set = ZONE_SET_SIZE;
+    CHECK_INT(fx_run(&fx, op), OUT_ACCES);
+    op.sattr.size = ZONE_FILE_SIZE_MAX + 1;
+    CHECK_INT(fx_run(&fx, op), OUT_FBIG);
+    fx_close(&fx);
+}
+
 /* In a sticky directory only the owners of file or directory remove and rename. */
 static void sticky_directories(void)
 {
@@ -490,7 +526,8 @@ TEST_MAIN(CHECK_TEST(write_and_read), CHECK_TEST(write_of_nothing),
           CHECK_TEST(largest_file), CHECK_TEST(truncate_zeroes), CHECK_TEST(setattr_sets),
           CHECK_TEST(guarded_setattr), CHECK_TEST(classes),
           CHECK_TEST(owner_keeps_open_files), CHECK_TEST(directory_permission),
-          CHECK_TEST(sticky_directories), CHECK_TEST(moving_a_directory_writes_it),
-          CHECK_TEST(setgid_directories), CHECK_TEST(who_may_setattr),
-          CHECK_TEST(set_id_bits_go), CHECK_TEST(foreign_setgid_is_dropped),
-          CHECK_TEST(commit_and_fsstat))
+          CHECK_TEST(rename_needs_both_directories),
+          CHECK_TEST(create_truncates_own_files_only), CHECK_TEST(sticky_directories),
+          CHECK_TEST(moving_a_directory_writes_it), CHECK_TEST(setgid_directories),
+          CHECK_TEST(who_may_setattr), CHECK_TEST(set_id_bits_go),
+          CHECK_TEST(foreign_setgid_is_dropped), CHECK_TEST(commit_and_fsstat))

@@ -42,6 +42,39 @@ static void create_gives_attributes(void)
     fx_close(&fx);
 }
 
+/* Attributes may come with the creation: times of the client's, and owner if it is root. */
+static void create_takes_attributes(void)
+{
+    struct zone_op op = {.type = ZONE_OP_CREATE, .obj = fx_root, .how = ZONE_GUARDED};
+
+    setup();
+    op.name = fx_str("f");
+    op.sattr.set = ZONE_SET_UID | ZONE_SET_GID;
+    op.sattr.uid = 5;
+    op.sattr.gid = 6;
+    op.sattr.set_atime = ZONE_TIME_CLIENT;
+    op.sattr.set_mtime = ZONE_TIME_CLIENT;
+    op.sattr.atime.sec = 1;
+    op.sattr.mtime = (struct zone_time){.sec = 2, .nsec = 3};
+    CHECK_INT(fx_run(&fx, op), 0);
+    CHECK_UINT(fx.result.obj.uid, 5);
+    CHECK_UINT(fx.result.obj.gid, 6);
+    CHECK_INT(fx.result.obj.atime.sec, 1);
+    CHECK_INT(fx.result.obj.mtime.sec, 2);
+    CHECK_UINT(fx.result.obj.mtime.nsec, 3);
+    CHECK_INT(fx.result.obj.ctime.sec, FX_TIME / FX_SECOND);
+    fx_as(&fx, 1000, 100);
+    op.name = fx_str("g");
+    CHECK_INT(fx_run(&fx, op), 0);
+    CHECK_UINT(fx.result.obj.uid, 1000);
+    CHECK_UINT(fx.result.obj.gid, 100);
+    op.name = fx_str("h");
+    op.sattr.mtime.sec = INT64_MIN;
+    CHECK_INT(fx_run(&fx, op), OUT_INVAL);
+    CHECK_INT(fx_lookup(&fx, fx_root, "h"), OUT_NOENT);
+    fx_close(&fx);
+}
+
 /* GUARDED refuses a name that is taken, and the directory is shown as it is. */
 static void guarded_refuses_existing(void)
 {
@@ -92,6 +125,7 @@ static void exclusive_is_idempotent(void)
     memcpy(op.verf, "verifier", 8);
     CHECK_INT(fx_run(&fx, op), 0);
     file = fx_obj(&fx);
+    CHECK_UINT(fx.result.obj.mode, 0); /* The creator sets it next. */
     CHECK_INT(fx.result.obj.atime.sec, FX_TIME / FX_SECOND);
     CHECK_INT(fx.result.obj.mtime.sec, FX_TIME / FX_SECOND);
     CHECK_INT(fx_run(&fx, op), 0);
@@ -155,6 +189,8 @@ static void directories_count_links(void)
     b = fx_dir(&fx, a, "b");
     (void)fx_file(&fx, a, "f");
     CHECK_UINT(nlink_of(fx_root), 3);
+    CHECK_UINT(fx.result.obj.size, 4096);
+    CHECK_UINT(fx.result.obj.used, 4096);
     CHECK_UINT(nlink_of(a), 3);
     CHECK_UINT(nlink_of(b), 2);
     CHECK_INT(fx_lookup(&fx, b, ".."), 0);
@@ -530,11 +566,12 @@ static void readdir_too_small(void)
     fx_close(&fx);
 }
 
-TEST_MAIN(CHECK_TEST(create_gives_attributes), CHECK_TEST(guarded_refuses_existing),
-          CHECK_TEST(unchecked_truncates_existing), CHECK_TEST(exclusive_is_idempotent),
-          CHECK_TEST(verifier_ends_with_use), CHECK_TEST(zero_verifier_is_one),
-          CHECK_TEST(directories_count_links), CHECK_TEST(remove_and_rmdir_mind_the_type),
-          CHECK_TEST(odd_names), CHECK_TEST(hard_links), CHECK_TEST(links_are_bounded),
+TEST_MAIN(CHECK_TEST(create_gives_attributes), CHECK_TEST(create_takes_attributes),
+          CHECK_TEST(guarded_refuses_existing), CHECK_TEST(unchecked_truncates_existing),
+          CHECK_TEST(exclusive_is_idempotent), CHECK_TEST(verifier_ends_with_use),
+          CHECK_TEST(zero_verifier_is_one), CHECK_TEST(directories_count_links),
+          CHECK_TEST(remove_and_rmdir_mind_the_type), CHECK_TEST(odd_names),
+          CHECK_TEST(hard_links), CHECK_TEST(links_are_bounded),
           CHECK_TEST(rename_to_free_name), CHECK_TEST(rename_onto_file),
           CHECK_TEST(rename_onto_directory), CHECK_TEST(rename_to_itself),
           CHECK_TEST(rename_into_descendant), CHECK_TEST(rename_directory_across),

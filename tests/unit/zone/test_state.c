@@ -79,6 +79,18 @@ static void quota_is_kept(void)
     fx_close(&fx);
 }
 
+/* The last byte of the quota can be used, and not one more. */
+static void quota_is_exact(void)
+{
+    fx_open(&fx, "z", 3 * ROW);
+    CHECK_INT(fx_create(&fx, fx_root, "f", 0644), 0);
+    fx_close(&fx);
+    fx_open(&fx, "y", 3 * ROW - 1);
+    CHECK_INT(fx_create(&fx, fx_root, "f", 0644), OUT_DQUOT);
+    CHECK_UINT(fx_used(&fx), ROW);
+    fx_close(&fx);
+}
+
 /* The quota changes through the log; below what is used, only deletions go. */
 static void quota_changes(void)
 {
@@ -377,6 +389,24 @@ static void bad_payload_is_a_fault(void)
     fx_close(&fx);
 }
 
+/* A WRITE whose payload is nowhere is a fault as well, not zeros. */
+static void lost_payload_is_a_fault(void)
+{
+    struct zone_op op = {.type = ZONE_OP_WRITE};
+    struct zone_apply_item item = {.index = 2, .term = 1, .kind = ZONE_APPLY_COMMAND};
+    struct fx_entry entry;
+
+    fx_open(&fx, "z", FX_QUOTA);
+    op.obj = fx_file(&fx, fx_root, "f");
+    op.data = slice_borrow(bytes, 100);
+    fx_make(&fx, &op, 2, fx.time_ns + 1, &entry);
+    item.head = slice_borrow(entry.head->data, entry.head->len);
+    CHECK_INT(zone_apply(fx.zone, &item, 1), -EUCLEAN);
+    CHECK_UINT(zone_applied_index(fx.zone), 1);
+    fx_free(&entry);
+    fx_close(&fx);
+}
+
 /* An entry from a newer version is a fault, never skipped: members would differ. */
 static void unknown_version_is_a_fault(void)
 {
@@ -480,12 +510,12 @@ static void genesis_only_once(void)
 }
 
 TEST_MAIN(CHECK_TEST(quota_is_counted), CHECK_TEST(quota_is_kept),
-          CHECK_TEST(quota_changes), CHECK_TEST(orphans_live_ten_minutes),
-          CHECK_TEST(purge_begins_with_a_second),
+          CHECK_TEST(quota_is_exact), CHECK_TEST(quota_changes),
+          CHECK_TEST(orphans_live_ten_minutes), CHECK_TEST(purge_begins_with_a_second),
           CHECK_TEST(pulled_state_is_not_served_early),
           CHECK_TEST(many_orphans_go_in_steps), CHECK_TEST(orphans_give_way),
           CHECK_TEST(pairs_compare_and_set), CHECK_TEST(pairs_change_together),
           CHECK_TEST(pairs_are_charged), CHECK_TEST(pairs_are_listed),
-          CHECK_TEST(bad_payload_is_a_fault), CHECK_TEST(unknown_version_is_a_fault),
-          CHECK_TEST(time_rises), CHECK_TEST(snapshots_and_changes),
-          CHECK_TEST(genesis_only_once))
+          CHECK_TEST(bad_payload_is_a_fault), CHECK_TEST(lost_payload_is_a_fault),
+          CHECK_TEST(unknown_version_is_a_fault), CHECK_TEST(time_rises),
+          CHECK_TEST(snapshots_and_changes), CHECK_TEST(genesis_only_once))
