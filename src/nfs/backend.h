@@ -49,7 +49,8 @@ struct nfs_backend {
      * possibly before returning. The backend takes copies or references of what it
      * keeps; the op itself is borrowed. A WRITE is sealed. @rpc_key identifies the
      * client's call (zero: none). Never fails: what cannot be done ends as
-     * OUT_TRY_LATER. @token lets the front give up: after cancel, @done is not called.
+     * OUT_TRY_LATER. There is no way to give up: @done is called whether or not the
+     * client is still there, and @arg stays good until then.
      */
     void (*submit)(void *ctx, const uint8_t zone_id[16], const struct zone_op *op,
                    const uint8_t rpc_key[16],

@@ -255,6 +255,49 @@ static void bytes_of_all_connections(void)
     teardown();
 }
 
+/* Room that comes because a reply is smaller than its call is given to others as well. */
+static void small_reply_makes_room(void)
+{
+    static uint8_t payload[100000];
+    struct call write = call_begin(NFS3_PROGRAM, NFSPROC3_WRITE);
+    uint8_t call[CALL_BYTES];
+    uint32_t mark;
+    int one;
+    int two;
+
+    setup(0, sizeof payload / 2);
+    stub.hold = true;
+    call_put_fh(&write, "alpha", 1);
+    rpc_put_u64(&write.xdr, 0);
+    rpc_put_u32(&write.xdr, sizeof payload);
+    rpc_put_u32(&write.xdr, NFS3_UNSTABLE);
+    rpc_put_opaque(&write.xdr, payload, sizeof payload);
+    mark = htonl(RPC_MARK_LAST | (uint32_t)rpc_xdr_pos(&write.xdr));
+    one = dial();
+    two = dial();
+    push_all(one, (const uint8_t *)&mark, 4);
+    push_all(one, write.buf->data, rpc_xdr_pos(&write.xdr));
+    buf_unref(write.buf);
+    for (unsigned i = 0; i < TURNS_MAX && stub.n_ops == 0; i++) {
+        turn();
+    }
+    push_all(two, call, make_call(call, 2));
+    for (unsigned i = 0; i < 100; i++) {
+        turn();
+    }
+    CHECK_UINT(stub.n_ops, 1);
+    stub_answer(&stub);
+    for (unsigned i = 0; i < 100; i++) {
+        turn();
+    }
+    CHECK_UINT(stub.n_ops, 2);
+    stub_answer(&stub);
+    CHECK_UINT(pull_reply(two), 2);
+    close(one);
+    close(two);
+    teardown();
+}
+
 /* A client that never reads its replies costs a bounded number of them. */
 static void client_that_does_not_read(void)
 {
@@ -437,7 +480,8 @@ static void port_taken(void)
 }
 
 TEST_MAIN(CHECK_TEST(pipelined_calls), CHECK_TEST(bounded_and_out_of_order),
-          CHECK_TEST(bytes_of_all_connections), CHECK_TEST(client_that_does_not_read),
+          CHECK_TEST(bytes_of_all_connections), CHECK_TEST(small_reply_makes_room),
+          CHECK_TEST(client_that_does_not_read),
           CHECK_TEST(client_gone_with_calls_in_flight), CHECK_TEST(garbage_closes),
           CHECK_TEST(too_many_connections), CHECK_TEST(close_drains),
           CHECK_TEST(close_gives_up), CHECK_TEST(port_taken))

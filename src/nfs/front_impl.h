@@ -1,0 +1,74 @@
+/*
+ * front_impl: what the listener (front_uv.c) and its connections (front_conn_uv.c) share.
+ */
+#ifndef NFS_FRONT_IMPL_H
+#define NFS_FRONT_IMPL_H
+
+#include "nfs/front_uv.h"
+#include "nfs/rpc_record.h"
+#include "nfs/rpc_request.h"
+
+#include <uv.h>
+
+#define NFS_STAGING_BYTES (64u << 10) /* One read, where the record is not known yet. */
+
+struct nfs_call;
+
+struct nfs_conn {
+    uv_tcp_t tcp;
+    struct nfs_front *front;
+    struct nfs_conn *prev;
+    struct nfs_conn *next;
+    struct rpc_record record;
+    struct nfs_call *calls;
+    uint32_t n_calls;
+    uint64_t bytes;
+    struct nfs_call *out; /* Replies to be written, in the order they came. */
+    struct nfs_call **out_last;
+    struct buf *held; /* Received, but not looked at while there is too much to do. */
+    size_t held_at;
+    bool reading;
+    bool working; /* Replies that come now are flushed when the work is done. */
+    bool closing;
+    char address[RPC_ADDRESS_MAX];
+};
+
+struct nfs_front {
+    uv_loop_t *loop;
+    uv_tcp_t listener;
+    uv_timer_t drain;
+    uv_idle_t idle; /* Active while there is something for nfs_front_soon. */
+    const struct nfs_backend *backend;
+    struct nfs_front_config config;
+    uint16_t port;
+    struct nfs_conn *conns;
+    uint32_t n_conns;
+    uint32_t n_handles; /* Own handles that are not closed yet. */
+    uint64_t bytes;     /* Of all calls in flight. */
+    bool starved;       /* Some connection is not read because of @bytes. */
+    bool closing;
+    void (*closed)(void *arg);
+    void *arg;
+    uint8_t staging[NFS_STAGING_BYTES]; /* Between a read's alloc and its callback. */
+};
+
+/* In the next turn of the loop, before it waits: flush every connection, and go on with
+ * those that starved, if there is room again. */
+void nfs_front_soon(struct nfs_front *front);
+bool nfs_front_full(const struct nfs_front *front);
+/* A connection's memory is gone; so is the front's, perhaps, when this returns. */
+void nfs_front_conn_gone(struct nfs_front *front);
+
+/* Accept the connection that the listener has. */
+void nfs_conn_accept(struct nfs_front *front);
+/* Give up what is in flight: the backend's answers find nobody. The memory goes later,
+ * in the loop. */
+void nfs_conn_close(struct nfs_conn *conn);
+/* Write every reply that is ready, in one system call if the socket takes it. */
+void nfs_conn_flush(struct nfs_conn *conn);
+/* Go on with what was held back, then with the socket, unless there is too much to do. */
+void nfs_conn_work(struct nfs_conn *conn);
+/* Take no more calls. */
+void nfs_conn_stop(struct nfs_conn *conn);
+
+#endif
