@@ -320,7 +320,8 @@ int replica_new(const struct replica_config *config, const struct replica_start 
     r->now_ms = start->now_ms;
     r->tick_ms = start->now_ms;
     r->state = RGROUP_FOLLOWER;
-    r->read_seq = config->seed << 20; /* Numbers of an earlier life mean nothing now. */
+    /* A leader may still answer what an earlier life asked: the numbers must differ. */
+    r->read_seq = (config->seed + start->now_ms) * 0x9e3779b97f4a7c15ull;
     rv = load(r, start);
     if (rv == 0) {
         replica_note(r);

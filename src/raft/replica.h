@@ -80,6 +80,8 @@ enum replica_mutation {
     REPLICA_MUT_READ_LOCAL = 2,      /* Read without read index. */
     REPLICA_MUT_APPLY_UNDURABLE = 3, /* Apply what is committed but not on disk here. */
     REPLICA_MUT_NO_FLOOR = 4,        /* A new leader reads before its own barrier. */
+    REPLICA_MUT_EARLY_SEND = 5,      /* Send before term and vote are on disk. */
+    REPLICA_MUT_EARLY_REPORT = 6,    /* Report as durable what is only being written. */
 };
 
 /* The durable state that the driver found: what journal_open and zone_snapshot_get say.

@@ -54,10 +54,29 @@ static uint64_t slowest(struct replica *r)
     return lowest;
 }
 
+/* Above it nothing counts but making room. */
+static bool is_tight(const struct replica *r)
+{
+    return r->journal_bytes >= r->config.journal_bytes_max / 4 * 3;
+}
+
+/* How much of the log, by its own count, is the tail to keep. That count is too low for
+ * what was there at the start, so it is measured against the disk's. */
+static uint64_t keep_bytes(const struct replica *r)
+{
+    uint64_t keep = r->config.journal_bytes_max / (is_tight(r) ? 16 : 4);
+
+    if (r->journal_bytes > r->log.disk_bytes) {
+        keep = (uint64_t)((double)keep * (double)r->log.disk_bytes /
+                          (double)r->journal_bytes);
+    }
+    return keep;
+}
+
 /* Up to where the log may go when there is a snapshot at @index. */
 static uint64_t cut_point(struct replica *r, uint64_t index)
 {
-    uint64_t keep = r->config.journal_bytes_max / 4;
+    uint64_t keep = keep_bytes(r);
     uint64_t bytes = 0;
     uint64_t cut = index;
 
@@ -68,7 +87,7 @@ static uint64_t cut_point(struct replica *r, uint64_t index)
         }
         cut--;
     }
-    if (r->journal_bytes < r->config.journal_bytes_max / 4 * 3) {
+    if (!is_tight(r)) {
         uint64_t match = slowest(r);
 
         cut = match < cut ? match : cut;
@@ -89,7 +108,7 @@ static bool snapshot_due(struct replica *r)
         entries <= REPLICA_LOG_ENTRIES) {
         return false;
     }
-    return cut_point(r, r->applied) >= r->log.base_index + CUT_MIN;
+    return cut_point(r, r->applied) >= r->log.base_index + (is_tight(r) ? 1 : CUT_MIN);
 }
 
 /* Once a heartbeat, and when the disk's figures change. */

@@ -41,7 +41,7 @@ struct replica_slot {
     uint64_t term;
     uint64_t ticket; /* The journal batch that wrote it; 0: before this start. */
     struct replica_cached *cached;
-    uint32_t bytes; /* On disk, about. */
+    uint32_t bytes; /* On disk, about; too few if it was there at the start. */
     uint8_t type;   /* enum rgroup_entry_type */
 };
 
@@ -53,6 +53,7 @@ struct replica_log {
     uint64_t last;
     uint64_t cache_low; /* Below it only changes are cached (they stay). */
     uint64_t cache_bytes;
+    uint64_t disk_bytes; /* Sum of the slots' bytes. */
 };
 
 struct replica_ticket {
@@ -359,6 +360,8 @@ void replica_transfer_go_on(struct replica *r);
 /* replica_read.c */
 void replica_read_new(struct replica *r, const struct replica_event *event);
 void replica_read_cancel(struct replica *r, uint64_t token);
+/* The connection to member @from is gone, and its questions with it. */
+void replica_read_forget(struct replica *r, uint64_t from);
 /* Leader or term changed: what was asked is asked again. */
 void replica_read_again(struct replica *r);
 void replica_read_go_on(struct replica *r);

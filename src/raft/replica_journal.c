@@ -41,7 +41,9 @@ static void issue_entries(struct replica *r, struct replica_action *action)
         action->n++;
     }
     /* The padding of the batch counts as its last entry's. */
-    slot->bytes += (uint32_t)((BATCH_ALIGN - bytes % BATCH_ALIGN) % BATCH_ALIGN);
+    bytes = (BATCH_ALIGN - bytes % BATCH_ALIGN) % BATCH_ALIGN;
+    slot->bytes += (uint32_t)bytes;
+    r->log.disk_bytes += bytes;
     r->tickets[r->n_tickets].first = r->gather_first;
     r->tickets[r->n_tickets].n = action->n;
     r->gather_first += action->n;
@@ -103,6 +105,8 @@ static void set_places(struct replica *r, const struct replica_ticket *ticket,
 static void report(struct replica *r)
 {
     uint64_t durable = r->reported;
+    uint64_t done =
+        r->config.mutation == REPLICA_MUT_EARLY_REPORT ? r->ticket_last : r->ticket_done;
     struct replica_slot *slot;
 
     if (r->pull.state != PULL_NONE) {
@@ -110,7 +114,7 @@ static void report(struct replica *r)
     }
     for (;;) {
         slot = replica_log_slot(r, durable + 1);
-        if (slot == NULL || slot->ticket > r->ticket_done) {
+        if (slot == NULL || slot->ticket > done) {
             break;
         }
         durable++;
@@ -146,6 +150,9 @@ uint64_t replica_journal_gate(const struct replica *r)
 
 bool replica_gate_open(const struct replica *r, uint64_t gate, uint64_t after_index)
 {
+    if (r->config.mutation == REPLICA_MUT_EARLY_SEND) {
+        return true;
+    }
     return gate <= r->ticket_done && after_index <= r->reported;
 }
 

@@ -55,6 +55,14 @@ static void slot_uncache(struct replica *r, struct replica_slot *slot)
     slot->cached = NULL;
 }
 
+/* The entry leaves the log. */
+static void slot_drop(struct replica *r, struct replica_slot *slot)
+{
+    slot_uncache(r, slot);
+    ASSERT(r->log.disk_bytes >= slot->bytes);
+    r->log.disk_bytes -= slot->bytes;
+}
+
 static int log_grow(struct replica *r)
 {
     struct replica_log *log = &r->log;
@@ -117,6 +125,7 @@ int replica_log_append(struct replica *r, const struct replica_entry *entry, boo
         }
     }
     log->last = entry->index;
+    log->disk_bytes += slot->bytes;
     return 0;
 }
 
@@ -126,7 +135,7 @@ void replica_log_truncate(struct replica *r, uint64_t index)
 
     ASSERT(index > log->base_index);
     while (log->last >= index) {
-        slot_uncache(r, slot_raw(log, log->last));
+        slot_drop(r, slot_raw(log, log->last));
         log->last--;
     }
     if (log->cache_low > index) {
@@ -141,7 +150,7 @@ void replica_log_compact(struct replica *r, uint64_t index)
 
     ASSERT(index >= log->base_index && index <= log->last);
     for (uint64_t i = log->base_index + 1; i <= index; i++) {
-        slot_uncache(r, slot_raw(log, i));
+        slot_drop(r, slot_raw(log, i));
     }
     log->base_index = index;
     log->base_term = term;
@@ -155,7 +164,7 @@ void replica_log_reset(struct replica *r, uint64_t base_index, uint64_t base_ter
     struct replica_log *log = &r->log;
 
     for (uint64_t i = log->base_index + 1; i <= log->last; i++) {
-        slot_uncache(r, slot_raw(log, i));
+        slot_drop(r, slot_raw(log, i));
     }
     ASSERT(log->cache_bytes == 0);
     log->base_index = base_index;

@@ -79,6 +79,26 @@ void replica_read_cancel(struct replica *r, uint64_t token)
     cancel_in(&r->reads_ready, token);
 }
 
+static void forget_in(struct replica *r, struct replica_fifo *fifo, uint64_t from)
+{
+    uint32_t n = fifo->n;
+
+    for (uint32_t i = 0; i < n; i++) {
+        struct replica_read read = *(struct replica_read *)replica_fifo_at(fifo, 0);
+
+        replica_fifo_pop(fifo);
+        if (read.from != from) {
+            push(r, fifo, &read);
+        }
+    }
+}
+
+void replica_read_forget(struct replica *r, uint64_t from)
+{
+    forget_in(r, &r->reads_new, from);
+    forget_in(r, &r->reads_round, from);
+}
+
 /* A leader's word is over: other members' reads are refused, ours wait again. */
 static void put_back(struct replica *r, const struct replica_read *read)
 {

@@ -56,8 +56,11 @@ void replica_peer_set(struct replica *r, uint64_t id, bool up)
     }
     peer_reset(peer);
     peer->up = up;
-    if (!up && r->leader == id) {
-        replica_read_again(r);
+    if (!up) {
+        replica_read_forget(r, id);
+        if (r->leader == id) {
+            replica_read_again(r);
+        }
     }
 }
 
