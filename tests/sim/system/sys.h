@@ -1,0 +1,389 @@
+/*
+ * sys: a whole grapevine in one process, from a seed.
+ *
+ * Nodes with a disk, a clock, a router and replicas; zones over the real journal, store
+ * and sqlite on simulated disks; a network of ordered channels that break and stall;
+ * clients. One thread, virtual time, one generator: a seed replays.
+ *
+ * sys_host.c, sys_jobs.c, sys_open.c and sys_pull.c are the driver: they do for the
+ * simulator what src/daemon/host*.c does for the machine.
+ */
+#pragma once
+
+#include "base/prng.h"
+#include "lib/simdisk.h"
+#include "raft/replica.h"
+#include "raft/router.h"
+#include "store/store.h"
+#include "zone/zone.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SYS_NODES 4u /* Numbers 1 to 4; 4 is no member of any zone. */
+#define SYS_ZONES 2u
+#define SYS_CLIENTS 6u
+#define SYS_NAMES 8u
+#define SYS_CHANNELS 3u
+#define SYS_US 1000ull /* Microseconds in a millisecond. */
+#define SYS_ELECTION_MS 300u
+#define SYS_HEARTBEAT_MS 40u
+#define SYS_SEGMENT_BYTES (256u << 10)
+
+/* Frames of the driver; replica's own numbers are below. */
+enum sys_frame {
+    SYS_FRAME_OP = 32,
+    SYS_FRAME_ANSWER = 33,
+    SYS_FRAME_PULL = 34,
+    SYS_FRAME_PULLED = 35,
+};
+
+enum sys_mutation {
+    SYS_MUT_NONE = 0,
+    SYS_MUT_REPLY_EARLY = 1, /* These six are enum replica_mutation. */
+    SYS_MUT_READ_LOCAL = 2,
+    SYS_MUT_APPLY_UNDURABLE = 3,
+    SYS_MUT_NO_FLOOR = 4,
+    SYS_MUT_EARLY_SEND = 5,
+    SYS_MUT_EARLY_REPORT = 6,
+    SYS_MUT_NO_SYNC = 7,     /* The disk says yes and does nothing. */
+    SYS_MUT_NO_DEDUP = 8,    /* Entries lose their origin. */
+    SYS_MUT_EARLY_FLOOR = 9, /* Entries carry a floor above unanswered ones. */
+    SYS_MUTS = 10,
+};
+
+struct sys;
+struct sys_node;
+struct sys_host;
+
+typedef void sys_fn(struct sys *sys, void *ptr, uint64_t a, uint64_t b);
+
+struct sys_event {
+    uint64_t at_us;
+    uint64_t order;
+    sys_fn *fn;
+    void *ptr;
+    uint64_t a;
+    uint64_t b;
+};
+
+/* Work for a host's journal (0) or zone (1) thread, or the pool (2). */
+struct sys_job {
+    struct sys_host *host;
+    unsigned thread;
+    uint64_t epoch;
+    int rv;
+    void (*run)(struct sys_job *job);
+    void (*done)(struct sys_job *job);
+    void (*drop)(struct sys_job *job); /* Frees what it holds; always called last. */
+    struct sys_job *next;
+
+    /* What the different jobs need. */
+    uint64_t ticket;
+    struct journal_batch batch;
+    struct replica_entry *entries;
+    uint32_t n;
+    struct zone_apply_item *items;
+    struct replica_result *results;
+    uint64_t index;
+    uint64_t term;
+    uint64_t bytes;
+    struct journal_entry *fetched;
+    uint32_t got;
+    struct zone_snapshot snapshot;
+    struct store_settle *settle;
+    uint64_t from;
+    uint64_t segment;
+    struct slice head;
+    struct slice body;
+    struct sys_ask *ask;
+};
+
+/* An op that reached a member: who wants the answer. */
+struct sys_ask {
+    struct sys_host *host;
+    struct sys_ask *prev;
+    struct sys_ask *next;
+    uint64_t origin; /* Node. */
+    uint64_t seq;    /* Of the origin's router. */
+    bool is_read;
+    struct slice op;
+};
+
+struct sys_thread {
+    struct sys_job *first;
+    struct sys_job *last;
+    bool busy;
+};
+
+/* The puller's side. */
+struct sys_pull {
+    bool active;
+    uint64_t number; /* Of the attempt: answers of another one are ignored. */
+    uint64_t index;
+    uint64_t from;
+    uint64_t cursor;
+    unsigned phase;
+    struct store_shadow *shadow;
+};
+
+#define SYS_CURSORS 3u
+struct sys_cursor {
+    struct store_cursor *cursor;
+    uint64_t id;
+    uint64_t used_us;
+};
+
+/* One zone on one member. */
+struct sys_host {
+    struct sys *sys;
+    struct sys_node *node;
+    uint32_t zone_nr;
+    struct journal *journal;
+    struct store *store;
+    struct zone *zone;
+    struct replica *replica;
+    bool failed;
+    bool stepping;
+    bool flush_due;
+    uint64_t tick_at_us;
+    bool settling;
+    struct sys_thread threads[3];
+    struct sys_pull pull;
+    struct sys_cursor cursors[SYS_CURSORS];
+    struct sys_ask *asks;
+    uint64_t leader; /* As last told to the router. */
+};
+
+struct sys_node {
+    struct sys *sys;
+    uint64_t number;
+    bool up;
+    uint64_t epoch; /* Rises with every start and every crash. */
+    struct simdisk *disk;
+    char vfs[24];
+    struct router *router;
+    uint64_t router_at_us;
+    struct sys_host *hosts[SYS_ZONES];
+    int64_t clock_ppm;  /* Drift of both clocks. */
+    uint64_t clock_ms;  /* Boot time at sim time 0; jumps forward. */
+    int64_t wall_ns;    /* Wall clock less sim time; jumps both ways. */
+    uint64_t last_ms;   /* Never back. */
+    uint64_t asleep_us; /* Suspended until then. */
+    uint64_t slow_us;   /* The disk is slow until then. */
+    uint64_t next_cursor;
+    uint64_t next_pull;
+};
+
+struct sys_msg {
+    struct sys_msg *next;
+    uint64_t at_us;
+    uint64_t from;
+    uint64_t to;
+    uint8_t channel;
+    uint8_t type;
+    uint8_t zone_nr;
+    struct slice head;
+    struct slice body;
+};
+
+struct sys_channel {
+    struct sys_msg *first;
+    struct sys_msg *last;
+    bool armed; /* A delivery event is scheduled. */
+};
+
+/* A pair of nodes. */
+struct sys_link {
+    bool up;
+    uint64_t epoch;
+    bool cut;               /* Cannot come up. */
+    bool waiting;           /* A connect is scheduled. */
+    uint64_t known_us;      /* Both ends know of the last break by then. */
+    uint64_t stalled_us[2]; /* Direction lower-to-higher, and back: nothing arrives. */
+    struct sys_channel channels[2][SYS_CHANNELS];
+};
+
+struct sys_client {
+    struct sys *sys;
+    uint32_t nr;
+    uint64_t node;
+    bool busy;
+    uint32_t zone_nr;
+    uint64_t op_nr; /* Of the op under way. */
+    struct zone_handle handles[SYS_ZONES][SYS_NAMES];
+};
+
+/* Everything a client ever asked. */
+struct sys_op {
+    uint64_t nr; /* From 1; also in the op's group list. */
+    uint32_t client;
+    uint32_t zone_nr;
+    bool is_read;
+    bool ended;
+    bool acked; /* With a result. */
+    unsigned name;
+    struct slice op;
+    struct slice payload;
+    uint64_t floor; /* No result may be of a lower index. */
+    struct slice result;
+    struct slice data;
+    int outcome; /* In the result. */
+    uint64_t index;
+    uint32_t executed; /* Times, in the reference. */
+};
+
+/* An entry as first applied anywhere. */
+struct sys_logged {
+    uint64_t term;
+    enum rgroup_entry_type type;
+    struct slice head;
+    struct slice payload;
+};
+
+struct sys_zone {
+    uint8_t id[16];
+    uint32_t n_members;
+    uint64_t members[SYS_NODES];
+    struct sys_logged *log; /* [0] is index 1. */
+    uint64_t n_log;
+    uint64_t cap_log;
+    uint64_t seen; /* Highest index in a result that a client has. */
+};
+
+struct sys_counts {
+    uint64_t events;
+    uint64_t frames;
+    uint64_t writes;
+    uint64_t reads;
+    uint64_t later; /* Ops that ended with "try later". */
+    uint64_t entries;
+    uint64_t duplicates;
+    uint64_t crashes;
+    uint64_t link_faults;
+    uint64_t transfers;
+    uint64_t pulls;
+    uint64_t snapshots;
+    uint64_t settles;
+    uint64_t fetches;
+    uint64_t leaders;
+};
+
+struct sys_options {
+    enum sys_mutation mutation;
+    bool trace;
+    uint32_t seconds; /* Of faults. */
+};
+
+struct sys {
+    uint64_t seed;
+    struct sys_options options;
+    struct prng prng;
+    uint64_t now_us;
+    uint64_t order;
+    struct sys_event *events; /* A heap. */
+    uint32_t n_events;
+    uint32_t cap_events;
+    bool failing;
+    bool calm; /* Faults are over. */
+    bool stop; /* Clients start nothing new. */
+    char failure[512];
+    struct sys_node nodes[SYS_NODES + 1];
+    struct sys_link links[SYS_NODES + 1][SYS_NODES + 1]; /* [lower][higher] */
+    uint32_t n_zones;
+    struct sys_zone zones[SYS_ZONES];
+    struct sys_client clients[SYS_CLIENTS];
+    struct sys_op *ops;
+    uint64_t n_ops;
+    uint64_t cap_ops;
+    struct sys_counts counts;
+    uint32_t frame_delay_us;
+    uint32_t think_us;
+    uint64_t journal_bytes;
+};
+
+/* sys_event.c */
+void sys_at(struct sys *sys, uint64_t at_us, struct sys_event event);
+void sys_in(struct sys *sys, uint64_t delay_us, struct sys_event event);
+/* Run until @until_us, or until @done says so. */
+void sys_go(struct sys *sys, uint64_t until_us, bool (*done)(struct sys *sys));
+uint64_t sys_rand(struct sys *sys, uint64_t bound);
+/* True once in @n. */
+bool sys_chance(struct sys *sys, uint64_t n);
+void sys_fail(struct sys *sys, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void sys_trace(struct sys *sys, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void *sys_alloc(size_t n, size_t size);
+struct slice sys_slice_copy(struct slice in);
+
+/* sys_net.c */
+void sys_net_send(struct sys *sys, struct sys_msg msg); /* Takes the references. */
+void sys_net_start(struct sys *sys);
+/* Break the connections of a pair; they come back by themselves. */
+void sys_net_break(struct sys *sys, uint64_t a, uint64_t b);
+void sys_net_node_down(struct sys *sys, uint64_t number);
+void sys_net_node_up(struct sys *sys, uint64_t number);
+void sys_net_heal(struct sys *sys);
+bool sys_net_is_up(struct sys *sys, uint64_t a, uint64_t b);
+void sys_net_clear(struct sys *sys);
+
+/* sys_node.c */
+void sys_node_init(struct sys *sys, uint64_t number);
+void sys_node_boot(struct sys_node *node);
+/* @power: what was not durable is lost or not; else everything is closed in order. */
+void sys_node_halt(struct sys_node *node, bool power);
+void sys_node_free(struct sys_node *node);
+uint64_t sys_node_ms(struct sys_node *node);
+int64_t sys_node_wall(const struct sys_node *node);
+void sys_node_link(struct sys_node *node, uint64_t other, bool up);
+void sys_node_frame(struct sys_node *node, struct sys_msg *msg);
+void sys_router_step(struct sys_node *node, struct router_event *event);
+/* The power went inside a call: the node is gone. */
+bool sys_node_lost_power(struct sys_node *node);
+
+/* sys_open.c */
+int sys_host_open(struct sys_node *node, uint32_t zone_nr, bool create);
+void sys_host_close(struct sys_host *host);
+
+/* sys_host.c */
+void sys_host_step(struct sys_host *host, struct replica_event *event);
+void sys_host_actions(struct sys_host *host, struct replica_actions *actions);
+void sys_host_op(struct sys_host *host, struct sys_ask ask, struct slice head,
+                 struct slice payload);
+void sys_host_answer(struct sys_ask *ask, int outcome, uint64_t leader,
+                     struct slice result, struct slice data);
+void sys_host_flush_soon(struct sys_host *host);
+
+/* sys_jobs.c */
+void sys_job_post(struct sys_host *host, unsigned thread, struct sys_job job);
+void sys_jobs_drop(struct sys_host *host);
+void sys_do_journal(struct sys_host *host, struct replica_action *action);
+void sys_do_apply(struct sys_host *host, struct replica_action *action);
+void sys_do_fetch(struct sys_host *host, const struct replica_action *action);
+void sys_do_read(struct sys_host *host, struct sys_ask *ask);
+void sys_do_snapshot(struct sys_host *host);
+void sys_do_compact(struct sys_host *host, uint64_t index, uint64_t term);
+void sys_do_settle(struct sys_host *host);
+
+/* sys_pull.c */
+void sys_do_pull(struct sys_host *host, const struct replica_action *action);
+void sys_pull_request(struct sys_host *host, uint64_t from, struct slice head);
+void sys_pull_answer(struct sys_host *host, struct slice head, struct slice body);
+void sys_pull_close(struct sys_host *host);
+
+/* sys_client.c */
+void sys_clients_start(struct sys *sys);
+void sys_client_answer(struct sys *sys, uint64_t op_nr, int outcome, struct slice result,
+                       struct slice data);
+
+/* sys_fault.c */
+void sys_faults_start(struct sys *sys, uint64_t until_us);
+
+/* sys_check.c */
+void sys_check_applied(struct sys_host *host, const struct replica_entry *entry);
+void sys_check_all(struct sys *sys);
+
+/* sys_run.c */
+bool sys_run(struct sys *sys, const struct sys_options *options, uint64_t seed);
+void sys_clear(struct sys *sys);

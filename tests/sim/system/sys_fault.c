@@ -1,0 +1,191 @@
+/* What goes wrong, and when. */
+#include "sys.h"
+
+static uint64_t end_us;
+
+static struct sys_node *some_node(struct sys *sys)
+{
+    return &sys->nodes[1 + sys_rand(sys, SYS_NODES)];
+}
+
+static void break_link(struct sys *sys)
+{
+    uint64_t a = 1 + sys_rand(sys, SYS_NODES);
+    uint64_t b = 1 + sys_rand(sys, SYS_NODES);
+
+    if (a != b) {
+        sys->counts.link_faults++;
+        sys_net_break(sys, a, b);
+    }
+}
+
+/* One direction of a pair, or all of a node's in or out. */
+static void stall(struct sys *sys)
+{
+    uint64_t a = 1 + sys_rand(sys, SYS_NODES);
+    uint64_t until_us = sys->now_us + sys_rand(sys, 3000 * SYS_US);
+    bool all = sys_chance(sys, 2);
+    bool out = sys_chance(sys, 2);
+    uint64_t only = 1 + sys_rand(sys, SYS_NODES);
+
+    for (uint64_t b = 1; b <= SYS_NODES; b++) {
+        if (b != a && (all || b == only)) {
+            struct sys_link *link = a < b ? &sys->links[a][b] : &sys->links[b][a];
+
+            link->stalled_us[(a < b) == out ? 0 : 1] = until_us;
+            sys->counts.link_faults++;
+            sys_trace(sys, "net %u %s %u stalls until %u", (unsigned)a,
+                      out ? "to" : "from", (unsigned)b, (unsigned)(until_us / SYS_US));
+        }
+    }
+}
+
+static void mend(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
+{
+    (void)ptr;
+    (void)b;
+    for (uint64_t other = 1; other <= SYS_NODES; other++) {
+        if (other != a) {
+            struct sys_link *link =
+                a < other ? &sys->links[a][other] : &sys->links[other][a];
+
+            link->cut = false;
+        }
+    }
+}
+
+static void isolate(struct sys *sys)
+{
+    uint64_t a = 1 + sys_rand(sys, 3);
+
+    for (uint64_t other = 1; other <= SYS_NODES; other++) {
+        if (other != a && (other != SYS_NODES || sys_chance(sys, 2))) {
+            struct sys_link *link =
+                a < other ? &sys->links[a][other] : &sys->links[other][a];
+
+            link->cut = true;
+            sys_net_break(sys, a, other);
+        }
+    }
+    sys->counts.link_faults++;
+    sys_in(sys, sys_rand(sys, 4000 * SYS_US), (struct sys_event){.fn = mend, .a = a});
+}
+
+static void crash_all(struct sys *sys)
+{
+    for (uint64_t number = 1; number <= SYS_NODES; number++) {
+        sys_node_halt(&sys->nodes[number], true);
+    }
+}
+
+static void crash_soon(struct sys *sys)
+{
+    struct sys_node *node = some_node(sys);
+
+    if (node->up) {
+        simdisk_power_off_after(node->disk, 1 + sys_rand(sys, 40));
+    }
+}
+
+static void sleep_node(struct sys *sys)
+{
+    struct sys_node *node = some_node(sys);
+
+    node->asleep_us = sys->now_us + sys_rand(sys, 2500 * SYS_US);
+    sys_trace(sys, "node %u sleeps until %u", (unsigned)node->number,
+              (unsigned)(node->asleep_us / SYS_US));
+}
+
+static void jump(struct sys *sys)
+{
+    struct sys_node *node = some_node(sys);
+
+    node->wall_ns += ((int64_t)sys_rand(sys, 20000) - 10000) * 1000000;
+    if (sys_chance(sys, 2)) {
+        node->clock_ms += sys_rand(sys, 2000); /* As after a suspend. */
+    }
+}
+
+static void transfer(struct sys *sys)
+{
+    uint32_t zone_nr = (uint32_t)sys_rand(sys, sys->n_zones);
+
+    for (uint64_t number = 1; number <= SYS_NODES; number++) {
+        struct sys_host *host = sys->nodes[number].hosts[zone_nr];
+        struct replica_event event = {.type = REPLICA_EV_TRANSFER, .token = 1};
+        struct replica_status status;
+
+        if (host == NULL || host->replica == NULL || !sys->nodes[number].up) {
+            continue;
+        }
+        replica_status(host->replica, sys_node_ms(host->node), &status);
+        if (status.state == RGROUP_LEADER) {
+            sys->counts.transfers++;
+            sys_host_step(host, &event);
+        }
+    }
+}
+
+static void one_fault(struct sys *sys)
+{
+    switch (sys_rand(sys, 16)) {
+    case 0:
+    case 1:
+        break_link(sys);
+        break;
+    case 2:
+    case 3:
+    case 4:
+        stall(sys);
+        break;
+    case 5:
+        isolate(sys);
+        break;
+    case 6:
+    case 7:
+        sys_node_halt(some_node(sys), true);
+        break;
+    case 8:
+    case 9:
+        crash_soon(sys);
+        break;
+    case 10:
+        sys_node_halt(some_node(sys), false);
+        break;
+    case 11:
+        if (sys_chance(sys, 2)) {
+            crash_all(sys);
+        }
+        break;
+    case 12:
+        some_node(sys)->slow_us = sys->now_us + sys_rand(sys, 2000 * SYS_US);
+        break;
+    case 13:
+        sleep_node(sys);
+        break;
+    case 14:
+        jump(sys);
+        break;
+    default:
+        transfer(sys);
+        break;
+    }
+}
+
+static void fault(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
+{
+    (void)ptr;
+    (void)a;
+    (void)b;
+    if (sys->now_us >= end_us) {
+        return;
+    }
+    one_fault(sys);
+    sys_in(sys, sys_rand(sys, 700 * SYS_US), (struct sys_event){.fn = fault});
+}
+
+void sys_faults_start(struct sys *sys, uint64_t until_us)
+{
+    end_us = until_us;
+    sys_in(sys, sys_rand(sys, 1500 * SYS_US), (struct sys_event){.fn = fault});
+}

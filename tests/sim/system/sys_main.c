@@ -1,0 +1,193 @@
+#include "sys.h"
+
+#include "base/log.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char usage[] =
+    "usage: gvsim-system [--seeds N] [--first S] [--seconds N] [--mutate NAME]\n"
+    "                    [--until-failure] [--limit SECONDS] [--trace]\n"
+    "\n"
+    "Runs N seeds, the first one S, each with so many virtual seconds of faults; "
+    "--limit\n"
+    "stops early after so much real time. --mutate breaks a rule: reply-early,\n"
+    "read-local, apply-undurable, no-floor, early-send, early-report, no-sync, "
+    "no-dedup,\n"
+    "early-floor.\n"
+    "--until-failure: success means that a seed failed.\n";
+
+static const char *const mutations[SYS_MUTS] = {
+    [SYS_MUT_NONE] = "none",
+    [SYS_MUT_REPLY_EARLY] = "reply-early",
+    [SYS_MUT_READ_LOCAL] = "read-local",
+    [SYS_MUT_APPLY_UNDURABLE] = "apply-undurable",
+    [SYS_MUT_NO_FLOOR] = "no-floor",
+    [SYS_MUT_NO_SYNC] = "no-sync",
+    [SYS_MUT_NO_DEDUP] = "no-dedup",
+    [SYS_MUT_EARLY_FLOOR] = "early-floor",
+    [SYS_MUT_EARLY_SEND] = "early-send",
+    [SYS_MUT_EARLY_REPORT] = "early-report",
+};
+
+struct settings {
+    struct sys_options options;
+    uint64_t first;
+    uint64_t seeds;
+    double limit;
+    bool until_failure;
+};
+
+static char replay[256];
+
+static bool parse_mutation(const char *text, enum sys_mutation *out)
+{
+    for (uint32_t i = 0; i < SYS_MUTS; i++) {
+        if (strcmp(text, mutations[i]) == 0) {
+            *out = (enum sys_mutation)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool parse(int argc, char **argv, struct settings *settings)
+{
+    static const struct option options[] = {
+        {"seeds", required_argument, NULL, 'n'},
+        {"first", required_argument, NULL, 's'},
+        {"seconds", required_argument, NULL, 't'},
+        {"mutate", required_argument, NULL, 'm'},
+        {"until-failure", no_argument, NULL, 'u'},
+        {"limit", required_argument, NULL, 'l'},
+        {"trace", no_argument, NULL, 'v'},
+        {NULL, 0, NULL, 0},
+    };
+    bool ok = true;
+    int c;
+
+    while (ok && (c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (c) {
+        case 'n':
+            settings->seeds = strtoull(optarg, NULL, 10);
+            break;
+        case 's':
+            settings->first = strtoull(optarg, NULL, 10);
+            break;
+        case 't':
+            settings->options.seconds = (uint32_t)strtoul(optarg, NULL, 10);
+            break;
+        case 'm':
+            ok = parse_mutation(optarg, &settings->options.mutation);
+            break;
+        case 'u':
+            settings->until_failure = true;
+            break;
+        case 'l':
+            settings->limit = strtod(optarg, NULL);
+            break;
+        case 'v':
+            settings->options.trace = true;
+            break;
+        default:
+            ok = false;
+        }
+    }
+    return ok && optind == argc && settings->options.seconds > 0;
+}
+
+static double seconds_now(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* An assertion of the code under test failed: say which seed it was. */
+static void aborted(int signal_nr)
+{
+    (void)signal_nr;
+    (void)!write(STDOUT_FILENO, replay, strlen(replay));
+    _exit(1);
+}
+
+static void note_replay(const struct settings *settings, uint64_t seed)
+{
+    (void)snprintf(replay, sizeof replay,
+                   "seed %" PRIu64 " failed\n"
+                   "replay: gvsim-system --first %" PRIu64 " --seeds 1 --seconds %u%s%s "
+                   "--trace\n",
+                   seed, seed, settings->options.seconds,
+                   settings->options.mutation == SYS_MUT_NONE ? "" : " --mutate ",
+                   settings->options.mutation == SYS_MUT_NONE
+                       ? ""
+                       : mutations[settings->options.mutation]);
+}
+
+static void add_counts(struct sys_counts *to, const struct sys_counts *from)
+{
+    uint64_t *a = (uint64_t *)to;
+    const uint64_t *b = (const uint64_t *)from;
+
+    for (uint32_t i = 0; i < sizeof *to / sizeof *a; i++) {
+        a[i] += b[i];
+    }
+}
+
+static void print_totals(const struct sys_counts *total)
+{
+    printf(
+        "events %" PRIu64 " frames %" PRIu64 " writes %" PRIu64 " reads %" PRIu64
+        " later %" PRIu64 " entries %" PRIu64 " duplicates %" PRIu64 "\n"
+        "crashes %" PRIu64 " link faults %" PRIu64 " transfers %" PRIu64 " pulls %" PRIu64
+        " snapshots %" PRIu64 " settles %" PRIu64 " fetches %" PRIu64 "\n",
+        total->events, total->frames, total->writes, total->reads, total->later,
+        total->entries, total->duplicates, total->crashes, total->link_faults,
+        total->transfers, total->pulls, total->snapshots, total->settles, total->fetches);
+}
+
+int main(int argc, char **argv)
+{
+    struct settings settings = {
+        .first = 1, .seeds = 20, .limit = 1e9, .options.seconds = 8};
+    struct sys_counts total = {0};
+    struct sys *sys = calloc(1, sizeof *sys);
+    double began = seconds_now();
+    double virtual_s = 0;
+    uint64_t failures = 0;
+    uint64_t n;
+
+    if (sys == NULL || !parse(argc, argv, &settings)) {
+        fputs(usage, stderr);
+        free(sys);
+        return 2;
+    }
+    log_set_level((enum log_level) - 1); /* Not even errors: power cuts are meant. */
+    (void)signal(SIGABRT, aborted);
+    (void)signal(SIGSEGV, aborted);
+    for (n = 0; n < settings.seeds && !(settings.until_failure && failures > 0) &&
+                seconds_now() - began < settings.limit;
+         n++) {
+        note_replay(&settings, settings.first + n);
+        if (!sys_run(sys, &settings.options, settings.first + n)) {
+            failures++;
+            printf("at %.3f s: %s\n%s", (double)sys->now_us / 1e6, sys->failure, replay);
+            (void)fflush(stdout);
+        }
+        virtual_s += (double)sys->now_us / 1e6;
+        add_counts(&total, &sys->counts);
+        sys_clear(sys);
+    }
+    free(sys);
+    printf("%" PRIu64 " seeds, %" PRIu64 " failed; %.0f virtual s in %.1f s\n", n,
+           failures, virtual_s, seconds_now() - began);
+    print_totals(&total);
+    return (failures > 0) == settings.until_failure ? 0 : 1;
+}

@@ -1,0 +1,409 @@
+/* A node: its clock, its disk, its router, and what comes from the network. */
+#include "sys.h"
+
+#include "base/assert.h"
+#include "base/outcome.h"
+#include "base/wire.h"
+#include "store/vfs.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+uint64_t sys_node_ms(struct sys_node *node)
+{
+    int64_t us = (int64_t)node->sys->now_us;
+    uint64_t ms =
+        node->clock_ms + (uint64_t)((us + us * node->clock_ppm / 1000000) / 1000);
+
+    if (ms < node->last_ms) {
+        ms = node->last_ms;
+    }
+    node->last_ms = ms;
+    return ms;
+}
+
+int64_t sys_node_wall(const struct sys_node *node)
+{
+    int64_t us = (int64_t)node->sys->now_us;
+
+    return 1700000000000000000 + node->wall_ns +
+           (us + us * node->clock_ppm / 1000000) * 1000;
+}
+
+void sys_node_init(struct sys *sys, uint64_t number)
+{
+    struct sys_node *node = &sys->nodes[number];
+
+    *node = (struct sys_node){.sys = sys, .number = number};
+    node->disk = simdisk_new(0);
+    node->clock_ppm = (int64_t)sys_rand(sys, 4000) - 2000;
+    node->clock_ms = 1000 + sys_rand(sys, 100000);
+    node->wall_ns = ((int64_t)sys_rand(sys, 4000) - 2000) * 1000000;
+    (void)snprintf(node->vfs, sizeof node->vfs, "sim%u", (unsigned)number);
+    simdisk_lie(node->disk, false);
+}
+
+bool sys_node_lost_power(struct sys_node *node)
+{
+    if (node->up && !simdisk_is_on(node->disk)) {
+        sys_node_halt(node, true);
+        return true;
+    }
+    return !node->up;
+}
+
+static void boot_event(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
+{
+    (void)sys;
+    (void)b;
+    if (a == ((struct sys_node *)ptr)->epoch) {
+        sys_node_boot(ptr);
+    }
+}
+
+static bool open_hosts(struct sys_node *node, bool create)
+{
+    struct sys *sys = node->sys;
+
+    for (uint32_t z = 0; z < sys->n_zones; z++) {
+        bool member = false;
+        int rv;
+
+        for (uint32_t i = 0; i < sys->zones[z].n_members; i++) {
+            member = member || sys->zones[z].members[i] == node->number;
+        }
+        if (!member) {
+            continue;
+        }
+        rv = sys_host_open(node, z, create);
+        if (sys_node_lost_power(node)) {
+            return false;
+        }
+        if (rv != 0) {
+            sys_fail(sys, "node %u cannot open zone %u: %d", (unsigned)node->number, z,
+                     rv);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void tell_zones(struct sys_node *node)
+{
+    struct sys *sys = node->sys;
+
+    for (uint32_t z = 0; z < sys->n_zones; z++) {
+        struct router_zone zone = {.n_members = sys->zones[z].n_members};
+        struct router_event event = {.type = ROUTER_EV_ZONE, .zone = &zone};
+
+        memcpy(zone.id, sys->zones[z].id, 16);
+        for (uint32_t i = 0; i < zone.n_members; i++) {
+            zone.nodes[i] = sys->zones[z].members[(i + node->number) % zone.n_members];
+        }
+        sys_router_step(node, &event);
+    }
+}
+
+void sys_node_boot(struct sys_node *node)
+{
+    struct sys *sys = node->sys;
+    struct router_config config = {.self = node->number};
+    bool create = node->epoch == 0;
+
+    ASSERT(!node->up);
+    node->epoch++;
+    node->up = true;
+    simdisk_power_on(node->disk);
+    simdisk_lie(node->disk, sys->options.mutation == SYS_MUT_NO_SYNC && !create);
+    ASSERT(vfs_register(simdisk_disk(node->disk), node->vfs) == 0);
+    config.boot = node->epoch;
+    ASSERT(router_new(&config, &node->router) == 0);
+    node->router_at_us = UINT64_MAX;
+    sys_trace(sys, "node %u boots", (unsigned)node->number);
+    if (!open_hosts(node, create)) {
+        return;
+    }
+    tell_zones(node);
+    sys_net_node_up(sys, node->number);
+}
+
+static void close_router(struct sys_node *node)
+{
+    struct sys *sys = node->sys;
+
+    router_free(node->router);
+    node->router = NULL;
+    for (uint32_t i = 0; i < SYS_CLIENTS; i++) {
+        struct sys_client *client = &sys->clients[i];
+
+        if (client->node == node->number && client->busy) {
+            sys_client_answer(sys, client->op_nr, OUT_TRY_LATER, (struct slice){0},
+                              (struct slice){0});
+        }
+    }
+}
+
+void sys_node_halt(struct sys_node *node, bool power)
+{
+    struct sys *sys = node->sys;
+
+    if (!node->up) {
+        return;
+    }
+    sys_trace(sys, "node %u %s", (unsigned)node->number,
+              power ? "loses power" : "is stopped");
+    sys->counts.crashes++;
+    node->up = false;
+    node->epoch++;
+    if (power) {
+        simdisk_crash(node->disk, &sys->prng);
+    }
+    for (uint32_t z = 0; z < SYS_ZONES; z++) {
+        sys_host_close(node->hosts[z]);
+        node->hosts[z] = NULL;
+    }
+    close_router(node);
+    vfs_unregister(node->vfs);
+    sys_net_node_down(sys, node->number);
+    sys_in(sys, 100 * SYS_US + sys_rand(sys, sys->calm ? 200 * SYS_US : 2000 * SYS_US),
+           (struct sys_event){.fn = boot_event, .ptr = node, .a = node->epoch});
+}
+
+void sys_node_free(struct sys_node *node)
+{
+    for (uint32_t z = 0; z < SYS_ZONES; z++) {
+        sys_host_close(node->hosts[z]);
+        node->hosts[z] = NULL;
+    }
+    router_free(node->router);
+    node->router = NULL;
+    if (node->up) {
+        vfs_unregister(node->vfs);
+    }
+    if (node->disk != NULL) {
+        simdisk_free(node->disk);
+    }
+    node->disk = NULL;
+}
+
+/* The log channel of a connection came up or went down. */
+void sys_node_link(struct sys_node *node, uint64_t other, bool up)
+{
+    struct router_event to_router = {.type = ROUTER_EV_NODE, .node = other, .up = up};
+
+    for (uint32_t z = 0; z < SYS_ZONES; z++) {
+        struct replica_event event = {.type = REPLICA_EV_PEER, .from = other, .up = up};
+
+        if (node->hosts[z] != NULL && node->up) {
+            sys_host_step(node->hosts[z], &event);
+        }
+    }
+    if (node->up) {
+        sys_router_step(node, &to_router);
+    }
+}
+
+/* Ops between nodes: seq, kind, then the op; answers: seq, outcome, leader, result. */
+static void send_op(struct sys_node *node, const struct router_action *action,
+                    uint8_t zone_nr)
+{
+    struct buf *head = buf_new(9 + action->head.len);
+    struct wire_enc enc = wire_enc(head->data, head->cap);
+
+    wire_put_u64(&enc, action->seq);
+    wire_put_u8(&enc, action->is_read);
+    wire_put_bytes(&enc, action->head.data, action->head.len);
+    head->len = enc.len;
+    sys_net_send(node->sys, (struct sys_msg){.from = node->number,
+                                             .to = action->node,
+                                             .channel = 1,
+                                             .type = SYS_FRAME_OP,
+                                             .zone_nr = zone_nr,
+                                             .head = slice_of(head, 0, head->len),
+                                             .body = slice_ref(action->payload)});
+    buf_unref(head);
+}
+
+static uint8_t zone_of(const struct sys *sys, const uint8_t *id)
+{
+    for (uint32_t z = 0; z < sys->n_zones; z++) {
+        if (memcmp(sys->zones[z].id, id, 16) == 0) {
+            return (uint8_t)z;
+        }
+    }
+    ASSERT(!"a zone");
+    return 0;
+}
+
+/* An op for the local replica, one event later. */
+struct local_op {
+    uint64_t epoch;
+    struct sys_ask ask;
+    uint32_t zone_nr;
+    struct slice head;
+    struct slice payload;
+};
+
+static void local_op(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
+{
+    struct local_op *op = ptr;
+    struct sys_node *node = &sys->nodes[a];
+
+    (void)b;
+    if (node->up && node->epoch == op->epoch) {
+        if (node->hosts[op->zone_nr] != NULL) {
+            sys_host_op(node->hosts[op->zone_nr], op->ask, op->head, op->payload);
+        } else {
+            struct router_event event = {.type = ROUTER_EV_ANSWER,
+                                         .node = a,
+                                         .seq = op->ask.seq,
+                                         .outcome = OUT_STALE};
+
+            sys_router_step(node, &event);
+        }
+    }
+    slice_unref(&op->head);
+    slice_unref(&op->payload);
+    free(op);
+}
+
+static void op_here(struct sys_node *node, const struct router_action *action,
+                    uint8_t zone_nr)
+{
+    struct local_op *op = sys_alloc(1, sizeof *op);
+
+    op->epoch = node->epoch;
+    op->zone_nr = zone_nr;
+    op->ask = (struct sys_ask){
+        .origin = node->number, .seq = action->seq, .is_read = action->is_read};
+    op->head = slice_ref(action->head);
+    op->payload = slice_ref(action->payload);
+    sys_in(node->sys, 1,
+           (struct sys_event){.fn = local_op, .ptr = op, .a = node->number});
+}
+
+static void router_tick(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
+{
+    struct sys_node *node = ptr;
+    struct router_event event = {.type = ROUTER_EV_TICK};
+
+    (void)b;
+    if (!node->up || node->epoch != a) {
+        return;
+    }
+    if (node->asleep_us > sys->now_us) {
+        sys_at(sys, node->asleep_us,
+               (struct sys_event){.fn = router_tick, .ptr = node, .a = a});
+        return;
+    }
+    node->router_at_us = UINT64_MAX;
+    sys_router_step(node, &event);
+}
+
+static void router_arm(struct sys_node *node)
+{
+    uint64_t wake_ms = router_wake_ms(node->router);
+    uint64_t now_ms = sys_node_ms(node);
+    uint64_t at_us;
+
+    if (wake_ms == UINT64_MAX) {
+        return;
+    }
+    at_us = node->sys->now_us + (wake_ms > now_ms ? (wake_ms - now_ms) * SYS_US : 0) + 1;
+    if (at_us < node->router_at_us) {
+        node->router_at_us = at_us;
+        sys_at(node->sys, at_us,
+               (struct sys_event){.fn = router_tick, .ptr = node, .a = node->epoch});
+    }
+}
+
+void sys_router_step(struct sys_node *node, struct router_event *event)
+{
+    struct sys *sys = node->sys;
+    struct router_actions actions = {0};
+
+    event->now_ms = sys_node_ms(node);
+    ASSERT(router_step(node->router, event, &actions) == 0);
+    for (uint32_t i = 0; i < actions.n; i++) {
+        struct router_action *action = &actions.items[i];
+
+        sys_trace(sys, "n%u router %s %u: seq %llx to n%u %s", (unsigned)node->number,
+                  action->type == ROUTER_DO_ANSWER ? "answers" : "sends",
+                  (unsigned)action->token, (unsigned long long)action->seq,
+                  (unsigned)action->node, outcome_name(action->outcome));
+        if (action->type == ROUTER_DO_ANSWER) {
+            sys_client_answer(sys, action->token, action->outcome, action->result,
+                              action->data);
+        } else if (action->node == node->number) {
+            op_here(node, action, zone_of(sys, action->zone_id));
+        } else {
+            send_op(node, action, zone_of(sys, action->zone_id));
+        }
+    }
+    router_actions_deinit(&actions);
+    router_arm(node);
+}
+
+static void frame_op(struct sys_node *node, struct sys_msg *msg)
+{
+    struct wire_dec dec = wire_dec(msg->head.data, msg->head.len);
+    struct sys_ask ask = {.origin = msg->from};
+    struct slice head = {0};
+
+    ask.seq = wire_get_u64(&dec);
+    ask.is_read = wire_get_u8(&dec) != 0;
+    head = sys_slice_copy(slice_borrow(msg->head.data + 9, msg->head.len - 9));
+    if (node->hosts[msg->zone_nr] != NULL) {
+        sys_host_op(node->hosts[msg->zone_nr], ask, head, msg->body);
+    }
+    slice_unref(&head);
+}
+
+static void frame_answer(struct sys_node *node, struct sys_msg *msg)
+{
+    struct wire_dec dec = wire_dec(msg->head.data, msg->head.len);
+    struct router_event event = {.type = ROUTER_EV_ANSWER, .node = msg->from};
+
+    event.seq = wire_get_u64(&dec);
+    event.outcome = (int)wire_get_u32(&dec);
+    event.leader_node = wire_get_u64(&dec);
+    event.result = (struct slice){
+        .buf = msg->head.buf, .data = msg->head.data + 20, .len = msg->head.len - 20};
+    event.data = msg->body;
+    sys_router_step(node, &event);
+}
+
+void sys_node_frame(struct sys_node *node, struct sys_msg *msg)
+{
+    struct sys_host *host = node->hosts[msg->zone_nr];
+    struct replica_event event = {.type = REPLICA_EV_FRAME,
+                                  .from = msg->from,
+                                  .frame_type = msg->type,
+                                  .head = msg->head,
+                                  .body = msg->body};
+
+    switch (msg->type) {
+    case SYS_FRAME_OP:
+        frame_op(node, msg);
+        break;
+    case SYS_FRAME_ANSWER:
+        frame_answer(node, msg);
+        break;
+    case SYS_FRAME_PULL:
+        if (host != NULL) {
+            sys_pull_request(host, msg->from, msg->head);
+        }
+        break;
+    case SYS_FRAME_PULLED:
+        if (host != NULL) {
+            sys_pull_answer(host, msg->head, msg->body);
+        }
+        break;
+    default:
+        if (host != NULL) {
+            sys_host_step(host, &event);
+        }
+        break;
+    }
+}

@@ -1,0 +1,232 @@
+/* Reading a dataset back into a replica. */
+#include "sys.h"
+
+#include "base/assert.h"
+#include "base/outcome.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct found {
+    struct journal_state state;
+    struct replica_entry *entries;
+    uint32_t n;
+    uint32_t cap;
+};
+
+static int keep(void *ctx, const struct journal_entry *entry)
+{
+    struct found *found = ctx;
+
+    if (found->n == found->cap) {
+        found->cap = found->cap == 0 ? 256 : found->cap * 2;
+        found->entries = realloc(found->entries, found->cap * sizeof *found->entries);
+        ASSERT(found->entries != NULL);
+    }
+    found->entries[found->n++] = (struct replica_entry){
+        .index = entry->index,
+        .term = entry->term,
+        .type = (enum rgroup_entry_type)entry->type,
+        .head = sys_slice_copy(entry->head),
+        .segment = entry->place.segment,
+        .offset = entry->place.offset,
+    };
+    return 0;
+}
+
+static void found_clear(struct found *found)
+{
+    for (uint32_t i = 0; i < found->n; i++) {
+        slice_unref(&found->entries[i].head);
+    }
+    free(found->entries);
+    *found = (struct found){0};
+}
+
+static void dir_of(const struct sys_host *host, const char *below, char *out, size_t cap)
+{
+    (void)snprintf(out, cap, "/zone%u%s", host->zone_nr, below);
+}
+
+static int open_journal(struct sys_host *host, bool create, struct found *found)
+{
+    char dir[64];
+    struct journal_config config = {
+        .disk = simdisk_disk(host->node->disk),
+        .dir = dir,
+        .segment_bytes = SYS_SEGMENT_BYTES,
+        .spare_segments = 1,
+        .create = create,
+    };
+
+    dir_of(host, "/journal", dir, sizeof dir);
+    memcpy(config.zone_id, host->sys->zones[host->zone_nr].id, 16);
+    return journal_open(&config, &found->state, keep, found, &host->journal);
+}
+
+/* The same first entry on every member. */
+static int bootstrap(struct sys_host *host)
+{
+    const struct sys_zone *zone = &host->sys->zones[host->zone_nr];
+    struct rgroup_conf conf = {.n = zone->n_members};
+    uint8_t bytes[1024];
+    size_t len = 0;
+    struct journal_entry entry = {.index = 1, .term = 1, .type = RGROUP_CHANGE};
+    struct journal_batch batch = {
+        .has_meta = true, .term = 1, .entries = &entry, .n_entries = 1};
+
+    for (uint32_t i = 0; i < zone->n_members; i++) {
+        conf.servers[i] =
+            (struct rgroup_server){.id = zone->members[i], .role = RGROUP_VOTER};
+    }
+    ASSERT(rgroup_conf_encode(&conf, bytes, sizeof bytes, &len) == 0);
+    entry.head = slice_borrow(bytes, len);
+    return journal_append(host->journal, &batch);
+}
+
+static int open_store(struct sys_host *host, bool create)
+{
+    char dir[64];
+    struct store_config config = {
+        .disk = simdisk_disk(host->node->disk),
+        .dir = dir,
+        .vfs = host->node->vfs,
+        .journal = host->journal,
+        .create = create,
+    };
+    struct zone_genesis genesis = {
+        .quota_bytes = 1ull << 40, .root_mode = 0777, .time_ns = 1600000000000000000};
+    int rv;
+
+    dir_of(host, "", dir, sizeof dir);
+    memcpy(config.zone_id, host->sys->zones[host->zone_nr].id, 16);
+    rv = store_open(&config, &host->store);
+    if (rv == 0) {
+        rv = zone_open(host->store, &genesis, &host->zone);
+    }
+    return rv;
+}
+
+static int open_disk(struct sys_host *host, bool create, struct found *found)
+{
+    char dir[64];
+    int rv = 0;
+
+    if (create) {
+        dir_of(host, "", dir, sizeof dir);
+        rv = simdisk_disk(host->node->disk)
+                 ->ops->mkdir(simdisk_disk(host->node->disk), dir);
+        if (rv == 0) {
+            rv = simdisk_disk(host->node->disk)
+                     ->ops->syncdir(simdisk_disk(host->node->disk), "/");
+        }
+    }
+    if (rv == 0) {
+        rv = open_journal(host, create, found);
+    }
+    if (rv == 0 && create) {
+        rv = bootstrap(host);
+        journal_close(host->journal);
+        host->journal = NULL;
+        found_clear(found);
+        if (rv == 0) {
+            rv = open_journal(host, false, found);
+        }
+    }
+    return rv != 0 ? rv : open_store(host, create);
+}
+
+static int start(struct sys_host *host, const struct found *found)
+{
+    struct sys *sys = host->sys;
+    struct zone_snapshot snapshot = {0};
+    struct replica_config config = {
+        .self = host->node->number,
+        .election_ms = SYS_ELECTION_MS,
+        .heartbeat_ms = SYS_HEARTBEAT_MS,
+        .seed = sys_rand(sys, UINT64_MAX),
+        .journal_bytes_max = sys->journal_bytes,
+        .mutation = sys->options.mutation <= SYS_MUT_EARLY_REPORT
+                        ? (uint32_t)sys->options.mutation
+                        : REPLICA_MUT_NONE,
+    };
+    struct replica_start begin = {
+        .now_ms = sys_node_ms(host->node),
+        .term = found->state.term,
+        .vote = found->state.vote,
+        .base_index = found->state.base_index,
+        .base_term = found->state.base_term,
+        .entries = found->entries,
+        .n_entries = found->n,
+        .applied_index = zone_applied_index(host->zone),
+        .applied_term = zone_applied_term(host->zone),
+        .zone_time_ns = zone_time_ns(host->zone),
+    };
+    struct replica_actions actions = {0};
+    int rv = zone_snapshot_get(host->zone, &snapshot);
+
+    if (rv == 0) {
+        begin.has_snapshot = true;
+        begin.snapshot = (struct rgroup_snapshot){.index = snapshot.index,
+                                                  .term = snapshot.term,
+                                                  .conf_index = snapshot.conf_index,
+                                                  .conf = snapshot.conf->data,
+                                                  .conf_len = snapshot.conf->len};
+    } else if (rv != OUT_NOENT) {
+        return rv;
+    }
+    sys_trace(sys, "n%u z%u opens: term %u base %u last %u applied %u snapshot %u",
+              (unsigned)host->node->number, host->zone_nr, (unsigned)begin.term,
+              (unsigned)begin.base_index, (unsigned)(begin.base_index + begin.n_entries),
+              (unsigned)begin.applied_index, (unsigned)snapshot.index);
+    rv = replica_new(&config, &begin, &actions, &host->replica);
+    buf_unref(snapshot.conf);
+    if (rv == 0) {
+        sys_host_actions(host, &actions);
+    } else {
+        replica_actions_deinit(&actions);
+    }
+    return rv;
+}
+
+int sys_host_open(struct sys_node *node, uint32_t zone_nr, bool create)
+{
+    struct sys_host *host = sys_alloc(1, sizeof *host);
+    struct found found = {0};
+    int rv;
+
+    host->sys = node->sys;
+    host->node = node;
+    host->zone_nr = zone_nr;
+    host->tick_at_us = UINT64_MAX;
+    node->hosts[zone_nr] = host;
+    rv = open_disk(host, create, &found);
+    if (rv == 0) {
+        rv = start(host, &found);
+    }
+    found_clear(&found);
+    return rv;
+}
+
+void sys_host_close(struct sys_host *host)
+{
+    if (host == NULL) {
+        return;
+    }
+    replica_free(host->replica);
+    sys_jobs_drop(host);
+    sys_pull_close(host);
+    while (host->asks != NULL) {
+        struct sys_ask *ask = host->asks;
+
+        host->asks = ask->next;
+        slice_unref(&ask->op);
+        free(ask);
+    }
+    zone_close(host->zone);
+    store_close(host->store);
+    journal_close(host->journal);
+    free(host);
+}

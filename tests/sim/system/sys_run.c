@@ -1,0 +1,174 @@
+/* One seed: boot, faults, calm, checks. */
+#include "sys.h"
+
+#include "base/assert.h"
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CALM_MS_MAX 60000u
+
+static void make_zones(struct sys *sys)
+{
+    sys->n_zones = 1 + (uint32_t)sys_rand(sys, SYS_ZONES);
+    for (uint32_t z = 0; z < sys->n_zones; z++) {
+        struct sys_zone *zone = &sys->zones[z];
+        uint32_t n = z == 0 ? 3 : 1 + (uint32_t)sys_rand(sys, 3);
+
+        (void)snprintf((char *)zone->id, sizeof zone->id, "sim-zone-%u", z);
+        zone->n_members = n;
+        for (uint32_t i = 0; i < n; i++) {
+            zone->members[i] = 1 + (i + z) % 3;
+        }
+    }
+}
+
+static bool idle(struct sys *sys)
+{
+    for (uint32_t i = 0; i < SYS_CLIENTS; i++) {
+        if (sys->clients[i].busy) {
+            return false;
+        }
+    }
+    for (uint64_t number = 1; number <= SYS_NODES; number++) {
+        if (!sys->nodes[number].up) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Nobody asks any more, all nodes are up, and all members of a zone are at one index. */
+static bool quiet(struct sys *sys)
+{
+    if (!idle(sys)) {
+        return false;
+    }
+    for (uint32_t z = 0; z < sys->n_zones; z++) {
+        uint64_t first = 0;
+
+        for (uint64_t number = 1; number <= SYS_NODES; number++) {
+            struct sys_host *host = sys->nodes[number].hosts[z];
+            struct replica_status status;
+
+            if (host == NULL) {
+                continue;
+            }
+            replica_status(host->replica, sys_node_ms(host->node), &status);
+            first = first == 0 ? status.applied_index : first;
+            if (status.leader == 0 || status.pulling || status.transferring ||
+                status.applied_index != first ||
+                status.applied_index != status.last_index ||
+                status.commit_index != status.applied_index || host->settling ||
+                zone_applied_index(host->zone) != first) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static void calm(struct sys *sys)
+{
+    sys->calm = true;
+    sys_trace(sys, "calm");
+    sys_net_heal(sys);
+    for (uint64_t number = 1; number <= SYS_NODES; number++) {
+        sys->nodes[number].asleep_us = 0;
+        sys->nodes[number].slow_us = 0;
+        simdisk_power_off_after(sys->nodes[number].disk, 0);
+    }
+}
+
+static void say_why(struct sys *sys)
+{
+    for (uint32_t i = 0; i < SYS_CLIENTS; i++) {
+        if (sys->clients[i].busy) {
+            sys_trace(sys, "client %u waits for op %u", i,
+                      (unsigned)sys->clients[i].op_nr);
+        }
+    }
+    for (uint64_t number = 1; number <= SYS_NODES; number++) {
+        for (uint32_t z = 0; z < sys->n_zones; z++) {
+            struct sys_host *host = sys->nodes[number].hosts[z];
+            struct replica_status s;
+
+            if (host == NULL || !sys->nodes[number].up) {
+                continue;
+            }
+            replica_status(host->replica, sys_node_ms(host->node), &s);
+            sys_trace(sys,
+                      "n%u z%u state %d term %u leader %u first %u last %u commit %u "
+                      "applied %u pulling %d settling %d journal %u",
+                      (unsigned)number, z, s.state, (unsigned)s.term, (unsigned)s.leader,
+                      (unsigned)s.first_index, (unsigned)s.last_index,
+                      (unsigned)s.commit_index, (unsigned)s.applied_index, s.pulling,
+                      host->settling, (unsigned)journal_bytes(host->journal));
+        }
+    }
+    sys_fail(sys, "not at rest %u s after the last fault", CALM_MS_MAX / 1000);
+}
+
+bool sys_run(struct sys *sys, const struct sys_options *options, uint64_t seed)
+{
+    uint64_t end_us = options->seconds * 1000 * SYS_US;
+
+    memset(sys, 0, sizeof *sys);
+    sys->seed = seed;
+    sys->options = *options;
+    prng_seed(&sys->prng, seed);
+    (void)sqlite3_test_control(SQLITE_TESTCTRL_PRNG_SEED, (int)(seed & 0x7fffffff) | 1,
+                               NULL);
+    sys->frame_delay_us =
+        200 + (uint32_t)sys_rand(sys, sys_chance(sys, 3) ? 20000 : 2000);
+    sys->think_us = (sys_chance(sys, 3) ? 15 : 70) * (uint32_t)SYS_US;
+    sys->journal_bytes = (sys_chance(sys, 2) ? 900u : 1536u) << 10;
+    make_zones(sys);
+    for (uint64_t number = 1; number <= SYS_NODES; number++) {
+        sys_node_init(sys, number);
+    }
+    for (uint64_t number = 1; number <= SYS_NODES; number++) {
+        sys_node_boot(&sys->nodes[number]);
+    }
+    sys_net_start(sys);
+    sys_clients_start(sys);
+    sys_faults_start(sys, end_us);
+    sys_go(sys, end_us, NULL);
+    calm(sys);
+    sys_go(sys, sys->now_us + 2000 * SYS_US, NULL);
+    sys->stop = true;
+    sys_go(sys, end_us + CALM_MS_MAX * SYS_US, quiet);
+    if (!sys->failing && !quiet(sys)) {
+        say_why(sys);
+    }
+    if (!sys->failing) {
+        sys_check_all(sys);
+    }
+    return !sys->failing;
+}
+
+void sys_clear(struct sys *sys)
+{
+    for (uint64_t number = 1; number <= SYS_NODES; number++) {
+        sys_node_free(&sys->nodes[number]);
+    }
+    sys_net_clear(sys);
+    for (uint32_t z = 0; z < SYS_ZONES; z++) {
+        for (uint64_t i = 0; i < sys->zones[z].cap_log; i++) {
+            slice_unref(&sys->zones[z].log[i].head);
+            slice_unref(&sys->zones[z].log[i].payload);
+        }
+        free(sys->zones[z].log);
+    }
+    for (uint64_t i = 0; i < sys->n_ops; i++) {
+        slice_unref(&sys->ops[i].op);
+        slice_unref(&sys->ops[i].payload);
+        slice_unref(&sys->ops[i].result);
+        slice_unref(&sys->ops[i].data);
+    }
+    free(sys->ops);
+    free(sys->events);
+    memset(sys, 0, sizeof *sys);
+}
