@@ -1,4 +1,4 @@
-#include "nfs/front_impl.h"
+#include "nfs/front_impl_uv.h"
 
 #include "base/assert.h"
 #include "base/log.h"

@@ -1,6 +1,6 @@
 #include "nfs/front_uv.h"
 
-#include "nfs/front_impl.h"
+#include "nfs/front_impl_uv.h"
 
 #include "base/assert.h"
 

@@ -1,8 +1,8 @@
 /*
- * front_impl: what the listener (front_uv.c) and its connections (front_conn_uv.c) share.
+ * front_impl_uv: what the listener (front_uv.c) and its connections (front_conn_uv.c) share.
  */
-#ifndef NFS_FRONT_IMPL_H
-#define NFS_FRONT_IMPL_H
+#ifndef NFS_FRONT_IMPL_UV_H
+#define NFS_FRONT_IMPL_UV_H
 
 #include "nfs/front_uv.h"
 #include "nfs/rpc_record.h"
