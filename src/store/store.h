@@ -2,8 +2,9 @@
  * store: one member's copy of one zone: metadata rows in sqlite, file data as recent
  * extents that point into the journal and as settled blocks in sparse files.
  *
- * Layout of a dataset: marker (zone id), meta.db, data/xx/<inode>, journal/ (see
- * journal.h, may lie elsewhere). Formats: docs/formats/store.md.
+ * Layout of a dataset: marker (zone id), meta.db (after the n-th pull meta.<n>.db),
+ * data/xx/<inode>, pull.<n>/ until it has settled, journal/ (see journal.h, may lie
+ * elsewhere). Formats and why settling is safe: docs/formats/store.md.
  *
  * One owner thread, except store_settle_run, which may run on one other thread at the
  * same time. All changes happen between store_begin and store_commit; the applied

@@ -126,6 +126,7 @@ int store_row_bad(const char *table, uint64_t key);
 
 /* Rows, on any connection. Same answers as their namesakes in store.h. */
 #define STORE_INODE_BYTES 120u
+/* Decode: quiet, since the bytes may be a peer's. */
 void store_inode_encode(const struct store_inode *inode, uint8_t *out);
 int store_inode_decode(const void *row, size_t len, uint64_t ino,
                        struct store_inode *out);

@@ -63,7 +63,7 @@ int store_inode_decode(const void *row, size_t len, uint64_t ino, struct store_i
     if (wire_get_u32(&dec) != crc32c(0, row, dec.at >= 4 ? dec.at - 4 : 0) ||
         !wire_done(&dec) || inode.ino != ino || type > UINT8_MAX ||
         inode.size > STORE_OFFSET_MAX) {
-        return store_row_bad("inode", ino);
+        return -EUCLEAN;
     }
     *out = inode;
     return 0;
@@ -91,7 +91,7 @@ int store_inode_get(struct store *store, uint64_t ino, struct store_inode *out)
     row = store_db_blob(stmt, 0);
     rv = store_inode_decode(row.data, row.len, ino, out);
     store_db_done(stmt);
-    return rv;
+    return rv == -EUCLEAN ? store_row_bad("inode", ino) : rv;
 }
 
 int store_inode_put(struct store *store, const struct store_inode *inode)

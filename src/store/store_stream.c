@@ -100,8 +100,12 @@ static int inode_record(struct store_stream *stream, sqlite3_stmt *stmt)
     struct slice row = store_db_blob(stmt, 1);
     struct store_inode inode;
     struct wire_enc enc;
-    int rv = store_inode_decode(row.data, row.len, store_db_u64(stmt, 0), &inode);
+    uint64_t ino = store_db_u64(stmt, 0);
+    int rv = store_inode_decode(row.data, row.len, ino, &inode);
 
+    if (rv == -EUCLEAN) {
+        return store_row_bad("inode", ino);
+    }
     if (rv == 0) {
         rv = begin(stream, RECORD_INODE, row.len, &enc);
     }

@@ -147,7 +147,6 @@ static int apply_next(struct node *node)
 
 static int settle_step(struct node *node)
 {
-    uint64_t floor;
     int rv;
 
     if (node->settle == NULL) {
@@ -167,12 +166,19 @@ static int settle_step(struct node *node)
     node->settle = NULL;
     if (rv == 0) {
         node->durable = node->applied;
-        rv = store_extent_floor(node->store, &floor);
-    }
-    if (rv == 0) {
-        journal_forget(node->journal, floor);
     }
     return rv;
+}
+
+/* The journal lets go of all that the store says it does not need: at any moment, since
+ * neither a power cut nor the settle in flight may miss it later. */
+static void forget(struct node *node)
+{
+    uint64_t floor;
+
+    if (store_extent_floor(node->store, &floor) == 0) {
+        journal_forget(node->journal, floor);
+    }
 }
 
 /* Whatever the store was doing, a power cut leaves a state that was once committed, not
@@ -198,7 +204,15 @@ static void power_cuts_anywhere(void)
                 node_power_cut(&node);
                 simdisk_power_off_after(node.sim, 0);
             }
+            forget(&node);
         }
+        simdisk_power_off_after(node.sim, 0);
+        if (node.settle != NULL) {
+            store_settle_abandon(node.store, node.settle);
+            node.settle = NULL;
+        }
+        settle_all(node.store); /* No block was taken for a bad one. */
+        CHECK_UINT(store_unsettled_bytes(node.store), 0);
         check_files(node.store, &node.model);
         entries_free();
         node_deinit(&node);

@@ -19,8 +19,9 @@
 #include <unistd.h>
 
 enum {
-    FAKE_SEGMENTS = 4096,
-    FAKE_SEGMENT_BYTES = 1 << 20,
+    FAKE_SEGMENTS = 16384,
+    FAKE_SEGMENT_BYTES =
+        1 << 17, /* One piece of the largest size: the floor moves often. */
     MODEL_FILES = 6,
     MODEL_BLOCKS = 6,
     MODEL_BYTES = MODEL_BLOCKS * (int)STORE_BLOCK,
