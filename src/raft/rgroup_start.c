@@ -248,6 +248,7 @@ int engine_snapshot_taken(struct rgroup *group, const struct rgroup_event *event
 {
     const struct rgroup_snapshot *snap = &event->snapshot;
     struct raft_event step = {.type = RAFT_SNAPSHOT};
+    uint64_t pending = group->engine->configuration_uncommitted_index;
     int rv;
 
     if (group->installing || snap->index <= group->snap.index) {
@@ -256,7 +257,16 @@ int engine_snapshot_taken(struct rgroup *group, const struct rgroup_event *event
     if (!snapshot_valid(group, snap) || snap->term != guard_term_of(group, snap->index)) {
         return -EUCLEAN;
     }
-    ASSERT(snap->index <= group->commit);
+    if (snap->index > group->commit) {
+        group->commit = snap->index; /* Applied in an earlier life. */
+    }
+    /* A change below it may not be seen again: its entry goes with the log. */
+    if (pending != 0 && pending <= snap->index) {
+        rv = engine_applied_change(group, pending, update);
+        if (rv != 0) {
+            return rv;
+        }
+    }
     rv = metadata_of(snap, &step.snapshot.metadata);
     if (rv != 0) {
         return rv;

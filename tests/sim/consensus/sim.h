@@ -128,6 +128,7 @@ struct sim_node {
         uint64_t vote;
         struct sim_log log;
         struct sim_snap snap;
+        struct sim_snap applied; /* The state has its own transactions. */
     } durable;
 
     struct sim_log log;
@@ -145,8 +146,9 @@ struct sim_node {
     bool renew;  /* Start anew from disk as soon as nothing is being written. */
 
     uint64_t commit;
-    uint64_t applied;
-    uint64_t state; /* Digest of all that was applied. */
+    uint64_t replayed; /* Up to here the group knows of applied changes. */
+    uint64_t applied;  /* May be beyond what is known to be committed, after a start. */
+    uint64_t state;    /* Digest of all that was applied. */
     uint32_t applied_conf;
     uint64_t applied_conf_index;
     bool apply_waits;

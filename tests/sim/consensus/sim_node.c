@@ -51,7 +51,6 @@ static struct sim_snap applied_state(const struct sim_node *node)
 static void set_applied_state(struct sim *sim, struct sim_node *node,
                               const struct sim_snap *snap)
 {
-    node->snap = *snap;
     node->applied = snap->index;
     node->state = snap->state;
     node->applied_conf = snap->conf;
@@ -241,7 +240,7 @@ static int step_from(struct sim *sim, struct sim_node *node, struct rgroup_event
         node_report(sim, node);
     }
     if (sim->slow_apply) {
-        if (!node->apply_waits && node->applied < node->commit) {
+        if (!node->apply_waits && node->replayed < node->commit) {
             node->apply_waits = true;
             sim_at(sim, sim_below(sim, 200000), SIM_EV_APPLY, node->id, node->epoch);
         }
@@ -267,28 +266,42 @@ int node_step(struct sim *sim, struct sim_node *node, struct rgroup_event *event
     return step_from(sim, node, event, source);
 }
 
+static void apply_one(struct sim *sim, struct sim_node *node,
+                      const struct sim_entry *entry)
+{
+    node->applied++;
+    node->state =
+        sim_mix(node->state ^ sim_mix(entry->hash + 7 * entry->term + node->applied));
+    check_applied(sim, node, node->applied, node->state);
+    if (entry->type == RGROUP_CHANGE) {
+        node->applied_conf = entry->conf;
+        node->applied_conf_index = node->applied;
+    }
+}
+
 void node_apply(struct sim *sim, struct sim_node *node)
 {
     uint64_t to = node->commit < node->reported ? node->commit : node->reported;
 
-    while (!node->installing && node->applied < to) {
+    while (!node->installing && node->replayed < to) {
         struct rgroup_event event = {.type = RGROUP_EV_APPLIED_CHANGE};
-        const struct sim_entry *entry = log_at(&node->log, node->applied + 1);
+        const struct sim_entry *entry = log_at(&node->log, node->replayed + 1);
 
+        if (entry == NULL && node->replayed < node->applied) {
+            node->replayed++; /* Below a snapshot of a state that was applied before. */
+            continue;
+        }
         if (entry == NULL) {
             sim_fail(sim, "node %u has no entry %lu to apply", node->id,
-                     node->applied + 1);
+                     node->replayed + 1);
         }
-        node->applied++;
-        node->state =
-            sim_mix(node->state ^ sim_mix(entry->hash + 7 * entry->term + node->applied));
-        check_commit(sim, node, node->applied, node->applied);
-        check_applied(sim, node, node->applied, node->state);
+        event.index = ++node->replayed;
+        check_commit(sim, node, event.index, event.index);
+        if (event.index > node->applied) {
+            apply_one(sim, node, entry);
+        }
         if (entry->type == RGROUP_CHANGE) {
-            node->applied_conf = entry->conf;
-            node->applied_conf_index = node->applied;
             sim->counts.changes++;
-            event.index = node->applied;
             (void)node_step(sim, node, &event);
         }
     }
@@ -413,7 +426,9 @@ static void pulled(struct sim *sim, struct sim_node *node, const struct sim_snap
 
     node->installing = false;
     log_reset(&node->log, snap->index + 1);
+    node->snap = *snap;
     set_applied_state(sim, node, snap);
+    node->replayed = snap->index;
     node->reported = snap->index;
     event.snapshot = snapshot_out(sim, snap);
     (void)node_step(sim, node, &event);
@@ -480,9 +495,13 @@ static void boot_state(struct sim *sim, struct sim_node *node)
     node->timer_us = 0;
     node->frozen_us = 0;
     log_copy(&node->log, &node->durable.log);
-    set_applied_state(sim, node, &node->durable.snap);
-    node->commit = node->applied;
+    node->snap = node->durable.snap;
+    node->commit = node->replayed = node->snap.index;
     node->reported = log_last(&node->log);
+    set_applied_state(sim, node,
+                      node->durable.applied.index > node->snap.index
+                          ? &node->durable.applied
+                          : &node->durable.snap);
 }
 
 /* A log that the snapshot overtook begins anew behind it. */
@@ -496,6 +515,10 @@ static void boot_log(struct sim *sim, struct sim_node *node,
         log_reset(&node->log, last + 1);
         node->reported = last;
         disk_write(sim, node, SIM_OP_BASE)->index = last;
+    }
+    if (node->applied > last) {
+        sim_fail(sim, "node %u has applied %lu, its log ends at %lu", node->id,
+                 node->applied, last);
     }
 }
 
@@ -550,6 +573,9 @@ void node_crash(struct sim *sim, struct sim_node *node)
     node->role = RGROUP_FOLLOWER;
     rgroup_free(node->group);
     node->group = NULL;
+    if (node->applied > 0 && sim_chance(sim, 70)) {
+        node->durable.applied = applied_state(node);
+    }
     disk_crash(sim, node);
     net_reset_node(sim, node->id);
 }

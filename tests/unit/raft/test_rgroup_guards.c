@@ -646,6 +646,27 @@ static void g15_rolls_back_one_change_only(void)
     g15_run(RGROUP_OFF_G15, 3);
 }
 
+/* A snapshot of a state that a member had applied in an earlier life takes a change with
+ * it out of the log, before the change was seen committed again: it is settled then. */
+static void snapshot_settles_a_pending_change(void)
+{
+    struct rgroup_conf conf = rig_conf(3, 3);
+    struct rgroup_conf next = rig_conf(3, 4);
+    struct rig *rig = rig_new(0);
+    struct rig_member *m = &rig->members[1];
+
+    rig_log(rig, 1, &conf, 4, 5);
+    m->log[3] = rig_entry(5, RGROUP_CHANGE, &next);
+    rig_start(rig, 1);
+    m->no_apply = true;
+    CHECK_INT(rig_snapshot(rig, 1, 4, 0), 0);
+    lead_with(rig, 1, 2);
+    acknowledge(rig, 1, 2, m->last);
+    CHECK_UINT(m->update.commit, m->last);
+    CHECK_INT(rig_change(rig, 1, &conf), 0);
+    rig_free(rig);
+}
+
 TEST_MAIN(CHECK_TEST(g1_sole_voter_leads_a_new_term),
           CHECK_TEST(g2_never_leave_another_alone),
           CHECK_TEST(g3_change_is_first_of_its_message),
@@ -657,4 +678,5 @@ TEST_MAIN(CHECK_TEST(g1_sole_voter_leads_a_new_term),
           CHECK_TEST(g11_commit_before_a_change),
           CHECK_TEST(g12_no_vote_right_after_a_start),
           CHECK_TEST(g13_commit_index_never_falls), CHECK_TEST(g14_transfer_at_rest),
-          CHECK_TEST(g15_rolls_back_one_change_only))
+          CHECK_TEST(g15_rolls_back_one_change_only),
+          CHECK_TEST(snapshot_settles_a_pending_change))
