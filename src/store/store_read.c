@@ -268,8 +268,9 @@ static int read_block(struct store *store, const struct store_range *range, uint
     return rv;
 }
 
-int store_data_read(struct store *store, uint64_t ino, uint64_t offset, size_t len,
-                    struct buf **out, uint64_t *bad)
+int store_data_read(struct store *store, uint64_t ino,
+                    uint64_t offset, /* NOLINT(params) */
+                    size_t len, struct buf **out, uint64_t *bad)
 {
     struct buf *buf;
     size_t done = 0;
