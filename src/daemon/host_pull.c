@@ -279,7 +279,8 @@ struct pull {
     uint64_t cursor;
     uint64_t number;            /* Of the last request. */
     uint64_t first_open_number; /* Answers below it belong to an older round. */
-    uint32_t waiting;           /* Requests and jobs under way. */
+    uint32_t requests;          /* Under way; their answers may never come. */
+    uint32_t jobs;              /* Under way; they always end. */
     uint64_t heard_ms;
     uint64_t blocks;
     bool failed;
@@ -322,16 +323,21 @@ static int pull_ask(struct host *host, enum pull_kind kind,
     }
     ASSERT(!enc.failed);
     if (kind != PULL_CLOSE) {
-        pull->waiting++;
+        pull->requests++;
     }
     return host->callbacks.pull_send(host->callbacks.ctx, host, pull->from,
                                      slice_borrow(bytes, enc.len));
 }
 
+/* Give the attempt up. Answers that still come are of an older round. */
 static void pull_fail(struct host *host, int rv)
 {
-    host->pull->failed = true;
-    if (host->pull->waiting == 0) {
+    struct pull *pull = host->pull;
+
+    pull->failed = true;
+    pull->requests = 0;
+    pull->first_open_number = pull->number + 1;
+    if (pull->jobs == 0) {
         pull_end(host, rv, NULL);
     }
 }
@@ -341,7 +347,7 @@ static void pull_job_done(struct host *host, int rv)
 {
     struct pull *pull = host->pull;
 
-    pull->waiting--;
+    pull->jobs--;
     pull->heard_ms = host_now_ms();
     if (rv != 0) {
         log_warn("daemon", "msg=\"pull failed\" zone=%s error=\"%s\"", host->config.label,
@@ -449,7 +455,6 @@ static void done_wants(struct job *base)
 
             if (pull_ask(host, PULL_BLOCKS, &job->wants[i],
                          left < HOST_PULL_BATCH ? left : HOST_PULL_BATCH) != 0) {
-                pull->waiting--;
                 pull->failed = true;
                 break;
             }
@@ -468,7 +473,7 @@ static void done_switch(struct job *base)
     struct pull_job *job = (struct pull_job *)base;
     struct host *host = job->base.host;
 
-    host->pull->waiting--;
+    host->pull->jobs--;
     host->usage = job->usage;
     pull_end(host, job->base.rv, &job->snapshot);
     buf_unref(job->snapshot.conf);
@@ -483,7 +488,7 @@ static void pull_post(struct host *host, void (*run)(struct job *job),
     ASSERT(job != NULL);
     job->head = slice_keep(head);
     job->body = slice_keep(body);
-    host->pull->waiting++;
+    host->pull->jobs++;
     host_post_zone(host, &job->base, run, done);
 }
 
@@ -493,7 +498,7 @@ static void pull_go_on(struct host *host)
     struct pull *pull = host->pull;
     int rv = 0;
 
-    if (pull->waiting > 0) {
+    if (pull->requests > 0 || pull->jobs > 0) {
         return;
     }
     switch (pull->phase) {
@@ -511,7 +516,6 @@ static void pull_go_on(struct host *host)
         break;
     }
     if (rv != 0) {
-        pull->waiting--;
         pull_fail(host, -EHOSTUNREACH);
     }
 }
@@ -555,10 +559,10 @@ void host_pull_answer(struct host *host, struct slice head, struct slice body)
 
     if (pull == NULL || host->closing || version != PULL_VERSION || dec.failed ||
         kind == PULL_CLOSE || number < pull->first_open_number || number > pull->number ||
-        pull->waiting == 0) {
+        pull->requests == 0) {
         return;
     }
-    pull->waiting--;
+    pull->requests--;
     pull->heard_ms = host_now_ms();
     if (pull->failed || (outcome != 0 && !(kind == PULL_NEXT && outcome == OUT_NOENT))) {
         pull_fail(host, -EIO);
@@ -583,7 +587,8 @@ static void pull_report(struct host *host, int rv, const struct zone_snapshot *s
 {
     struct replica_event event = {.type = REPLICA_EV_PULLED, .rv = rv};
 
-    log_info("daemon", "msg=\"pull ended\" zone=%s blocks=%llu rv=%d", host->config.label,
+    log_info("daemon", "msg=\"pull ended\" zone=%s phase=%d blocks=%llu rv=%d",
+             host->config.label, (int)host->pull->phase,
              (unsigned long long)host->pull->blocks, rv);
     free(host->pull);
     host->pull = NULL;
@@ -617,7 +622,7 @@ static void pull_end(struct host *host, int rv, const struct zone_snapshot *snap
         struct host_job *job = calloc(1, sizeof *job);
 
         ASSERT(job != NULL);
-        host->pull->waiting++; /* No tick ends it a second time. */
+        host->pull->jobs++; /* No tick ends it a second time. */
         host_post_zone(host, job, run_drop, done_drop);
         return;
     }
@@ -648,7 +653,7 @@ void host_do_pull(struct host *host, uint64_t index, uint64_t from)
         .phase = PULL_PHASE_OPEN,
         .heard_ms = host_now_ms(),
         .number = host_now_ms() << 20, /* Answers to an older attempt do not fit. */
-        .waiting = 1,
+        .jobs = 1,
     };
     host->pull->first_open_number = host->pull->number + 1;
     host->state = HOST_PULLING;
@@ -660,13 +665,9 @@ void host_pull_tick(struct host *host, uint64_t now_ms)
 {
     struct pull *pull = host->pull;
 
-    if (pull != NULL && !pull->failed && pull->shadow != NULL &&
-        pull->phase != PULL_PHASE_SWITCH &&
+    if (pull != NULL && !pull->failed && pull->requests > 0 &&
         now_ms > pull->heard_ms + HOST_PULL_SILENCE_MS) {
         log_warn("daemon", "msg=\"pull source is silent\" zone=%s", host->config.label);
-        /* Answers that still come are of an older round; jobs end by themselves. */
-        pull->first_open_number = pull->number + 1;
-        pull->waiting = 0;
         pull_fail(host, -ETIMEDOUT);
     }
 }
