@@ -380,12 +380,36 @@ static bool wants_checkpoint(struct store *store)
     return frames - store->wal_checked > CHECKPOINT_PAGES;
 }
 
+/*
+ * Between the view of a pull and STORE_SERVE_FROM, a pulled block may hold bytes beyond
+ * its file's end: they belong to a write that is not applied yet. Cutting the file to its
+ * length (fit_length) would take them from under their CRC. OUT_NOENT until then.
+ */
+static int may_settle(struct store *store)
+{
+    uint64_t serve_from = 0;
+    uint64_t applied = 0;
+    int rv = store_number_get(store, STORE_SERVE_FROM, &serve_from);
+
+    if (rv == OUT_NOENT) {
+        return 0;
+    }
+    if (rv == 0) {
+        rv = store_number_get(store, STORE_APPLIED, &applied);
+    }
+    return rv == 0 && applied < serve_from ? OUT_NOENT : rv;
+}
+
 int store_settle_plan(struct store *store, size_t max_bytes, struct store_settle **out)
 {
     struct making making = {.store = store, .max_bytes = max_bytes};
     int rv;
 
     ASSERT(!store->in_txn && store->settle == NULL);
+    rv = may_settle(store);
+    if (rv != 0) {
+        return rv;
+    }
     making.settle = settle_new(store);
     making.seen = calloc(SEEN_SLOTS, sizeof *making.seen);
     if (making.settle == NULL || making.seen == NULL) {
