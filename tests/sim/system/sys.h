@@ -226,6 +226,7 @@ struct sys_op {
     struct slice op;
     struct slice payload;
     uint64_t floor; /* No result may be of a lower index. */
+    uint64_t begun_us;
     struct slice result;
     struct slice data;
     int outcome; /* In the result. */
@@ -286,6 +287,7 @@ struct sys {
     uint32_t cap_events;
     bool failing;
     bool calm; /* Faults are over. */
+    uint64_t calm_us;
     bool stop; /* Clients start nothing new. */
     char failure[512];
     struct sys_node nodes[SYS_NODES + 1];

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SETTLED_US (5000 * SYS_US)
+
 static void client_go(struct sys *sys, void *ptr, uint64_t a, uint64_t b);
 
 static void again(struct sys_client *client)
@@ -168,6 +170,7 @@ static void client_go(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
     if (client->handles[record->zone_nr][record->name].ino == 0) {
         op.type = record->is_read ? ZONE_OP_LOOKUP : ZONE_OP_CREATE;
     }
+    record->begun_us = sys->now_us;
     record->floor = sys->zones[record->zone_nr].seen;
     op.cred.n_groups = 1;
     op.cred.groups[0] = (uint32_t)record->nr;
@@ -184,6 +187,15 @@ static void client_go(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
     event.op = record->op;
     event.payload = record->payload;
     sys_router_step(node, &event);
+}
+
+/* "Try later" is no answer to what was asked when nothing was wrong any more. */
+static void later(struct sys *sys, const struct sys_op *record)
+{
+    sys->counts.later++;
+    if (sys->calm && record->begun_us > sys->calm_us + SETTLED_US) {
+        sys_fail(sys, "op %u was not served, with all faults over", (unsigned)record->nr);
+    }
 }
 
 /* A result that the client now knows of. */
@@ -204,7 +216,7 @@ static void got(struct sys_client *client, struct sys_op *record, struct slice r
     record->result = slice_ref(result);
     record->data = slice_ref(data);
     if (decoded.outcome == OUT_TRY_LATER) {
-        sys->counts.later++;
+        later(sys, record);
         if (!record->is_read) { /* It was pending, so its reply must have been kept. */
             sys_fail(sys, "op %u was refused as one that is over", (unsigned)record->nr);
         }
@@ -248,7 +260,7 @@ void sys_client_answer(struct sys *sys, uint64_t op_nr, int outcome, struct slic
     if (outcome == 0) {
         got(client, record, result, data);
     } else if (outcome == OUT_TRY_LATER) {
-        sys->counts.later++;
+        later(sys, record);
     } else {
         sys_fail(sys, "op %u ended with %s", (unsigned)op_nr, outcome_name(outcome));
     }

@@ -356,6 +356,10 @@ static void run_read(struct sys_job *job)
     if (job->rv == 0) {
         job->rv = zone_read(job->host->zone, &op, &result);
     }
+    sys_trace(job->host->sys, "n%u z%u read: op %u type %d at %u: %s",
+              (unsigned)job->host->node->number, job->host->zone_nr,
+              (unsigned)op.cred.groups[0], op.type, (unsigned)result.index,
+              outcome_name(result.outcome));
     if (job->rv == 0) {
         ASSERT(zone_result_encode(&result, &head) == 0);
         job->head = slice_of(head, 0, head->len);

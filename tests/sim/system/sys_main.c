@@ -169,7 +169,11 @@ int main(int argc, char **argv)
         free(sys);
         return 2;
     }
-    log_set_level((enum log_level) - 1); /* Not even errors: power cuts are meant. */
+    if (!settings.options.trace) {
+        int quiet = -1; /* Not even errors: power cuts are meant. */
+
+        log_set_level((enum log_level)quiet);
+    }
     (void)signal(SIGABRT, aborted);
     (void)signal(SIGSEGV, aborted);
     for (n = 0; n < settings.seeds && !(settings.until_failure && failures > 0) &&

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CALM_MS_MAX 60000u
+#define CALM_MS_MAX 20000u
 
 static void make_zones(struct sys *sys)
 {
@@ -73,6 +73,7 @@ static bool quiet(struct sys *sys)
 static void calm(struct sys *sys)
 {
     sys->calm = true;
+    sys->calm_us = sys->now_us;
     sys_trace(sys, "calm");
     sys_net_heal(sys);
     for (uint64_t number = 1; number <= SYS_NODES; number++) {
@@ -137,7 +138,7 @@ bool sys_run(struct sys *sys, const struct sys_options *options, uint64_t seed)
     sys_faults_start(sys, end_us);
     sys_go(sys, end_us, NULL);
     calm(sys);
-    sys_go(sys, sys->now_us + 2000 * SYS_US, NULL);
+    sys_go(sys, sys->now_us + 6000 * SYS_US, NULL);
     sys->stop = true;
     sys_go(sys, end_us + CALM_MS_MAX * SYS_US, quiet);
     if (!sys->failing && !quiet(sys)) {
