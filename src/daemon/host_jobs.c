@@ -385,6 +385,9 @@ static void run_read(struct job *base)
     if (rv == 0) {
         rv = zone_read(job->base.host->disk.zone, &op, &result);
     }
+    if (rv == 0 && result.outcome == OUT_TRY_LATER) {
+        rv = -EAGAIN; /* This member is not ready; another may be. */
+    }
     if (rv == 0) {
         rv = zone_result_encode(&result, &head);
     }
@@ -402,7 +405,7 @@ static void done_read(struct job *base)
     struct read_job *job = (struct read_job *)base;
     struct host *host = job->base.host;
 
-    if (job->base.rv != 0) {
+    if (job->base.rv != 0 && job->base.rv != -EAGAIN) {
         log_error("daemon", "msg=\"read failed\" zone=%s error=\"%s\"",
                   host->config.label, strerror(-job->base.rv));
     }

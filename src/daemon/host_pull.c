@@ -295,6 +295,7 @@ struct pull_job {
     uint32_t n_wants;
     struct zone_snapshot snapshot;
     struct zone_usage usage;
+    uint64_t dataset_bytes;
 };
 
 static void pull_go_on(struct host *host);
@@ -428,6 +429,9 @@ static void run_switch(struct job *base)
     if (rv == 0) {
         rv = zone_snapshot_get(host->disk.zone, &job->snapshot);
     }
+    if (rv == 0) {
+        rv = store_disk_bytes(host->disk.store, &job->dataset_bytes);
+    }
     zone_usage(host->disk.zone, &job->usage);
     job->base.rv = rv;
 }
@@ -475,6 +479,7 @@ static void done_switch(struct job *base)
 
     host->pull->jobs--;
     host->usage = job->usage;
+    host->dataset_bytes = job->dataset_bytes;
     pull_end(host, job->base.rv, &job->snapshot);
     buf_unref(job->snapshot.conf);
     host_job_end(&job->base);
