@@ -195,6 +195,7 @@ static int start_replica(struct host *host, struct open_job *job)
         .n_entries = job->n_entries,
         .applied_index = zone_applied_index(host->disk.zone),
         .applied_term = zone_applied_term(host->disk.zone),
+        .zone_time_ns = zone_time_ns(host->disk.zone),
     };
 
     if (job->has_snapshot) {

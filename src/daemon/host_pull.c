@@ -598,6 +598,7 @@ static void pull_report(struct host *host, int rv, const struct zone_snapshot *s
     free(host->pull);
     host->pull = NULL;
     if (rv == 0) {
+        event.wall_ns = zone_time_ns(host->disk.zone);
         event.snapshot = (struct rgroup_snapshot){
             .index = snapshot->index,
             .term = snapshot->term,
