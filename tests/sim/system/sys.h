@@ -65,6 +65,7 @@ struct sys_event {
     void *ptr;
     uint64_t a;
     uint64_t b;
+    bool frees; /* @fn frees @ptr. */
 };
 
 /* Work for a host's journal (0) or zone (1) thread, or the pool (2). */

@@ -215,6 +215,7 @@ static void got(struct sys_client *client, struct sys_op *record, struct slice r
     record->index = decoded.index;
     record->result = slice_ref(result);
     record->data = slice_ref(data);
+    slice_unref(&decoded.data);
     if (decoded.outcome == OUT_TRY_LATER) {
         later(sys, record);
         if (!record->is_read) { /* It was pending, so its reply must have been kept. */

@@ -114,7 +114,8 @@ static void answer_here(struct sys_host *host, const struct router_event *event)
     answer->event.data = slice_ref(event->data);
     sys_in(
         host->sys, 1,
-        (struct sys_event){.fn = local_answer, .ptr = answer, .a = host->node->number});
+        (struct sys_event){
+            .fn = local_answer, .ptr = answer, .a = host->node->number, .frees = true});
 }
 
 static void answer_there(struct sys_host *host, uint64_t to,

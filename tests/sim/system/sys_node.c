@@ -279,8 +279,9 @@ static void op_here(struct sys_node *node, const struct router_action *action,
         .origin = node->number, .seq = action->seq, .is_read = action->is_read};
     op->head = slice_ref(action->head);
     op->payload = slice_ref(action->payload);
-    sys_in(node->sys, 1,
-           (struct sys_event){.fn = local_op, .ptr = op, .a = node->number});
+    sys_in(
+        node->sys, 1,
+        (struct sys_event){.fn = local_op, .ptr = op, .a = node->number, .frees = true});
 }
 
 static void router_tick(struct sys *sys, void *ptr, uint64_t a, uint64_t b)

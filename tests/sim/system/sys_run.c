@@ -4,7 +4,6 @@
 #include "base/assert.h"
 
 #include <sqlite3.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,7 +16,8 @@ static void make_zones(struct sys *sys)
         struct sys_zone *zone = &sys->zones[z];
         uint32_t n = z == 0 ? 3 : 1 + (uint32_t)sys_rand(sys, 3);
 
-        (void)snprintf((char *)zone->id, sizeof zone->id, "sim-zone-%u", z);
+        memcpy(zone->id, "sim-zone-", 9);
+        zone->id[9] = (uint8_t)('0' + z);
         zone->n_members = n;
         for (uint32_t i = 0; i < n; i++) {
             zone->members[i] = 1 + (i + z) % 3;
@@ -150,8 +150,34 @@ bool sys_run(struct sys *sys, const struct sys_options *options, uint64_t seed)
     return !sys->failing;
 }
 
+/* What is still to come is carried out for nodes that are gone: it frees what it holds. */
+static void drain(struct sys *sys)
+{
+    for (uint64_t number = 1; number <= SYS_NODES; number++) {
+        sys->nodes[number].epoch += 2;
+        sys->nodes[number].up = false;
+    }
+    sys->stop = true;
+    for (uint32_t i = 0; i < sys->n_events; i++) {
+        struct sys_event *event = &sys->events[i];
+
+        if (event->frees) {
+            event->fn(sys, event->ptr, event->a, event->b);
+        }
+    }
+}
+
 void sys_clear(struct sys *sys)
 {
+    bool up[SYS_NODES + 1];
+
+    for (uint64_t number = 1; number <= SYS_NODES; number++) {
+        up[number] = sys->nodes[number].up;
+    }
+    drain(sys);
+    for (uint64_t number = 1; number <= SYS_NODES; number++) {
+        sys->nodes[number].up = up[number];
+    }
     for (uint64_t number = 1; number <= SYS_NODES; number++) {
         sys_node_free(&sys->nodes[number]);
     }
