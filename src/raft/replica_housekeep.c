@@ -111,12 +111,17 @@ static bool snapshot_due(struct replica *r)
     return cut_point(r, r->applied) >= r->log.base_index + (is_tight(r) ? 1 : CUT_MIN);
 }
 
-/* Once a heartbeat, and when the disk's figures change. */
-void replica_housekeep(struct replica *r)
+static void settle(struct replica *r)
 {
     if (r->journal_bytes > r->config.journal_bytes_max / 4) {
         replica_act(r, REPLICA_DO_SETTLE);
     }
+}
+
+/* Once a heartbeat. */
+void replica_housekeep(struct replica *r)
+{
+    settle(r);
     if (snapshot_due(r)) {
         r->snapshot_busy = true;
         replica_act(r, REPLICA_DO_SNAPSHOT);
@@ -127,7 +132,7 @@ void replica_disk(struct replica *r, const struct replica_event *event)
 {
     r->journal_bytes = event->journal_bytes;
     r->extent_segment = event->extent_segment;
-    replica_housekeep(r);
+    settle(r);
 }
 
 static void compact(struct replica *r, uint64_t cut)

@@ -337,7 +337,7 @@ static void compaction(void)
     }
     rig_run(&rig, 200);
     rig_disk(&rig, 1, 600u << 10);
-    rig_settle(&rig);
+    rig_run(&rig, 200);
     CHECK(rig.nodes[1].settles > 0);
     CHECK_UINT(rig.nodes[1].snapshots, 1);
     rig_status(&rig, 1, &status);
@@ -367,7 +367,7 @@ static void behind_the_log(void)
     }
     rig_run(&rig, 3000);
     rig_disk(&rig, 1, 600u << 10);
-    rig_settle(&rig);
+    rig_run(&rig, 200);
     CHECK(rig.nodes[1].base_index > 100);
     rig.nodes[3].hold_pull = true;
     CHECK_INT(rig_start(&rig, 3), 0);
