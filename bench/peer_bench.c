@@ -46,19 +46,15 @@ static void die(const char *what, int rv)
     exit(1);
 }
 
-static void on_frame(void *ctx, uint64_t node, enum peer_channel channel, uint8_t type,
-                     struct slice head, struct slice body)
+static void on_frame(void *ctx, const struct peer_message *message)
 {
     struct side *side = ctx;
 
-    (void)node;
-    (void)channel;
-    (void)type;
     if (side->start == 0) {
         side->start = uv_hrtime();
     }
     side->frames++;
-    side->bytes += head.len + body.len;
+    side->bytes += message->head.len + message->body.len;
 }
 
 static void send_all(struct side *side)
@@ -69,7 +65,12 @@ static void send_all(struct side *side)
     do {
         struct slice body = slice_of(side->body, 0, side->body_bytes);
 
-        rv = peer_send(side->net, 2, PEER_BULK, 1, slice_borrow(head, sizeof head), body);
+        rv = peer_send(side->net,
+                       &(struct peer_message){.node = 2,
+                                              .channel = PEER_BULK,
+                                              .type = 1,
+                                              .head = slice_borrow(head, sizeof head),
+                                              .body = body});
         slice_unref(&body);
         if (rv == 0) {
             side->frames++;

@@ -270,7 +270,9 @@ void admin_op(struct admin_call *call, const uint8_t zone_id[16],
     static const uint8_t none[16];
 
     call->busy++;
-    node_submit(call->node, zone_id, op, none, on_op, call);
+    node_submit(call->node,
+                &(struct nfs_submit){.zone_id = zone_id, .op = op, .rpc_key = none},
+                on_op, call);
 }
 
 struct zone_kv admin_pair(const char *key, const char *value, uint64_t version)
@@ -367,8 +369,12 @@ void admin_ask(struct admin_call *call, uint64_t to, const char *command, cJSON 
     ask->timer.data = ask;
     wire_store_u64(head, ask->number);
     if (text != NULL) {
-        rv = node_send(node, to, PEER_CONTROL, NODE_FRAME_ASK,
-                       slice_borrow(head, sizeof head), slice_borrow(text, strlen(text)));
+        rv = node_send(node,
+                       &(struct peer_message){.node = to,
+                                              .channel = PEER_CONTROL,
+                                              .type = NODE_FRAME_ASK,
+                                              .head = slice_borrow(head, sizeof head),
+                                              .body = slice_borrow(text, strlen(text))});
     }
     free(text);
     /* Also when it could not be sent: the caller is never called back at once. */
@@ -386,11 +392,16 @@ static void on_asked(void *arg, cJSON *answer)
     struct ask_reply *reply = arg;
     char *text = cJSON_PrintUnformatted(answer);
     uint8_t head[ASK_HEAD_BYTES];
+    struct peer_message frame = {.node = reply->to,
+                                 .channel = PEER_CONTROL,
+                                 .type = NODE_FRAME_ASK_ANSWER,
+                                 .head = slice_borrow(head, sizeof head)};
 
     wire_store_u64(head, reply->number);
-    if (text != NULL && node_send(reply->node, reply->to, PEER_CONTROL,
-                                  NODE_FRAME_ASK_ANSWER, slice_borrow(head, sizeof head),
-                                  slice_borrow(text, strlen(text))) != 0) {
+    if (text != NULL) {
+        frame.body = slice_borrow(text, strlen(text));
+    }
+    if (text != NULL && node_send(reply->node, &frame) != 0) {
         log_debug("daemon", "msg=\"answer dropped\" to=%s",
                   node_name_of(reply->node, reply->to));
     }

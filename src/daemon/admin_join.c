@@ -225,8 +225,11 @@ static void join_send(struct admin_call *call, const struct token *token)
         return;
     }
     call->busy++;
-    peer_join(node->loop, node->identity, &token->inviter,
-              slice_borrow(text, strlen(text)), on_join_answer, call);
+    peer_join(node->loop,
+              &(struct peer_join_request){.identity = node->identity,
+                                          .inviter = &token->inviter,
+                                          .body = slice_borrow(text, strlen(text))},
+              on_join_answer, call);
     free(text);
 }
 

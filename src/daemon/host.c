@@ -52,8 +52,12 @@ static void act_answer(struct host *host, const struct replica_action *action)
         host_cancel_read(host, action->token, action->outcome);
         return;
     }
-    host->callbacks.answer(host->callbacks.ctx, action->token, action->outcome,
-                           action->leader, action->result, action->data);
+    host->callbacks.answer(host->callbacks.ctx,
+                           &(struct host_answer){.token = action->token,
+                                                 .outcome = action->outcome,
+                                                 .leader = action->leader,
+                                                 .result = action->result,
+                                                 .data = action->data});
 }
 
 static void act_one(struct host *host, struct replica_action *action)
@@ -63,8 +67,12 @@ static void act_one(struct host *host, struct replica_action *action)
         host_do_journal(host, action);
         break;
     case REPLICA_DO_SEND:
-        host->callbacks.send(host->callbacks.ctx, host, action->to, action->channel,
-                             action->frame_type, action->head, action->body);
+        host->callbacks.send(host->callbacks.ctx, host,
+                             &(struct host_message){.to = action->to,
+                                                    .channel = action->channel,
+                                                    .type = action->frame_type,
+                                                    .head = action->head,
+                                                    .body = action->body});
         break;
     case REPLICA_DO_APPLY:
         host_do_apply(host, action);
@@ -376,8 +384,10 @@ static bool refuse(struct host *host, uint64_t token)
     if (host->replica != NULL && host->state == HOST_RUNNING && !host->closing) {
         return false;
     }
-    host->callbacks.answer(host->callbacks.ctx, token, OUT_NOT_LEADER, host_leader(host),
-                           (struct slice){0}, (struct slice){0});
+    host->callbacks.answer(
+        host->callbacks.ctx,
+        &(struct host_answer){
+            .token = token, .outcome = OUT_NOT_LEADER, .leader = host_leader(host)});
     return true;
 }
 

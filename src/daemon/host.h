@@ -48,14 +48,29 @@ struct host_config {
     struct slice bootstrap; /* create: the first configuration; empty: a joiner. */
 };
 
+/* A frame to another member. */
+struct host_message {
+    uint64_t to;     /* Raft id. */
+    uint8_t channel; /* 0 control, 1 log. */
+    uint8_t type;    /* enum replica_frame */
+    struct slice head;
+    struct slice body;
+};
+
+/* The answer of host_submit, host_read, host_change or host_transfer; slices are
+ * borrowed for the call. */
+struct host_answer {
+    uint64_t token;
+    int outcome;
+    uint64_t leader; /* Raft id, a hint; 0 unknown. */
+    struct slice result;
+    struct slice data;
+};
+
 struct host_callbacks {
     void *ctx;
-    /* A frame to the member @raft_id: the driver of the peer connections sends it. */
-    void (*send)(void *ctx, struct host *host, uint64_t raft_id, uint8_t channel,
-                 uint8_t type, struct slice head, struct slice body);
-    /* The answer of host_submit, host_read, host_change or host_transfer. */
-    void (*answer)(void *ctx, uint64_t token, int outcome, uint64_t leader_raft_id,
-                   struct slice result, struct slice data);
+    void (*send)(void *ctx, struct host *host, const struct host_message *message);
+    void (*answer)(void *ctx, const struct host_answer *answer);
     /* State, leader or term changed. */
     void (*note)(void *ctx, struct host *host);
     /* Something was applied. */

@@ -341,8 +341,10 @@ void host_read(struct host *host, struct slice op, uint64_t token)
     if (job == NULL || host->replica == NULL || host->state != HOST_RUNNING ||
         host->closing) {
         free(job);
-        host->callbacks.answer(host->callbacks.ctx, token, OUT_NOT_LEADER,
-                               host_leader(host), (struct slice){0}, (struct slice){0});
+        host->callbacks.answer(
+            host->callbacks.ctx,
+            &(struct host_answer){
+                .token = token, .outcome = OUT_NOT_LEADER, .leader = host_leader(host)});
         return;
     }
     job->base.host = host;
@@ -364,8 +366,9 @@ void host_cancel_read(struct host *host, uint64_t token, int outcome)
 {
     struct read_job *job = read_of(token);
 
-    host->callbacks.answer(host->callbacks.ctx, job->token, outcome, 0, (struct slice){0},
-                           (struct slice){0});
+    host->callbacks.answer(
+        host->callbacks.ctx,
+        &(struct host_answer){.token = job->token, .outcome = outcome});
     read_free(job);
     free(job);
 }
@@ -410,9 +413,12 @@ static void done_read(struct job *base)
                   host->config.label, strerror(-job->base.rv));
     }
     /* A fault here is this member's alone: the router asks another one. */
-    host->callbacks.answer(host->callbacks.ctx, job->token,
-                           job->base.rv == 0 ? 0 : OUT_NOT_LEADER, 0, job->result,
-                           job->data);
+    host->callbacks.answer(
+        host->callbacks.ctx,
+        &(struct host_answer){.token = job->token,
+                              .outcome = job->base.rv == 0 ? 0 : OUT_NOT_LEADER,
+                              .result = job->result,
+                              .data = job->data});
     read_free(job);
     host_job_end(&job->base);
 }

@@ -112,8 +112,8 @@ void node_random(void *out, size_t len);
 /* node_net.c */
 int node_net_open(struct node *node, char error[CONFIG_ERROR_MAX]);
 void node_net_refresh(struct node *node);
-int node_send(struct node *node, uint64_t to, enum peer_channel channel,
-              enum node_frame type, struct slice head, struct slice body);
+/* 0, or why the frame did not leave: see peer_send. An empty one never does. */
+int node_send(struct node *node, const struct peer_message *message);
 bool node_link_up(const struct node *node, uint64_t number);
 const char *node_name_of(const struct node *node, uint64_t number);
 void node_host_callbacks(struct node *node, struct host_callbacks *out);
@@ -131,13 +131,8 @@ void node_each_host(struct node *node,
                     void (*each)(struct node *node, struct host *host));
 
 /* node_ops.c: ops through the router. */
-struct node_reply {
-    int outcome;
-    struct slice result; /* Encoded; borrowed. */
-    struct slice data;
-};
-void node_submit(struct node *node, const uint8_t zone_id[16], const struct zone_op *op,
-                 const uint8_t rpc_key[16],
+/* As nfs_backend.submit. */
+void node_submit(struct node *node, const struct nfs_submit *submit,
                  void (*done)(void *arg, const struct zone_result *result), void *arg);
 void node_router_event(struct node *node, struct router_event *event);
 void node_backend_init(struct node *node);
@@ -152,8 +147,7 @@ struct asker {
     void (*done)(void *arg, int outcome, uint64_t leader_raft_id);
     void *arg;
 };
-void node_answer(void *ctx, uint64_t token, int outcome, uint64_t leader_raft_id,
-                 struct slice result, struct slice data);
+void node_answer(void *ctx, const struct host_answer *answer);
 uint64_t asker_new(struct node *node, enum asker_kind kind, uint64_t remote,
                    uint64_t seq);
 uint64_t asker_callback(struct node *node,

@@ -42,49 +42,51 @@ static struct slice after(struct slice head, size_t n)
     return (struct slice){.buf = head.buf, .data = head.data + n, .len = head.len - n};
 }
 
-int node_send(struct node *node, uint64_t to, enum peer_channel channel,
-              enum node_frame type, struct slice head, struct slice body)
+int node_send(struct node *node, const struct peer_message *message)
 {
-    if (node->peers == NULL || (head.len == 0 && body.len == 0)) {
+    if (node->peers == NULL || (message->head.len == 0 && message->body.len == 0)) {
         return OUT_TRY_LATER;
     }
-    return peer_send(node->peers, to, channel, (uint8_t)type, head, body);
+    return peer_send(node->peers, message);
 }
 
-static void on_send(void *ctx, struct host *host, uint64_t raft_id, uint8_t channel,
-                    uint8_t type, struct slice head, struct slice body)
+static void on_send(void *ctx, struct host *host, const struct host_message *message)
 {
     struct node *node = ctx;
     uint8_t fixed[REPLICA_HEAD_BYTES];
-    struct slice whole;
+    struct peer_message frame = {
+        .node = directory_raft_node(message->to),
+        .channel = message->channel == 0 ? PEER_CONTROL : PEER_LOG,
+        .type = NODE_FRAME_REPLICA,
+        .body = message->body,
+    };
 
     memcpy(fixed, host_zone_id(host), 16);
     wire_store_u64(fixed + 16, host_raft_id(host));
-    wire_store_u64(fixed + 24, raft_id);
-    fixed[32] = type;
-    whole = with_head(fixed, sizeof fixed, head);
-    if (node_send(node, directory_raft_node(raft_id),
-                  channel == 0 ? PEER_CONTROL : PEER_LOG, NODE_FRAME_REPLICA, whole,
-                  body) != 0) {
+    wire_store_u64(fixed + 24, message->to);
+    fixed[32] = message->type;
+    frame.head = with_head(fixed, sizeof fixed, message->head);
+    if (node_send(node, &frame) != 0) {
         log_debug("daemon", "msg=\"frame dropped\" zone=%s type=%u", host_label(host),
-                  type);
+                  message->type);
     }
-    slice_unref(&whole);
+    slice_unref(&frame.head);
 }
 
 static int on_pull_send(void *ctx, struct host *host, uint64_t raft_id, struct slice head)
 {
+    struct peer_message frame = {.node = directory_raft_node(raft_id),
+                                 .channel = PEER_BULK,
+                                 .type = NODE_FRAME_PULL};
     uint8_t fixed[PULL_HEAD_BYTES];
-    struct slice whole;
     int rv;
 
     memcpy(fixed, host_zone_id(host), 16);
     wire_store_u64(fixed + 16, host_raft_id(host));
     wire_store_u64(fixed + 24, raft_id);
-    whole = with_head(fixed, sizeof fixed, head);
-    rv = node_send(ctx, directory_raft_node(raft_id), PEER_BULK, NODE_FRAME_PULL, whole,
-                   (struct slice){0});
-    slice_unref(&whole);
+    frame.head = with_head(fixed, sizeof fixed, head);
+    rv = node_send(ctx, &frame);
+    slice_unref(&frame.head);
     return rv;
 }
 
@@ -146,6 +148,11 @@ static void frame_replica(struct node *node, uint64_t from, struct slice head,
     host_frame(host, sender, head.data[32], after(head, REPLICA_HEAD_BYTES), body);
 }
 
+static void refuse_op(struct node *node, uint64_t token)
+{
+    node_answer(node, &(struct host_answer){.token = token, .outcome = OUT_NOT_LEADER});
+}
+
 static void frame_op(struct node *node, uint64_t from, struct slice head,
                      struct slice body)
 {
@@ -160,7 +167,7 @@ static void frame_op(struct node *node, uint64_t from, struct slice head,
     token = asker_new(node, ASKER_REMOTE, from, seq);
     host = node_host(node, head.data);
     if (host == NULL || node->stopping) {
-        node_answer(node, token, OUT_NOT_LEADER, 0, (struct slice){0}, (struct slice){0});
+        refuse_op(node, token);
     } else if (head.data[24] != 0) {
         host_read(host, after(head, OP_HEAD_BYTES), token);
     } else {
@@ -169,8 +176,7 @@ static void frame_op(struct node *node, uint64_t from, struct slice head,
         struct slice whole;
 
         if (entry == NULL) {
-            node_answer(node, token, OUT_NOT_LEADER, 0, (struct slice){0},
-                        (struct slice){0});
+            refuse_op(node, token);
             return;
         }
         whole = slice_of(entry, 0, entry->len);
@@ -208,13 +214,18 @@ struct pull_reply {
 static void pull_reply(void *ctx, uint64_t to, struct slice head, struct slice body)
 {
     struct pull_reply *box = ctx;
-    struct slice whole = with_head(box->fixed, sizeof box->fixed, head);
+    struct peer_message frame = {
+        .node = directory_raft_node(to),
+        .channel = PEER_BULK,
+        .type = NODE_FRAME_PULL_ANSWER,
+        .head = with_head(box->fixed, sizeof box->fixed, head),
+        .body = body,
+    };
 
-    if (head.len > 0 && node_send(box->node, directory_raft_node(to), PEER_BULK,
-                                  NODE_FRAME_PULL_ANSWER, whole, body) != 0) {
+    if (head.len > 0 && node_send(box->node, &frame) != 0) {
         log_debug("daemon", "msg=\"pull answer dropped\"");
     }
-    slice_unref(&whole);
+    slice_unref(&frame.head);
     free(box);
 }
 
@@ -249,13 +260,14 @@ static void frame_pull(struct node *node, uint64_t from, struct slice head,
     host_pull_request(host, sender, after(head, PULL_HEAD_BYTES), pull_reply, box);
 }
 
-static void on_frame(void *ctx, uint64_t from, enum peer_channel channel, uint8_t type,
-                     struct slice head, struct slice body)
+static void on_frame(void *ctx, const struct peer_message *message)
 {
     struct node *node = ctx;
+    uint64_t from = message->node;
+    struct slice head = message->head;
+    struct slice body = message->body;
 
-    (void)channel;
-    switch (type) {
+    switch (message->type) {
     case NODE_FRAME_REPLICA:
         frame_replica(node, from, head, body);
         break;
@@ -279,7 +291,7 @@ static void on_frame(void *ctx, uint64_t from, enum peer_channel channel, uint8_
         break;
     default:
         log_warn("daemon", "msg=\"unknown frame\" from=%s type=%u",
-                 node_name_of(node, from), type);
+                 node_name_of(node, from), message->type);
     }
 }
 

@@ -46,56 +46,57 @@ uint64_t asker_callback(struct node *node,
     return token;
 }
 
-static void answer_remote(struct node *node, const struct asker *asker, int outcome,
-                          uint64_t leader_node, const struct node_reply *reply)
+static void answer_remote(struct node *node, const struct asker *asker,
+                          const struct host_answer *answer)
 {
-    struct buf *head = buf_new(ANSWER_HEAD_BYTES + reply->result.len);
-    struct slice whole;
+    struct buf *head = buf_new(ANSWER_HEAD_BYTES + answer->result.len);
+    struct peer_message frame = {
+        .node = asker->remote,
+        .channel = answer->data.len > BULK_FROM_BYTES ? PEER_BULK : PEER_LOG,
+        .type = NODE_FRAME_ANSWER,
+        .body = answer->data,
+    };
 
     if (head == NULL) {
         return; /* The origin asks again. */
     }
     wire_store_u64(head->data, asker->seq);
-    wire_store_u32(head->data + 8, (uint32_t)outcome);
-    wire_store_u64(head->data + 12, leader_node);
-    if (reply->result.len > 0) {
-        memcpy(head->data + ANSWER_HEAD_BYTES, reply->result.data, reply->result.len);
+    wire_store_u32(head->data + 8, (uint32_t)answer->outcome);
+    wire_store_u64(head->data + 12, directory_raft_node(answer->leader));
+    if (answer->result.len > 0) {
+        memcpy(head->data + ANSWER_HEAD_BYTES, answer->result.data, answer->result.len);
     }
-    head->len = ANSWER_HEAD_BYTES + reply->result.len;
-    whole = slice_of(head, 0, head->len);
+    head->len = ANSWER_HEAD_BYTES + answer->result.len;
+    frame.head = slice_of(head, 0, head->len);
     buf_unref(head);
-    if (node_send(node, asker->remote,
-                  reply->data.len > BULK_FROM_BYTES ? PEER_BULK : PEER_LOG,
-                  NODE_FRAME_ANSWER, whole, reply->data) != 0) {
+    if (node_send(node, &frame) != 0) {
         log_debug("daemon", "msg=\"answer dropped\" to=%s",
                   node_name_of(node, asker->remote));
     }
-    slice_unref(&whole);
+    slice_unref(&frame.head);
 }
 
-void node_answer(void *ctx, uint64_t token, int outcome, uint64_t leader_raft_id,
-                 struct slice result, struct slice data)
+void node_answer(void *ctx, const struct host_answer *answer)
 {
-    struct asker *asker = (struct asker *)(uintptr_t)token;
+    struct asker *asker = (struct asker *)(uintptr_t)answer->token;
     struct node *node = ctx;
-    uint64_t leader_node = directory_raft_node(leader_raft_id);
-    struct node_reply reply = {.outcome = outcome, .result = result, .data = data};
 
     switch (asker->kind) {
     case ASKER_ROUTER:
-        node_router_event(node, &(struct router_event){.type = ROUTER_EV_ANSWER,
-                                                       .node = node->number,
-                                                       .seq = asker->seq,
-                                                       .outcome = outcome,
-                                                       .leader_node = leader_node,
-                                                       .result = result,
-                                                       .data = data});
+        node_router_event(node, &(struct router_event){
+                                    .type = ROUTER_EV_ANSWER,
+                                    .node = node->number,
+                                    .seq = asker->seq,
+                                    .outcome = answer->outcome,
+                                    .leader_node = directory_raft_node(answer->leader),
+                                    .result = answer->result,
+                                    .data = answer->data});
         break;
     case ASKER_REMOTE:
-        answer_remote(node, asker, outcome, leader_node, &reply);
+        answer_remote(node, asker, answer);
         break;
     case ASKER_CALLBACK:
-        asker->done(asker->arg, outcome, leader_raft_id);
+        asker->done(asker->arg, answer->outcome, answer->leader);
         break;
     }
     free(asker);
@@ -112,7 +113,12 @@ static void send_refused(struct node *node, const struct router_action *action)
 static void send_remote(struct node *node, const struct router_action *action)
 {
     struct buf *head = buf_new(OP_HEAD_BYTES + action->head.len);
-    struct slice whole;
+    struct peer_message frame = {
+        .node = action->node,
+        .channel = action->payload.len > BULK_FROM_BYTES ? PEER_BULK : PEER_LOG,
+        .type = NODE_FRAME_OP,
+        .body = action->payload,
+    };
     int rv;
 
     if (head == NULL) {
@@ -124,12 +130,10 @@ static void send_remote(struct node *node, const struct router_action *action)
     head->data[24] = action->is_read ? 1 : 0;
     memcpy(head->data + OP_HEAD_BYTES, action->head.data, action->head.len);
     head->len = OP_HEAD_BYTES + action->head.len;
-    whole = slice_of(head, 0, head->len);
+    frame.head = slice_of(head, 0, head->len);
     buf_unref(head);
-    rv = node_send(node, action->node,
-                   action->payload.len > BULK_FROM_BYTES ? PEER_BULK : PEER_LOG,
-                   NODE_FRAME_OP, whole, action->payload);
-    slice_unref(&whole);
+    rv = node_send(node, &frame);
+    slice_unref(&frame.head);
     if (rv != 0) {
         send_refused(node, action); /* It certainly did not leave. */
     }
@@ -168,6 +172,7 @@ static void act_answer(const struct router_action *action)
         result = (struct zone_result){.outcome = OUT_TRY_LATER};
     }
     pending->done(pending->arg, &result);
+    zone_result_clear(&result);
     free(pending);
 }
 
@@ -225,10 +230,10 @@ static void router_timer_arm(struct node *node)
     uv_timer_start(&node->router_timer, on_router_timer, wake > now ? wake - now : 1, 0);
 }
 
-void node_submit(struct node *node, const uint8_t zone_id[16], const struct zone_op *op,
-                 const uint8_t rpc_key[16],
+void node_submit(struct node *node, const struct nfs_submit *submit,
                  void (*done)(void *arg, const struct zone_result *result), void *arg)
 {
+    const struct zone_op *op = submit->op;
     struct pending *pending = calloc(1, sizeof *pending);
     struct router_event event = {.payload = op->data};
     struct buf *bytes = NULL;
@@ -245,8 +250,8 @@ void node_submit(struct node *node, const uint8_t zone_id[16], const struct zone
     event.token = (uint64_t)(uintptr_t)pending;
     event.op = slice_of(bytes, 0, bytes->len);
     buf_unref(bytes);
-    memcpy(event.zone_id, zone_id, 16);
-    memcpy(event.rpc_key, rpc_key, 16);
+    memcpy(event.zone_id, submit->zone_id, 16);
+    memcpy(event.rpc_key, submit->rpc_key, 16);
     node_router_event(node, &event);
     slice_unref(&event.op);
 }
@@ -307,12 +312,11 @@ static void backend_rule(void *ctx, const char *address, const struct nfs_zone *
     };
 }
 
-static void backend_submit(void *ctx, const uint8_t zone_id[16], const struct zone_op *op,
-                           const uint8_t rpc_key[16],
+static void backend_submit(void *ctx, const struct nfs_submit *submit,
                            void (*done)(void *arg, const struct zone_result *result),
                            void *arg)
 {
-    node_submit(ctx, zone_id, op, rpc_key, done, arg);
+    node_submit(ctx, submit, done, arg);
 }
 
 static const uint8_t *backend_key(void *ctx)

@@ -209,6 +209,17 @@ static void reconcile(struct node *node, struct host *host, const struct wanted 
     }
 }
 
+static void directory_op(struct node *node, const struct zone_op *op,
+                         void (*done)(void *arg, const struct zone_result *result))
+{
+    static const uint8_t none[16];
+
+    node_submit(
+        node,
+        &(struct nfs_submit){.zone_id = node->grapevine_id, .op = op, .rpc_key = none},
+        done, node);
+}
+
 /* Rows that must be there: the founder's own node, the handle key. */
 
 static void on_seeded(void *arg, const struct zone_result *result)
@@ -231,7 +242,6 @@ static void seed_rows(struct node *node)
     struct directory_node self = {.peer = {.number = node->number}};
     struct zone_op op = {.type = ZONE_OP_KV, .n_kv = 3};
     char key[DIRECTORY_NAME_MAX + 8];
-    uint8_t none[16] = {0};
     uint8_t secret[32];
     char hex[2 * sizeof secret + 1];
     char grapevine[128];
@@ -251,7 +261,7 @@ static void seed_rows(struct node *node)
         op.kv[0] = pair_of("grapevine", grapevine);
         op.kv[1] = pair_of(key, text);
         op.kv[2] = pair_of("counter/node", "1");
-        node_submit(node, node->grapevine_id, &op, none, on_seeded, node);
+        directory_op(node, &op, on_seeded);
     }
     free(text);
 }
@@ -273,7 +283,6 @@ static bool drop_left(struct node *node, struct host *host,
     struct directory_zone rest = *zone;
     char key[DIRECTORY_NAME_MAX + 8];
     struct host_report report;
-    uint8_t none[16] = {0};
     char *text;
 
     host_report(host, &report);
@@ -296,7 +305,7 @@ static bool drop_left(struct node *node, struct host *host,
     op.kv[0] = pair_of(key, text);
     op.kv[0].version = zone->version;
     node->changing = true;
-    node_submit(node, node->grapevine_id, &op, none, on_dropped, node);
+    directory_op(node, &op, on_dropped);
     free(text);
     return true;
 }

@@ -33,6 +33,13 @@ struct nfs_export_rule {
     bool read_only;
 };
 
+/* One op on its way to a zone; all borrowed for the call. */
+struct nfs_submit {
+    const uint8_t *zone_id;   /* 16 bytes. */
+    const struct zone_op *op; /* A WRITE is sealed. */
+    const uint8_t *rpc_key;   /* 16 bytes that identify the client's call; zero: none. */
+};
+
 struct nfs_backend {
     void *ctx;
     /* Copies up to @max zones in rising slug order; returns how many there are. */
@@ -45,15 +52,13 @@ struct nfs_backend {
     void (*export_rule)(void *ctx, const char *address, const struct nfs_zone *zone,
                         struct nfs_export_rule *out);
     /*
-     * Do @op in the zone, once, and call @done with its result (borrowed for the call),
-     * possibly before returning. The backend takes copies or references of what it
-     * keeps; the op itself is borrowed. A WRITE is sealed. @rpc_key identifies the
-     * client's call (zero: none). Never fails: what cannot be done ends as
-     * OUT_TRY_LATER. There is no way to give up: @done is called whether or not the
-     * client is still there, and @arg stays good until then.
+     * Do the op in the zone, once, and call @done with its result (borrowed for the
+     * call), possibly before returning. The backend takes copies or references of what
+     * it keeps. Never fails: what cannot be done ends as OUT_TRY_LATER. There is no way
+     * to give up: @done is called whether or not the client is still there, and @arg
+     * stays good until then.
      */
-    void (*submit)(void *ctx, const uint8_t zone_id[16], const struct zone_op *op,
-                   const uint8_t rpc_key[16],
+    void (*submit)(void *ctx, const struct nfs_submit *submit,
                    void (*done)(void *arg, const struct zone_result *result), void *arg);
     /* The 32-byte key for the MAC in filehandles; the same on all nodes. */
     const uint8_t *(*handle_key)(void *ctx);

@@ -133,9 +133,11 @@ void rpc_request_submit(struct rpc_request *request, const uint8_t zone_id[16],
         ASSERT(i < RPC_OPS_MAX);
     }
     request->ops[i] = (struct rpc_op){.request = request, .busy = true, .done = done};
-    request->backend->submit(request->backend->ctx, zone_id, op,
-                             rpc_key == NULL ? no_key : rpc_key, on_result,
-                             &request->ops[i]);
+    request->backend->submit(
+        request->backend->ctx,
+        &(struct nfs_submit){
+            .zone_id = zone_id, .op = op, .rpc_key = rpc_key == NULL ? no_key : rpc_key},
+        on_result, &request->ops[i]);
 }
 
 /* Hand the request over, with whatever reply it has. */

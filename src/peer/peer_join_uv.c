@@ -143,12 +143,11 @@ static void on_timer(uv_timer_t *timer)
     }
 }
 
-void peer_join(struct uv_loop_s *loop, const struct peer_identity *identity,
-               const struct peer_node *inviter, struct slice body,
+void peer_join(struct uv_loop_s *loop, const struct peer_join_request *request,
                void (*done)(void *arg, int rv, struct slice answer), void *arg)
 {
     struct join *join = calloc(1, sizeof *join);
-    int rv = join == NULL ? -ENOMEM : peer_io_init(&join->io, loop, identity);
+    int rv = join == NULL ? -ENOMEM : peer_io_init(&join->io, loop, request->identity);
 
     if (rv != 0) {
         /* Without memory nothing can come later; the only case of a call inside. */
@@ -156,16 +155,16 @@ void peer_join(struct uv_loop_s *loop, const struct peer_identity *identity,
         done(arg, rv, (struct slice){0});
         return;
     }
-    join->inviter = *inviter;
+    join->inviter = *request->inviter;
     join->done = done;
     join->arg = arg;
-    if (body.len > PEER_JOIN_MAX) {
+    if (request->body.len > PEER_JOIN_MAX) {
         join->rv = -EMSGSIZE;
     } else {
-        struct buf *copy = buf_copy(body.data, body.len);
+        struct buf *copy = buf_copy(request->body.data, request->body.len);
 
         join->rv = copy == NULL ? -ENOMEM : 0;
-        join->body = copy == NULL ? (struct slice){0} : slice_of(copy, 0, body.len);
+        join->body = copy == NULL ? (struct slice){0} : slice_of(copy, 0, copy->len);
         buf_unref(copy);
     }
     join->refs = 1;

@@ -379,11 +379,12 @@ static struct peer_link *find_link(const struct peer_net *net, uint64_t node,
     return state == NULL ? NULL : &state->links[channel];
 }
 
-int peer_send(struct peer_net *net, uint64_t node, enum peer_channel channel,
-              uint8_t type, struct slice head, struct slice body)
+int peer_send(struct peer_net *net, const struct peer_message *message)
 {
-    struct peer_link *link = find_link(net, node, channel);
-    struct peer_header header = {.kind = PEER_KIND_DATA, .type = type};
+    struct peer_link *link = find_link(net, message->node, message->channel);
+    struct peer_header header = {.kind = PEER_KIND_DATA, .type = message->type};
+    struct slice head = message->head;
+    struct slice body = message->body;
     struct peer_conn *conn;
     int rv;
 

@@ -354,9 +354,13 @@ static void on_frame(struct peer_conn *conn, const struct peer_frame *frame)
 
     if (frame->kind == PEER_KIND_DATA) {
         ASSERT(session->phase == PEER_UP && session->link->up);
-        net->callbacks.frame(net->callbacks.ctx, session->link->state->node.number,
-                             session->link->channel, frame->type, frame->head,
-                             frame->body);
+        net->callbacks.frame(
+            net->callbacks.ctx,
+            &(struct peer_message){.node = session->link->state->node.number,
+                                   .channel = session->link->channel,
+                                   .type = frame->type,
+                                   .head = frame->head,
+                                   .body = frame->body});
         return;
     }
     if (frame->kind == PEER_KIND_JOIN) {

@@ -50,12 +50,20 @@ struct peer_node {
     uint16_t port;
 };
 
+/* One data frame. */
+struct peer_message {
+    uint64_t node; /* Whom to; when it arrives: from whom. */
+    enum peer_channel channel;
+    uint8_t type; /* The sender's. */
+    struct slice head;
+    struct slice body;
+};
+
 struct peer_callbacks {
     void *ctx;
-    /* A frame: @type is the sender's, @head is borrowed, @body holds a reference for the
-     * call (take one with slice_ref to keep it). */
-    void (*frame)(void *ctx, uint64_t node, enum peer_channel channel, uint8_t type,
-                  struct slice head, struct slice body);
+    /* A frame; the head is borrowed, the body holds a reference for the call (take one
+     * with slice_ref to keep it). */
+    void (*frame)(void *ctx, const struct peer_message *message);
     /* The channel to @node can (not) be sent on. @boot: the other side's boot id. */
     void (*state)(void *ctx, uint64_t node, enum peer_channel channel, bool up,
                   uint64_t boot);
@@ -102,29 +110,34 @@ uint16_t peer_net_port(const struct peer_net *net);
 int peer_net_nodes(struct peer_net *net, const struct peer_node *nodes, uint32_t n);
 
 /*
- * Queue one frame. Takes its own references of both slices (borrowed slices are copied).
+ * Queue one frame; @message is borrowed. Takes its own references of both slices (borrowed slices are copied).
  * 0; OUT_TRY_LATER if the channel is down (nothing queued); OUT_FULL if more than four
  * times the mark is queued (`writable` will come); -EMSGSIZE above PEER_FRAME_MAX;
  * -ENOMEM. No callback comes from inside. What is queued in one loop turn goes out
  * together at its end.
  */
-int peer_send(struct peer_net *net, uint64_t node, enum peer_channel channel,
-              uint8_t type, struct slice head, struct slice body);
+int peer_send(struct peer_net *net, const struct peer_message *message);
 bool peer_is_up(const struct peer_net *net, uint64_t node, enum peer_channel channel);
 uint64_t peer_queued_bytes(const struct peer_net *net, uint64_t node,
                            enum peer_channel channel);
 /* Smoothed round trip on the control channel (its own pings), microseconds; 0 unknown. */
 uint64_t peer_rtt_us(const struct peer_net *net, uint64_t node);
 
+/* What a new node asks, and whom. */
+struct peer_join_request {
+    const struct peer_identity *identity; /* The new node's own. */
+    const struct peer_node *inviter;
+    struct slice body; /* At most 8 KiB. */
+};
 /*
- * Join, the new node's side: connect to @inviter's address, check that its key is the
- * fingerprint, send @body (at most 8 KiB, copied), give the answer (borrowed, at most
- * 1 MiB) or a fault to @done, once, from the loop (from inside only with -ENOMEM).
+ * Join, the new node's side: connect to the inviter's address, check that its key is the
+ * fingerprint, send the body (@request is copied, but for the identity), give the answer
+ * (borrowed, at most 1 MiB) or a fault to @done, once, from the loop (from inside only
+ * with -ENOMEM).
  * -EACCES: another key; -ECONNREFUSED and the like; -ECONNRESET: closed without an
  * answer; -ETIMEDOUT after 15 s; -EINVAL: not a numeric address; -EMSGSIZE.
  */
-void peer_join(struct uv_loop_s *loop, const struct peer_identity *identity,
-               const struct peer_node *inviter, struct slice body,
+void peer_join(struct uv_loop_s *loop, const struct peer_join_request *request,
                void (*done)(void *arg, int rv, struct slice answer), void *arg);
 /* 0; OUT_NOENT: that request is gone or answered; -EMSGSIZE, -ENOMEM. */
 int peer_join_answer(struct peer_net *net, uint64_t request, struct slice answer);

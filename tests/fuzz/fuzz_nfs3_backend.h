@@ -52,18 +52,17 @@ static void fuzz_export_rule(void *ctx, const char *address, const struct nfs_zo
     *out = fuzz_rule;
 }
 
-/* NOLINT(params): the contract's. What a zone may rely on, whatever the client sent. */
-static void fuzz_submit(void *ctx, const uint8_t zone_id[16], const struct zone_op *op,
-                        const uint8_t rpc_key[16],
+/* What a zone may rely on, whatever the client sent. */
+static void fuzz_submit(void *ctx, const struct nfs_submit *submit,
                         void (*done)(void *arg, const struct zone_result *result),
                         void *arg)
 {
+    const struct zone_op *op = submit->op;
     struct buf *encoded = NULL;
     struct zone_op again;
 
     (void)ctx;
-    (void)rpc_key;
-    ASSERT(memcmp(zone_id, fuzz_zone.id, 16) == 0);
+    ASSERT(memcmp(submit->zone_id, fuzz_zone.id, 16) == 0);
     ASSERT(op->name.len <= ZONE_NAME_MAX && op->to_name.len <= ZONE_PATH_MAX);
     ASSERT(op->name.len == 0 || memchr(op->name.data, '/', op->name.len) == NULL);
     ASSERT(op->data.len <= ZONE_IO_MAX);

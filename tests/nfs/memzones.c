@@ -173,20 +173,19 @@ static int keep_read(struct queued *queued, const struct zone_op *op)
     return 0;
 }
 
-/* NOLINT(params): the contract's. */
-static void submit(void *ctx, const uint8_t zone_id[16], const struct zone_op *op,
-                   const uint8_t rpc_key[16],
+static void submit(void *ctx, const struct nfs_submit *call,
                    void (*done)(void *arg, const struct zone_result *result), void *arg)
 {
-    struct memzone *zone = find(ctx, zone_id);
+    struct memzone *zone = find(ctx, call->zone_id);
     struct queued *queued = calloc(1, sizeof *queued);
     int rv;
 
     ASSERT(zone != NULL && queued != NULL);
     queued->done = done;
     queued->arg = arg;
-    queued->mutation = zone_op_is_mutation(op->type);
-    rv = queued->mutation ? keep_mutation(queued, op, rpc_key) : keep_read(queued, op);
+    queued->mutation = zone_op_is_mutation(call->op->type);
+    rv = queued->mutation ? keep_mutation(queued, call->op, call->rpc_key)
+                          : keep_read(queued, call->op);
     if (rv != 0 || zone->fault != 0) {
         answer_later(queued);
         return;

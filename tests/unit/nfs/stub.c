@@ -65,17 +65,15 @@ static const struct zone_result *result_for(const struct stub *stub,
     return op->op.type == ZONE_OP_READDIR ? &stub->listing : &stub->result;
 }
 
-/* NOLINT(params): the contract's. */
-static void submit(void *ctx, const uint8_t zone_id[16], const struct zone_op *op,
-                   const uint8_t rpc_key[16],
+static void submit(void *ctx, const struct nfs_submit *call,
                    void (*done)(void *arg, const struct zone_result *result), void *arg)
 {
     struct stub *stub = ctx;
     struct stub_op *slot = &stub->ops[stub->n_ops % STUB_OPS_MAX];
 
-    *slot = (struct stub_op){.op = *op, .done = done, .arg = arg};
-    memcpy(slot->zone_id, zone_id, 16);
-    memcpy(slot->rpc_key, rpc_key, 16);
+    *slot = (struct stub_op){.op = *call->op, .done = done, .arg = arg};
+    memcpy(slot->zone_id, call->zone_id, 16);
+    memcpy(slot->rpc_key, call->rpc_key, 16);
     stub->n_ops++;
     if (!stub->hold) {
         stub->n_answered++;

@@ -25,10 +25,11 @@ static void trace(struct node *node, const char *format, ...)
 
 static const char *const channels[] = {"control", "log", "bulk"};
 
-static void on_frame(void *ctx, uint64_t from, enum peer_channel channel, uint8_t type,
-                     struct slice head, struct slice body)
+static void on_frame(void *ctx, const struct peer_message *message)
 {
     struct node *node = ctx;
+    struct slice head = message->head;
+    struct slice body = message->body;
 
     node->frames++;
     node->bytes += head.len + body.len;
@@ -38,8 +39,9 @@ static void on_frame(void *ctx, uint64_t from, enum peer_channel channel, uint8_
         }
         node->expected_next++;
     } else {
-        trace(node, "frame %" PRIu64 " %s %u \"%.*s\" %zu\n", from, channels[channel],
-              (unsigned)type, (int)head.len, (const char *)head.data, body.len);
+        trace(node, "frame %" PRIu64 " %s %u \"%.*s\" %zu\n", message->node,
+              channels[message->channel], (unsigned)message->type, (int)head.len,
+              (const char *)head.data, body.len);
     }
     if (node->on_frame != NULL) {
         node->on_frame(node, body);

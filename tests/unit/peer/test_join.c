@@ -43,7 +43,10 @@ static void ask(struct fixture *f, struct result *result, const char *body)
 {
     struct peer_node inviter = fixture_node(f, 0);
 
-    peer_join(&f->loop, f->nodes[1].identity, &inviter, slice_borrow(body, strlen(body)),
+    peer_join(&f->loop,
+              &(struct peer_join_request){.identity = f->nodes[1].identity,
+                                          .inviter = &inviter,
+                                          .body = slice_borrow(body, strlen(body))},
               on_done, result);
     CHECK(!result->done);
 }
@@ -115,8 +118,11 @@ static void wrong_inviter_gets_nothing(void)
     one_node_up(&f);
     inviter = fixture_node(&f, 0);
     inviter.fingerprint[0] ^= 1;
-    peer_join(&f.loop, f.nodes[1].identity, &inviter, slice_borrow("secret", 6), on_done,
-              &result);
+    peer_join(&f.loop,
+              &(struct peer_join_request){.identity = f.nodes[1].identity,
+                                          .inviter = &inviter,
+                                          .body = slice_borrow("secret", 6)},
+              on_done, &result);
     RUN_UNTIL(&f, result.done);
     CHECK_INT(result.rv, -EACCES);
     CHECK_UINT(f.nodes[0].request, 0);
@@ -139,8 +145,11 @@ static void no_answer_is_a_fault(void)
     inviter = fixture_node(&f, 0);
     memcpy(inviter.host, "example", 8);
     result.done = false;
-    peer_join(&f.loop, f.nodes[1].identity, &inviter, slice_borrow("x", 1), on_done,
-              &result);
+    peer_join(&f.loop,
+              &(struct peer_join_request){.identity = f.nodes[1].identity,
+                                          .inviter = &inviter,
+                                          .body = slice_borrow("x", 1)},
+              on_done, &result);
     RUN_UNTIL(&f, result.done);
     CHECK_INT(result.rv, -EINVAL);
     result.done = false;

@@ -37,10 +37,30 @@ static void frame_arrives(void)
     fixture_up(&f, 2);
     f.nodes[0].trace[0] = 0;
     f.nodes[1].trace[0] = 0;
-    CHECK_INT(peer_send(f.nodes[0].net, 2, PEER_LOG, 7, text("hello"), text("body")), 0);
-    CHECK_INT(peer_send(f.nodes[0].net, 2, PEER_LOG, 8, text(""), text("")), 0);
-    CHECK_INT(peer_send(f.nodes[0].net, 2, PEER_LOG, 9, text(""), text("x")), 0);
-    CHECK_INT(peer_send(f.nodes[1].net, 1, PEER_BULK, 255, text("y"), text("")), 0);
+    CHECK_INT(peer_send(f.nodes[0].net, &(struct peer_message){.node = 2,
+                                                               .channel = PEER_LOG,
+                                                               .type = 7,
+                                                               .head = text("hello"),
+                                                               .body = text("body")}),
+              0);
+    CHECK_INT(peer_send(f.nodes[0].net, &(struct peer_message){.node = 2,
+                                                               .channel = PEER_LOG,
+                                                               .type = 8,
+                                                               .head = text(""),
+                                                               .body = text("")}),
+              0);
+    CHECK_INT(peer_send(f.nodes[0].net, &(struct peer_message){.node = 2,
+                                                               .channel = PEER_LOG,
+                                                               .type = 9,
+                                                               .head = text(""),
+                                                               .body = text("x")}),
+              0);
+    CHECK_INT(peer_send(f.nodes[1].net, &(struct peer_message){.node = 1,
+                                                               .channel = PEER_BULK,
+                                                               .type = 255,
+                                                               .head = text("y"),
+                                                               .body = text("")}),
+              0);
     RUN_UNTIL(&f, f.nodes[1].frames == 3 && f.nodes[0].frames == 1);
     CHECK_STR(f.nodes[1].trace, "frame 1 log 7 \"hello\" 4\n"
                                 "frame 1 log 8 \"\" 0\n"
@@ -78,7 +98,11 @@ static int send_numbered(struct fixture *f, uint64_t number, size_t len, bool bo
     }
     wire_store_u64(head, number);
     body = borrowed ? slice_borrow(buf->data, len) : slice_of(buf, 0, len);
-    rv = peer_send(f->nodes[0].net, 2, PEER_BULK, 1, slice_borrow(head, 8), body);
+    rv = peer_send(f->nodes[0].net, &(struct peer_message){.node = 2,
+                                                           .channel = PEER_BULK,
+                                                           .type = 1,
+                                                           .head = slice_borrow(head, 8),
+                                                           .body = body});
     slice_unref(&body);
     buf_unref(buf);
     return rv;
@@ -134,7 +158,12 @@ static void too_large_is_refused(void)
     struct slice body = slice_of(buf, 0, PEER_FRAME_MAX);
 
     fixture_up(&f, 2);
-    CHECK_INT(peer_send(f.nodes[0].net, 2, PEER_LOG, 1, text("h"), body), -EMSGSIZE);
+    CHECK_INT(peer_send(f.nodes[0].net, &(struct peer_message){.node = 2,
+                                                               .channel = PEER_LOG,
+                                                               .type = 1,
+                                                               .head = text("h"),
+                                                               .body = body}),
+              -EMSGSIZE);
     CHECK(peer_is_up(f.nodes[0].net, 2, PEER_LOG));
     slice_unref(&body);
     buf_unref(buf);
@@ -152,7 +181,11 @@ static void down_is_try_later(void)
     fixture_open(&f, 1, 1);
     fixture_introduce(&f);
     for (uint64_t to = 1; to <= 3; to++) {
-        CHECK_INT(peer_send(f.nodes[0].net, to, PEER_LOG, 1, text("h"), text("b")),
+        CHECK_INT(peer_send(f.nodes[0].net, &(struct peer_message){.node = to,
+                                                                   .channel = PEER_LOG,
+                                                                   .type = 1,
+                                                                   .head = text("h"),
+                                                                   .body = text("b")}),
                   OUT_TRY_LATER);
         CHECK_UINT(peer_queued_bytes(f.nodes[0].net, to, PEER_LOG), 0);
     }
@@ -203,7 +236,12 @@ static void old_queue_is_discarded(void)
     fixture_introduce(&f);
     RUN_UNTIL(&f, f.nodes[0].ups == PEER_CHANNELS && f.nodes[1].ups == PEER_CHANNELS);
     CHECK(strstr(f.nodes[0].trace, "up 2 bulk 201\n") != NULL);
-    CHECK_INT(peer_send(f.nodes[0].net, 2, PEER_BULK, 5, text("new"), text("")), 0);
+    CHECK_INT(peer_send(f.nodes[0].net, &(struct peer_message){.node = 2,
+                                                               .channel = PEER_BULK,
+                                                               .type = 5,
+                                                               .head = text("new"),
+                                                               .body = text("")}),
+              0);
     RUN_UNTIL(&f, f.nodes[1].frames > 0);
     CHECK_UINT(f.nodes[1].frames, 1);
     CHECK(strstr(f.nodes[1].trace, "frame 1 bulk 5 \"new\" 0\n") != NULL);
@@ -222,7 +260,11 @@ static void removed_then_added(void)
     CHECK_INT(peer_net_nodes(f.nodes[0].net, &self, 1), 0);
     CHECK(!peer_is_up(f.nodes[0].net, 2, PEER_LOG));
     CHECK_UINT(f.nodes[0].downs, 0);
-    CHECK_INT(peer_send(f.nodes[0].net, 2, PEER_LOG, 1, text("h"), text("")),
+    CHECK_INT(peer_send(f.nodes[0].net, &(struct peer_message){.node = 2,
+                                                               .channel = PEER_LOG,
+                                                               .type = 1,
+                                                               .head = text("h"),
+                                                               .body = text("")}),
               OUT_TRY_LATER);
     RUN_UNTIL(&f, f.nodes[0].downs == 3 && f.nodes[1].downs == 3);
     CHECK_UINT(f.nodes[0].ups, 0);
@@ -238,7 +280,12 @@ static void same_table_changes_nothing(void)
 
     fixture_up(&f, 3);
     fixture_introduce(&f);
-    CHECK_INT(peer_send(f.nodes[0].net, 2, PEER_LOG, 1, text("h"), text("")), 0);
+    CHECK_INT(peer_send(f.nodes[0].net, &(struct peer_message){.node = 2,
+                                                               .channel = PEER_LOG,
+                                                               .type = 1,
+                                                               .head = text("h"),
+                                                               .body = text("")}),
+              0);
     RUN_UNTIL(&f, f.nodes[1].frames == 1);
     for (unsigned i = 0; i < 3; i++) {
         CHECK_UINT(f.nodes[i].downs, 0);
@@ -263,7 +310,12 @@ static void changed_key_cuts_off(void)
     CHECK(!peer_is_up(f.nodes[1].net, 1, PEER_CONTROL));
     CHECK(peer_is_up(f.nodes[1].net, 3, PEER_CONTROL));
     /* Node 1 goes on dialling with the key that is refused; node 3 hears all of it. */
-    CHECK_INT(peer_send(f.nodes[1].net, 3, PEER_LOG, 1, text("h"), text("")), 0);
+    CHECK_INT(peer_send(f.nodes[1].net, &(struct peer_message){.node = 3,
+                                                               .channel = PEER_LOG,
+                                                               .type = 1,
+                                                               .head = text("h"),
+                                                               .body = text("")}),
+              0);
     RUN_UNTIL(&f, f.nodes[2].frames == 1);
     CHECK_UINT(f.nodes[2].downs, 0);
     CHECK_UINT(f.nodes[1].ups, 3);
@@ -285,7 +337,12 @@ static void table_replaced_in_a_callback(void)
     fixture_up(&f, 2);
     f.nodes[1].on_frame = forget_all;
     for (unsigned i = 0; i < 10; i++) {
-        CHECK_INT(peer_send(f.nodes[0].net, 2, PEER_LOG, 1, text("h"), text("b")), 0);
+        CHECK_INT(peer_send(f.nodes[0].net, &(struct peer_message){.node = 2,
+                                                                   .channel = PEER_LOG,
+                                                                   .type = 1,
+                                                                   .head = text("h"),
+                                                                   .body = text("b")}),
+                  0);
     }
     RUN_UNTIL(&f, f.nodes[1].downs == 3 && f.nodes[0].downs >= 3);
     CHECK_UINT(f.nodes[1].frames, 1);
@@ -315,7 +372,12 @@ static void net_closed_in_a_callback(void)
     f.nodes[1].on_frame = close_net;
     f.nodes[1].trace[0] = 0;
     for (unsigned i = 0; i < 10; i++) {
-        CHECK_INT(peer_send(f.nodes[0].net, 2, PEER_LOG, 1, text("h"), text("b")), 0);
+        CHECK_INT(peer_send(f.nodes[0].net, &(struct peer_message){.node = 2,
+                                                                   .channel = PEER_LOG,
+                                                                   .type = 1,
+                                                                   .head = text("h"),
+                                                                   .body = text("b")}),
+                  0);
     }
     RUN_UNTIL(&f, f.nodes[1].closed);
     CHECK_STR(f.nodes[1].trace, "frame 1 log 1 \"h\" 1\n");
@@ -327,7 +389,12 @@ static void echo(struct node *node, struct slice body)
     uint64_t to = node->number == 1 ? 2 : 1;
 
     if (node->frames < 1000) {
-        CHECK_INT(peer_send(node->net, to, PEER_CONTROL, 1, text("echo"), body), 0);
+        CHECK_INT(peer_send(node->net, &(struct peer_message){.node = to,
+                                                              .channel = PEER_CONTROL,
+                                                              .type = 1,
+                                                              .head = text("echo"),
+                                                              .body = body}),
+                  0);
     }
 }
 
@@ -340,7 +407,12 @@ static void sending_in_a_callback(void)
     fixture_up(&f, 2);
     f.nodes[0].on_frame = echo;
     f.nodes[1].on_frame = echo;
-    CHECK_INT(peer_send(f.nodes[0].net, 2, PEER_CONTROL, 1, text("start"), text("b")), 0);
+    CHECK_INT(peer_send(f.nodes[0].net, &(struct peer_message){.node = 2,
+                                                               .channel = PEER_CONTROL,
+                                                               .type = 1,
+                                                               .head = text("start"),
+                                                               .body = text("b")}),
+              0);
     RUN_UNTIL(&f, f.nodes[0].frames == 999 && f.nodes[1].frames == 1000);
     fixture_deinit(&f);
 }

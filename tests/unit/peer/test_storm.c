@@ -53,17 +53,17 @@ static uint8_t filler(uint64_t seq, size_t at)
 
 /* Frames of a connection are one life of the sender, from its first frame on, without a
  * gap; a life that was heard once is never heard on a later connection. */
-static void on_frame(void *ctx, uint64_t from, enum peer_channel channel, uint8_t type,
-                     struct slice head, struct slice body)
+static void on_frame(void *ctx, const struct peer_message *message)
 {
     struct member *member = ctx;
-    struct end *end = &member->ends[from][channel];
-    struct wire_dec dec = wire_dec(head.data, head.len);
+    struct end *end = &member->ends[message->node][message->channel];
+    struct wire_dec dec = wire_dec(message->head.data, message->head.len);
+    struct slice body = message->body;
     uint64_t boot = wire_get_u64(&dec);
     uint64_t life = wire_get_u64(&dec);
     uint64_t seq = wire_get_u64(&dec);
 
-    CHECK_UINT(wire_get_u8(&dec), type);
+    CHECK_UINT(wire_get_u8(&dec), message->type);
     CHECK(wire_done(&dec));
     CHECK(end->up && !member->in_call);
     CHECK_UINT(boot, end->boot);
@@ -116,8 +116,12 @@ static void send_one(struct member *member, uint64_t to, enum peer_channel chann
     wire_put_u64(&enc, end->sent);
     wire_put_u8(&enc, (uint8_t)end->sent);
     body = slice_of(buf, 0, len);
-    rv = peer_send(member->net, to, channel, (uint8_t)end->sent,
-                   slice_borrow(bytes, sizeof bytes), body);
+    rv = peer_send(member->net,
+                   &(struct peer_message){.node = to,
+                                          .channel = channel,
+                                          .type = (uint8_t)end->sent,
+                                          .head = slice_borrow(bytes, sizeof bytes),
+                                          .body = body});
     CHECK(rv == 0 || rv == OUT_TRY_LATER || rv == OUT_FULL);
     end->sent += rv == 0;
     slice_unref(&body);

@@ -337,9 +337,13 @@ static void garbage_closes_only_itself(void)
         RUN_UNTIL(&f, raw.ended);
         raw_close(&f, &raw);
     }
-    CHECK_INT(peer_send(f.nodes[0].net, 2, PEER_LOG, 1, slice_borrow("h", 1),
-                        slice_borrow("b", 1)),
-              0);
+    CHECK_INT(
+        peer_send(f.nodes[0].net, &(struct peer_message){.node = 2,
+                                                         .channel = PEER_LOG,
+                                                         .type = 1,
+                                                         .head = slice_borrow("h", 1),
+                                                         .body = slice_borrow("b", 1)}),
+        0);
     RUN_UNTIL(&f, f.nodes[1].frames == 1);
     CHECK_UINT(f.nodes[0].downs + f.nodes[1].downs, 0);
     fixture_deinit(&f);
