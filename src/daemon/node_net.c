@@ -103,6 +103,10 @@ static void on_note(void *ctx, struct host *host)
     }
     if (host_state(host) == HOST_RUNNING) {
         node_zone_noted(node, host);
+        /* A node that comes back up to date applies nothing, perhaps for days. */
+        if (host == node->home && node->directory.nodes == NULL) {
+            node_directory_refresh(node);
+        }
     }
     log_info("daemon", "msg=\"zone state\" zone=%s state=%s leader=%s", host_label(host),
              host_state_name(host_state(host)),
