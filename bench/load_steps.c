@@ -467,8 +467,11 @@ static int small_create(struct load *load, uint32_t depth, double seconds,
 static int create(struct load *load, const struct load_step *step,
                   struct load_result *out)
 {
+    uint64_t ops_max = load->options.files_max / 4; /* Leave some to the other depth. */
+
     load->small_bytes = 0;
-    return small_create(load, step->depth, load->options.seconds, 0, out);
+    return small_create(load, step->depth, load->options.seconds,
+                        step->depth == 1 ? ops_max : 0, out);
 }
 
 static int small_prepare(struct load *load)
