@@ -106,6 +106,9 @@ int store_dirent_each(struct store *store, uint64_t dir, uint64_t after,
 /* Set by a switch: some pulled blocks are as of up to this index, so nothing may be
  * read by clients, and no digest compared, before it is applied. Absent: 0. */
 #define STORE_SERVE_FROM "local.serve_from"
+/* 1 from a switch on, in the same step, until the zone has made its descriptor of the
+ * pulled state durable. Absent: 0. */
+#define STORE_SWITCHED "local.switched"
 int store_number_get(struct store *store, const char *name, uint64_t *out);
 int store_number_set(struct store *store, const char *name, uint64_t value);
 struct store_kv {

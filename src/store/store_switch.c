@@ -163,6 +163,9 @@ static int prepare(struct store_shadow *shadow)
     int rv = copy_local(shadow);
 
     if (rv == 0) {
+        rv = store_rows_number_put(&shadow->db, STORE_SWITCHED, 1);
+    }
+    if (rv == 0) {
         rv = list_garbage(shadow);
     }
     if (rv == 0) {

@@ -137,6 +137,22 @@ static int make(struct zone *zone, const struct zone_genesis *genesis)
     return rv;
 }
 
+static int has_switched(struct zone *zone);
+
+/* A crash came between a switch and zone_reload: the descriptor is still the old one. */
+static int finish_switch(struct zone *zone)
+{
+    struct zone_snapshot snapshot = {0};
+    int rv = has_switched(zone);
+
+    if (rv != 0) {
+        return rv == OUT_NOENT ? 0 : rv;
+    }
+    rv = zone_snapshot(zone, &snapshot);
+    buf_unref(snapshot.conf);
+    return rv;
+}
+
 int zone_open(struct store *store, const struct zone_genesis *genesis, struct zone **out)
 {
     struct zone *zone = calloc(1, sizeof *zone);
@@ -157,6 +173,9 @@ int zone_open(struct store *store, const struct zone_genesis *genesis, struct zo
         if (rv == 0) {
             rv = zone_load(zone);
         }
+    }
+    if (rv == 0) {
+        rv = finish_switch(zone);
     }
     if (rv != 0) {
         goto out;
@@ -266,6 +285,26 @@ static int snapshot_put(struct zone *zone, const struct zone_snapshot *snapshot)
     return rv;
 }
 
+/* 0, or OUT_NOENT: the store did not switch since the last descriptor. */
+static int has_switched(struct zone *zone)
+{
+    uint64_t switched = 0;
+    int rv = store_number_get(zone->store, STORE_SWITCHED, &switched);
+
+    return rv == 0 && switched == 0 ? OUT_NOENT : rv;
+}
+
+/* The descriptor is about to tell of what a switch brought. */
+static int forget_switch(struct zone *zone)
+{
+    int rv = has_switched(zone);
+
+    if (rv == 0) {
+        rv = store_number_set(zone->store, STORE_SWITCHED, 0);
+    }
+    return rv == OUT_NOENT ? 0 : rv;
+}
+
 int zone_snapshot(struct zone *zone, struct zone_snapshot *out)
 {
     struct zone_snapshot snapshot = {0};
@@ -281,6 +320,9 @@ int zone_snapshot(struct zone *zone, struct zone_snapshot *out)
     rv = describe(zone, &snapshot);
     if (rv == 0) {
         rv = snapshot_put(zone, &snapshot);
+    }
+    if (rv == 0) {
+        rv = forget_switch(zone);
     }
     if (rv == 0) {
         rv = store_commit(zone->store, true);
