@@ -171,6 +171,7 @@ struct sys_node {
     int64_t wall_ns;    /* Wall clock less sim time; jumps both ways. */
     uint64_t last_ms;   /* Never back. */
     uint64_t asleep_us; /* Suspended until then. */
+    bool broken;        /* Its disk gave an error: faults are no surprise. */
     uint64_t slow_us;   /* The disk is slow until then. */
     uint64_t next_cursor;
     uint64_t next_pull;
@@ -264,6 +265,8 @@ struct sys_counts {
     uint64_t crashes;
     uint64_t link_faults;
     uint64_t transfers;
+    uint64_t changes;
+    uint64_t disk_faults;
     uint64_t pulls;
     uint64_t snapshots;
     uint64_t settles;
@@ -344,6 +347,10 @@ void sys_node_frame(struct sys_node *node, struct sys_msg *msg);
 void sys_router_step(struct sys_node *node, struct router_event *event);
 /* The power went inside a call: the node is gone. */
 bool sys_node_lost_power(struct sys_node *node);
+
+/* A fault of this host's disk: expected if an error was made, then the node restarts;
+ * else a failure. */
+void sys_host_fault(struct sys_host *host, const char *what, int rv);
 
 /* sys_open.c */
 int sys_host_open(struct sys_node *node, uint32_t zone_nr, bool create);

@@ -1,6 +1,8 @@
 /* What goes wrong, and when. */
 #include "sys.h"
 
+#include <errno.h>
+
 static uint64_t end_us;
 
 static struct sys_node *some_node(struct sys *sys)
@@ -126,9 +128,58 @@ static void transfer(struct sys *sys)
     }
 }
 
+/* The disk refuses a call: what then fails, stops; the node is restarted. */
+static void disk_error(struct sys *sys)
+{
+    struct sys_node *node = some_node(sys);
+
+    if (node->up) {
+        node->broken = true;
+        sys->counts.disk_faults++;
+        simdisk_fail(node->disk, (enum simdisk_op)sys_rand(sys, SIMDISK_OPS),
+                     1 + sys_rand(sys, 30), -EIO, sys_chance(sys, 2));
+        sys_trace(sys, "node %u: its disk will fail", (unsigned)node->number);
+    }
+}
+
+/* One member of a zone changes its role: voter to stand-by, or back. */
+static void change_role(struct sys *sys)
+{
+    uint32_t zone_nr = (uint32_t)sys_rand(sys, sys->n_zones);
+    uint64_t whose = 1 + sys_rand(sys, 3);
+
+    for (uint64_t number = 1; number <= SYS_NODES; number++) {
+        struct sys_host *host = sys->nodes[number].hosts[zone_nr];
+        struct rgroup_conf conf = {0};
+        struct replica_event event = {
+            .type = REPLICA_EV_CHANGE, .token = 1, .conf = &conf};
+        struct replica_status status;
+
+        if (host == NULL || host->replica == NULL || !sys->nodes[number].up) {
+            continue;
+        }
+        replica_status(host->replica, sys_node_ms(host->node), &status);
+        if (status.state != RGROUP_LEADER) {
+            continue;
+        }
+        conf.n = status.n_members;
+        for (uint32_t i = 0; i < conf.n; i++) {
+            enum rgroup_role role = status.members[i].role;
+
+            if (status.members[i].id == whose) {
+                role = role == RGROUP_VOTER ? RGROUP_STANDBY : RGROUP_VOTER;
+            }
+            conf.servers[i] =
+                (struct rgroup_server){.id = status.members[i].id, .role = role};
+        }
+        sys->counts.changes++;
+        sys_host_step(host, &event);
+    }
+}
+
 static void one_fault(struct sys *sys)
 {
-    switch (sys_rand(sys, 16)) {
+    switch (sys_rand(sys, 19)) {
     case 0:
     case 1:
         break_link(sys);
@@ -165,6 +216,13 @@ static void one_fault(struct sys *sys)
         break;
     case 14:
         jump(sys);
+        break;
+    case 15:
+        disk_error(sys);
+        break;
+    case 16:
+    case 17:
+        change_role(sys);
         break;
     default:
         transfer(sys);

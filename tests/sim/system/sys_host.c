@@ -260,11 +260,30 @@ static void do_send(struct sys_host *host, struct replica_action *action)
                                              .body = slice_ref(action->body)});
 }
 
-static void do_fail(struct sys_host *host, int rv)
+static void halt(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
 {
+    struct sys_node *node = &sys->nodes[a];
+
+    (void)ptr;
+    if (node->up && node->epoch == b) {
+        sys_node_halt(node, true);
+    }
+}
+
+void sys_host_fault(struct sys_host *host, const char *what, int rv)
+{
+    struct sys_node *node = host->node;
+
     host->failed = true;
-    sys_fail(host->sys, "n%u z%u stopped: %d", (unsigned)host->node->number,
-             host->zone_nr, rv);
+    if (!node->broken) {
+        sys_fail(host->sys, "n%u z%u %s: %d", (unsigned)node->number, host->zone_nr, what,
+                 rv);
+        return;
+    }
+    sys_trace(host->sys, "n%u z%u %s: %d, as its disk is broken", (unsigned)node->number,
+              host->zone_nr, what, rv);
+    sys_in(host->sys, sys_rand(host->sys, 200 * SYS_US),
+           (struct sys_event){.fn = halt, .a = node->number, .b = node->epoch});
 }
 
 static void act(struct sys_host *host, struct replica_action *action)
@@ -306,7 +325,7 @@ static void act(struct sys_host *host, struct replica_action *action)
         do_note(host);
         break;
     case REPLICA_DO_FAIL:
-        do_fail(host, action->rv);
+        sys_host_fault(host, "stopped", action->rv);
         break;
     }
 }

@@ -360,6 +360,9 @@ static void run_read(struct sys_job *job)
               (unsigned)job->host->node->number, job->host->zone_nr,
               (unsigned)op.cred.groups[0], op.type, (unsigned)result.index,
               outcome_name(result.outcome));
+    if (job->rv == 0 && result.outcome == OUT_IO && job->host->node->broken) {
+        job->rv = -EIO; /* The block is not bad, the disk is. */
+    }
     if (job->rv == 0) {
         ASSERT(zone_result_encode(&result, &head) == 0);
         job->head = slice_of(head, 0, head->len);
@@ -372,8 +375,9 @@ static void run_read(struct sys_job *job)
 static void done_read(struct sys_job *job)
 {
     if (job->rv != 0) {
-        sys_fail(job->host->sys, "n%u z%u read: %d", (unsigned)job->host->node->number,
-                 job->host->zone_nr, job->rv);
+        sys_host_fault(job->host, "read", job->rv);
+        sys_host_answer(job->ask, OUT_TRY_LATER, 0, (struct slice){0}, (struct slice){0});
+        return;
     }
     sys_host_answer(job->ask, 0, 0, job->head, job->body);
 }
@@ -434,8 +438,7 @@ static void run_compact(struct sys_job *job)
 static void done_compact(struct sys_job *job)
 {
     if (job->rv != 0) {
-        sys_fail(job->host->sys, "n%u z%u compaction: %d",
-                 (unsigned)job->host->node->number, job->host->zone_nr, job->rv);
+        sys_host_fault(job->host, "compaction", job->rv);
         return;
     }
     report_disk(job->host, job->segment);
@@ -469,8 +472,7 @@ static void done_finish(struct sys_job *job)
 
     host->settling = false;
     if (job->rv < 0) {
-        sys_fail(host->sys, "n%u z%u settling: %d", (unsigned)host->node->number,
-                 host->zone_nr, job->rv);
+        sys_host_fault(host, "settling", job->rv);
         return;
     }
     host->sys->counts.settles++;
@@ -510,8 +512,7 @@ static void done_plan(struct sys_job *job)
     }
     host->settling = false;
     if (job->rv < 0) {
-        sys_fail(host->sys, "n%u z%u settle plan: %d", (unsigned)host->node->number,
-                 host->zone_nr, job->rv);
+        sys_host_fault(host, "settle plan", job->rv);
     }
 }
 

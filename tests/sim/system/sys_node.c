@@ -6,6 +6,7 @@
 #include "base/wire.h"
 #include "store/vfs.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,10 @@ static bool open_hosts(struct sys_node *node, bool create)
         if (sys_node_lost_power(node)) {
             return false;
         }
+        if (rv != 0 && node->broken) {
+            sys_host_fault(node->hosts[z], "cannot open", rv);
+            return false;
+        }
         if (rv != 0) {
             sys_fail(sys, "node %u cannot open zone %u: %d", (unsigned)node->number, z,
                      rv);
@@ -115,6 +120,10 @@ void sys_node_boot(struct sys_node *node)
     node->epoch++;
     node->up = true;
     simdisk_power_on(node->disk);
+    node->broken = false;
+    for (int op = 0; op < SIMDISK_OPS; op++) {
+        simdisk_fail(node->disk, (enum simdisk_op)op, 0, -EIO, false);
+    }
     simdisk_lie(node->disk, sys->options.mutation == SYS_MUT_NO_SYNC && !create);
     ASSERT(vfs_register(simdisk_disk(node->disk), node->vfs) == 0);
     config.boot = node->epoch;

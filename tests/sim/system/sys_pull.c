@@ -143,8 +143,7 @@ static void run_source(struct sys_job *job)
     }
     wire_store_u32(head->data + 9, (uint32_t)(rv < 0 ? OUT_IO : rv));
     if (rv < 0 && simdisk_is_on(host->node->disk)) {
-        sys_fail(host->sys, "n%u z%u pull source, kind %u: %d",
-                 (unsigned)host->node->number, host->zone_nr, kind, rv);
+        sys_host_fault(host, "pull source", rv);
     }
     head->len = enc.len;
     slice_unref(&job->head);
@@ -262,8 +261,7 @@ static void done_begin(struct sys_job *job)
     struct sys_host *host = job->host;
 
     if (job->rv != 0) {
-        sys_fail(host->sys, "n%u z%u shadow: %d", (unsigned)host->node->number,
-                 host->zone_nr, job->rv);
+        sys_host_fault(host, "pull: shadow", job->rv);
         return;
     }
     ask(host, OPEN, NULL, 0);
@@ -339,8 +337,7 @@ static void done_switch(struct sys_job *job)
         return;
     }
     if (job->rv != 0) {
-        sys_fail(host->sys, "n%u z%u switch: %d", (unsigned)host->node->number,
-                 host->zone_nr, job->rv);
+        sys_host_fault(host, "pull: switch", job->rv);
         return;
     }
     event.snapshot.conf = job->snapshot.conf->data;
@@ -374,8 +371,7 @@ static void done_wants(struct sys_job *job)
     struct store_want wants[WANTS];
 
     if (job->rv != 0) {
-        sys_fail(host->sys, "n%u z%u wants: %d", (unsigned)host->node->number,
-                 host->zone_nr, job->rv);
+        sys_host_fault(host, "pull: wants", job->rv);
         return;
     }
     if (host->pull.number == 0) {
@@ -410,8 +406,7 @@ static void done_load(struct sys_job *job)
         return;
     }
     if (job->rv != 0) {
-        sys_fail(job->host->sys, "n%u z%u load: %d", (unsigned)job->host->node->number,
-                 job->host->zone_nr, job->rv);
+        sys_host_fault(job->host, "pull: load", job->rv);
         return;
     }
     ask(job->host, NEXT, NULL, 0);
@@ -448,8 +443,7 @@ static void done_put(struct sys_job *job)
         return;
     }
     if (job->rv != 0) {
-        sys_fail(job->host->sys, "n%u z%u block: %d", (unsigned)job->host->node->number,
-                 job->host->zone_nr, job->rv);
+        sys_host_fault(job->host, "pull: block", job->rv);
         return;
     }
     pull_blocks(job->host);

@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 
+#include <errno.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,11 +76,19 @@ static void calm(struct sys *sys)
     sys->calm = true;
     sys->calm_us = sys->now_us;
     sys_trace(sys, "calm");
+    for (uint64_t number = 1; number <= SYS_NODES; number++) {
+        if (sys->nodes[number].broken) {
+            sys_node_halt(&sys->nodes[number], true);
+        }
+    }
     sys_net_heal(sys);
     for (uint64_t number = 1; number <= SYS_NODES; number++) {
         sys->nodes[number].asleep_us = 0;
         sys->nodes[number].slow_us = 0;
         simdisk_power_off_after(sys->nodes[number].disk, 0);
+        for (int op = 0; op < SIMDISK_OPS; op++) {
+            simdisk_fail(sys->nodes[number].disk, (enum simdisk_op)op, 0, -EIO, false);
+        }
     }
 }
 
