@@ -16,10 +16,10 @@
 #define CALLS_MAX 256u
 
 static const struct admin_command commands[] = {
-    {.name = "init", .poll = admin_init, .anywhere = true},
-    {.name = "join", .poll = admin_join, .anywhere = true},
+    {.name = "init", .poll = admin_init, .anywhere = true, .blind = true},
+    {.name = "join", .poll = admin_join, .anywhere = true, .blind = true},
     {.name = "status", .poll = admin_status, .anywhere = true},
-    {.name = "local", .poll = admin_local, .remote = true},
+    {.name = "local", .poll = admin_local, .remote = true, .blind = true},
     {.name = "invite", .poll = admin_invite},
     {.name = "node-list", .poll = admin_node_list},
     {.name = "node-remove", .poll = admin_node_remove},
@@ -31,6 +31,7 @@ static const struct admin_command commands[] = {
     {.name = "zone-add-member", .poll = admin_zone_add},
     {.name = "zone-remove-member", .poll = admin_zone_remove},
     {.name = "zone-set-quota", .poll = admin_zone_quota},
+    {.name = "zone-digest", .poll = admin_zone_digest, .remote = true},
     {.name = "transfer-leader", .poll = admin_transfer, .remote = true},
 };
 static const struct admin_command accept_command = {.name = "(join request)",
@@ -108,9 +109,17 @@ static void call_free(struct admin_call *call)
     free(call);
 }
 
+/* Right after a start the directory is still being read: a command would find no nodes. */
+static bool waits_for_directory(const struct admin_call *call)
+{
+    return call->node->initialised && call->node->directory.index == 0 &&
+           call->phase == 0 && !call->command->blind &&
+           host_now_ms() < call->begun_ms + ADMIN_DIRECTORY_MS;
+}
+
 static void call_poll(struct admin_call *call)
 {
-    if (!call->ended && call->busy == 0) {
+    if (!call->ended && call->busy == 0 && !waits_for_directory(call)) {
         call->command->poll(call);
     }
 }
@@ -168,9 +177,14 @@ static void request(struct node *node, const cJSON *json, bool from_peer,
 {
     const struct admin_command *command = NULL;
     struct admin_call *call;
+    uint64_t version = 0;
     uint32_t n = 0;
     char name[64];
 
+    if (!from_peer && (!json_u64(json, "version", &version) || version != 1)) {
+        refuse(done, arg, "this daemon speaks version 1 of the control protocol");
+        return;
+    }
     if (!json_text(json, "command", name, sizeof name)) {
         refuse(done, arg, "the request names no command");
         return;

@@ -12,6 +12,7 @@
 
 #define ADMIN_WAIT_MS 60000u
 #define ADMIN_ASK_MS 1500u
+#define ADMIN_DIRECTORY_MS 10000u
 #define ADMIN_WARNINGS_MAX 16u
 
 struct admin_call {
@@ -44,6 +45,7 @@ struct admin_command {
     void (*poll)(struct admin_call *call);
     bool anywhere; /* Also before init and join. */
     bool remote;   /* Other nodes may ask it. */
+    bool blind;    /* Needs no directory. */
 };
 
 /* End the call. Takes @result (NULL: an empty object). */
@@ -92,6 +94,7 @@ void admin_zone_delete(struct admin_call *call);
 void admin_zone_add(struct admin_call *call);
 void admin_zone_remove(struct admin_call *call);
 void admin_zone_quota(struct admin_call *call);
+void admin_zone_digest(struct admin_call *call); /* Of this node's member. */
 void admin_transfer(struct admin_call *call);
 
 #endif

@@ -271,9 +271,12 @@ static bool join_enter(struct admin_call *call, const cJSON *answer)
             node->n_known++;
         }
     }
-    if (node_known_save(node) != 0 ||
-        node_enter(node, id, call->number, false, error) != 0) {
-        admin_error(call, "could not write the state folder %s", node->config.state);
+    if (node_known_save(node) != 0) {
+        admin_error(call, "could not write to the state folder %s", node->config.state);
+        return false;
+    }
+    if (node_enter(node, id, call->number, false, error) != 0) {
+        admin_error(call, "%s", error);
         return false;
     }
     return true;

@@ -315,6 +315,17 @@ static void ask_all(struct admin_call *call)
     }
 }
 
+/* Where this node's NFS is, as HOST:PORT. */
+static void put_nfs(cJSON *json, const struct node *node)
+{
+    char text[CONFIG_TEXT_MAX];
+
+    snprintf(text, sizeof text,
+             strchr(node->config.nfs.host, ':') == NULL ? "%s:%u" : "[%s]:%u",
+             node->config.nfs.host, nfs_front_port(node->front));
+    cJSON_AddStringToObject(json, "nfs", text);
+}
+
 static cJSON *status_json(const struct admin_call *call, const char *only)
 {
     struct node *node = call->node;
@@ -323,6 +334,7 @@ static cJSON *status_json(const struct admin_call *call, const char *only)
 
     json_put_number(json, "version", 1);
     cJSON_AddStringToObject(json, "node", node->config.name);
+    put_nfs(json, node);
     json_put_hex(json, "grapevine", node->grapevine_id, sizeof node->grapevine_id);
     cJSON_AddItemToObject(json, "nodes", nodes_json(node));
     zones = cJSON_AddArrayToObject(json, "zones");
@@ -403,4 +415,39 @@ void admin_zone_list(struct admin_call *call)
                           cJSON_DetachItemFromObjectCaseSensitive(whole, "zones"));
     cJSON_Delete(whole);
     admin_done(call, json);
+}
+
+/* Comparing members. */
+
+static void on_digest(void *arg, int rv, const struct host_digest *digest)
+{
+    struct admin_call *call = arg;
+    cJSON *result;
+
+    call->busy--;
+    if (rv != 0) {
+        admin_error(call, "no digest of '%s' here now (%s): try again when it is online",
+                    call->slug, strerror(-rv));
+        return;
+    }
+    result = cJSON_CreateObject();
+    json_put_u64(result, "index", digest->index);
+    json_put_hex(result, "digest", digest->bytes, sizeof digest->bytes);
+    admin_done(call, result);
+}
+
+void admin_zone_digest(struct admin_call *call)
+{
+    const struct directory_zone *zone = admin_zone(call);
+    struct host *host = zone == NULL ? NULL : node_host(call->node, zone->id);
+
+    if (zone == NULL) {
+        return;
+    }
+    if (host == NULL) {
+        admin_error(call, "this node is no member of '%s'", call->slug);
+        return;
+    }
+    call->busy++;
+    host_digest(host, on_digest, call);
 }

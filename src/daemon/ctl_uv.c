@@ -154,6 +154,10 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     char *end;
 
     (void)buf;
+    if (n == UV_EOF && client->waiting) {
+        uv_read_stop(stream); /* It has said all; it still wants the answer. */
+        return;
+    }
     if (n < 0) {
         client_close(client);
         return;
@@ -257,6 +261,13 @@ static void on_listener_closed(uv_handle_t *handle)
 
     ctl->closed = true;
     ctl_free(ctl);
+}
+
+void ctl_forget(const struct ctl *ctl)
+{
+    if (ctl != NULL) {
+        unlink(ctl->path);
+    }
 }
 
 void ctl_close(struct ctl *ctl)

@@ -30,6 +30,7 @@ static int front_open(struct node *node, char *error)
         .port = node->config.nfs.port,
         .connections_max = 1024,
         .inflight_bytes_max = 128u << 20,
+        .held = true,
     };
     int rv;
 
@@ -44,20 +45,15 @@ static int front_open(struct node *node, char *error)
     return rv;
 }
 
-/* The front opens once handles can be made: without the key they would be refused. */
+/* The port is taken at the start, so that a wrong one shows at once; clients are taken
+ * once handles can be checked: without the key they would all be refused. */
 static void front_when_ready(struct node *node)
 {
-    char error[CONFIG_ERROR_MAX];
-
-    if (node->front != NULL || node->stopping || !node->directory.has_handle_key) {
+    if (node->serving || node->stopping || !node->directory.has_handle_key) {
         return;
     }
-    if (front_open(node, error) != 0) {
-        log_error("daemon", "msg=\"%s\"", error);
-        node->exit_status = 1;
-        node_stop(node);
-        return;
-    }
+    node->serving = true;
+    nfs_front_release(node->front);
     log_info("daemon", "msg=\"serving NFS\" address=%s port=%u", node->config.nfs.host,
              nfs_front_port(node->front));
     notify_state("READY=1");
@@ -112,18 +108,22 @@ static int check_pools(struct node *node, char *error)
     return 0;
 }
 
+static int home_open(struct node *node, bool initial, char *error)
+{
+    int rv = node_home_open(node, initial);
+
+    if (rv != 0) {
+        snprintf(error, CONFIG_ERROR_MAX, "cannot open the directory in %s: %s",
+                 node->config.state, strerror(-rv));
+    }
+    return rv;
+}
+
 static int start_grapevine(struct node *node, bool initial, char *error)
 {
     int rv = node_net_open(node, error);
 
-    if (rv == 0) {
-        rv = node_home_open(node, initial);
-        if (rv != 0) {
-            snprintf(error, CONFIG_ERROR_MAX, "cannot open the directory in %s: %s",
-                     node->config.state, strerror(-rv));
-        }
-    }
-    return rv;
+    return rv != 0 ? rv : home_open(node, initial, error);
 }
 
 static int open_router(struct node *node)
@@ -133,8 +133,17 @@ static int open_router(struct node *node)
     return router_new(&config, &node->router);
 }
 
-/* A port that is taken is found at once, not when the directory is read: the front is
- * opened and closed again by the kernel's own rules only when needed for good. */
+static void open_handles(struct node *node, uv_loop_t *loop)
+{
+    ASSERT(inbox_open(&node->inbox, loop, NULL, NULL) == 0);
+    uv_prepare_init(loop, &node->prepare);
+    uv_timer_init(loop, &node->tick);
+    uv_timer_init(loop, &node->router_timer);
+    node->prepare.data = node;
+    node->tick.data = node;
+    node->router_timer.data = node;
+}
+
 int node_open(struct node *node, uv_loop_t *loop, const struct config *config,
               char error[CONFIG_ERROR_MAX])
 {
@@ -151,21 +160,18 @@ int node_open(struct node *node, uv_loop_t *loop, const struct config *config,
     if (rv != 0) {
         return rv;
     }
-    rv = inbox_open(&node->inbox, loop, NULL, NULL);
-    ASSERT(rv == 0);
-    uv_prepare_init(loop, &node->prepare);
-    uv_timer_init(loop, &node->tick);
-    uv_timer_init(loop, &node->router_timer);
-    node->prepare.data = node;
-    node->tick.data = node;
-    node->router_timer.data = node;
-    rv = ctl_open(node, &node->ctl, error);
+    open_handles(node, loop);
+    rv = front_open(node, error);
+    if (rv == 0) {
+        rv = ctl_open(node, &node->ctl, error);
+    }
     if (rv == 0 && node->initialised) {
         node_known_load(node);
         rv = open_router(node);
         rv = rv != 0 ? rv : start_grapevine(node, false, error);
     }
     if (rv != 0) {
+        ctl_forget(node->ctl);
         return rv;
     }
     uv_prepare_start(&node->prepare, on_prepare);
@@ -178,6 +184,25 @@ int node_open(struct node *node, uv_loop_t *loop, const struct config *config,
     return 0;
 }
 
+static void on_left(void *arg)
+{
+    (void)arg;
+}
+
+/* Nothing of a failed attempt stays: the node is as before. */
+static void leave(struct node *node)
+{
+    if (node->peers != NULL) {
+        peer_net_close(node->peers, on_left, NULL);
+        node->peers = NULL;
+    }
+    router_free(node->router);
+    node->router = NULL;
+    node->number = 0;
+    node->n_known = 0;
+    memset(node->grapevine_id, 0, sizeof node->grapevine_id);
+}
+
 int node_enter(struct node *node, const uint8_t grapevine_id[16], uint64_t number,
                bool initial, char error[CONFIG_ERROR_MAX])
 {
@@ -187,18 +212,21 @@ int node_enter(struct node *node, const uint8_t grapevine_id[16], uint64_t numbe
     memcpy(node->grapevine_id, grapevine_id, sizeof node->grapevine_id);
     node->number = number;
     node->boot = 1;
-    rv = node_state_save(node);
-    if (rv != 0) {
-        snprintf(error, CONFIG_ERROR_MAX, "cannot write to %s: %s", node->config.state,
-                 strerror(-rv));
-        return rv;
-    }
     rv = open_router(node);
     if (rv == 0) {
-        node->initialised = true;
-        rv = start_grapevine(node, initial, error);
+        rv = node_net_open(node, error);
     }
-    return rv;
+    if (rv == 0) {
+        rv = node_state_save(node);
+        snprintf(error, CONFIG_ERROR_MAX, "cannot write to %s: %s", node->config.state,
+                 strerror(-rv));
+    }
+    if (rv != 0) {
+        leave(node);
+        return rv;
+    }
+    node->initialised = true;
+    return home_open(node, initial, error);
 }
 
 /* Stopping: hand over, drain, close; each part reports back. */

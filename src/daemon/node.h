@@ -65,6 +65,7 @@ struct node {
     uint32_t n_zones;
     struct nfs_backend backend;
     struct nfs_front *front;
+    bool serving; /* The front takes clients. */
     struct ctl *ctl;
     struct admin_call *calls; /* Control requests under way. */
     struct admin_ask *asks;   /* Questions to other nodes under way. */
@@ -171,6 +172,8 @@ void admin_join_request(void *ctx, uint64_t request, const uint8_t *fingerprint,
 /* ctl_uv.c: the control socket. */
 int ctl_open(struct node *node, struct ctl **out, char error[CONFIG_ERROR_MAX]);
 void ctl_close(struct ctl *ctl);
+/* The daemon ends at once: leave no socket behind. NULL is a no-op. */
+void ctl_forget(const struct ctl *ctl);
 
 /* notify.c: systemd's readiness protocol, sd_notify(3). */
 void notify_state(const char *state);

@@ -75,7 +75,21 @@ static void on_connection(uv_stream_t *listener, int status)
 {
     struct nfs_front *front = listener->data;
 
-    if (status == 0 && !front->closing) {
+    if (status != 0 || front->closing) {
+        return;
+    }
+    if (front->config.held) {
+        front->waiting = true; /* libuv calls again only after an accept. */
+        return;
+    }
+    nfs_conn_accept(front);
+}
+
+void nfs_front_release(struct nfs_front *front)
+{
+    front->config.held = false;
+    if (front->waiting) {
+        front->waiting = false;
         nfs_conn_accept(front);
     }
 }

@@ -18,12 +18,15 @@ struct nfs_front_config {
     const char *address;         /* Numeric, IPv4 or IPv6. */
     uint16_t port;               /* 0: any free one (tests). */
     uint32_t connections_max;    /* Default 1024. */
+    bool held; /* Listen, so that the port is ours, but take nobody yet: see release. */
     uint64_t inflight_bytes_max; /* Request bytes being worked on, all connections. */
 };
 
 /* Bind and listen. -EADDRINUSE and the like come back unchanged. @backend is borrowed. */
 int nfs_front_open(struct uv_loop_s *loop, const struct nfs_front_config *config,
                    const struct nfs_backend *backend, struct nfs_front **out);
+/* A front that was opened held takes connections from now on. Again: no-op. */
+void nfs_front_release(struct nfs_front *front);
 uint16_t nfs_front_port(const struct nfs_front *front);
 /* Stop accepting; answer what is in flight for up to @drain_ms; close everything; then
  * @closed is called and the memory is gone. */
