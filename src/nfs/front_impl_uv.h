@@ -46,7 +46,7 @@ struct nfs_front {
     uint32_t n_handles; /* Own handles that are not closed yet. */
     uint64_t bytes;     /* Of all calls in flight. */
     bool starved;       /* Some connection is not read because of @bytes. */
-    bool waiting; /* Somebody connected while the front was held. */
+    bool waiting;       /* Somebody connected while the front was held. */
     bool closing;
     void (*closed)(void *arg);
     void *arg;

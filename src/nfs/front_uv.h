@@ -15,9 +15,9 @@ struct uv_loop_s;
 struct nfs_front;
 
 struct nfs_front_config {
-    const char *address;         /* Numeric, IPv4 or IPv6. */
-    uint16_t port;               /* 0: any free one (tests). */
-    uint32_t connections_max;    /* Default 1024. */
+    const char *address;      /* Numeric, IPv4 or IPv6. */
+    uint16_t port;            /* 0: any free one (tests). */
+    uint32_t connections_max; /* Default 1024. */
     bool held; /* Listen, so that the port is ours, but take nobody yet: see release. */
     uint64_t inflight_bytes_max; /* Request bytes being worked on, all connections. */
 };
