@@ -32,7 +32,6 @@ static const struct admin_command commands[] = {
     {.name = "zone-remove-member", .poll = admin_zone_remove},
     {.name = "zone-set-quota", .poll = admin_zone_quota},
     {.name = "zone-digest", .poll = admin_zone_digest, .remote = true},
-    {.name = "zone-digest", .poll = admin_zone_digest, .remote = true},
     {.name = "transfer-leader", .poll = admin_transfer, .remote = true},
 };
 static const struct admin_command accept_command = {.name = "(join request)",

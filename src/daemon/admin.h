@@ -95,7 +95,6 @@ void admin_zone_add(struct admin_call *call);
 void admin_zone_remove(struct admin_call *call);
 void admin_zone_quota(struct admin_call *call);
 void admin_zone_digest(struct admin_call *call); /* Of this node's member. */
-void admin_zone_digest(struct admin_call *call); /* Of this node's member. */
 void admin_transfer(struct admin_call *call);
 
 #endif
