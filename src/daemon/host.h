@@ -111,16 +111,6 @@ struct host_digest {
 void host_digest(struct host *host,
                  void (*done)(void *arg, int rv, const struct host_digest *digest),
                  void *arg);
-/* What this member holds, as of @index: equal bytes on all members at one index. Reads
- * every row on the zone's thread, which applies nothing meanwhile. @done once, with 0 or
- * a fault (then no digest). */
-struct host_digest {
-    uint64_t index;
-    uint8_t bytes[32];
-};
-void host_digest(struct host *host,
-                 void (*done)(void *arg, int rv, const struct host_digest *digest),
-                 void *arg);
 void host_change(struct host *host, const struct rgroup_conf *conf, uint64_t token);
 void host_transfer(struct host *host, uint64_t raft_id, uint64_t token);
 /* Take no further mutation (before the daemon ends). */
