@@ -241,7 +241,7 @@ static uint8_t zone_of(const struct sys *sys, const uint8_t *id)
             return (uint8_t)z;
         }
     }
-    ASSERT(!"a zone");
+    ASSERT(false); /* A zone that nobody made. */
     return 0;
 }
 
