@@ -13,4 +13,7 @@ _Noreturn void assert_failed(const char *expression, const char *file, int line)
 #define ASSERT(expression) \
     ((expression) ? (void)0 : assert_failed(#expression, __FILE__, __LINE__))
 
+/* A place that is never reached; @what says what would have to be for it. */
+#define ASSERT_NEVER(what) assert_failed((what), __FILE__, __LINE__)
+
 #endif

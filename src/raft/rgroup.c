@@ -81,8 +81,7 @@ static int dispatch(struct rgroup *group, const struct rgroup_event *event,
     case RGROUP_EV_TRANSFER:
         return engine_transfer(group, event->target, update);
     }
-    ASSERT(!"an event type");
-    return -EINVAL;
+    ASSERT_NEVER("another type of event");
 }
 
 /* Only a leader of the current term, not one that the term has left behind. */

@@ -143,7 +143,7 @@ static void message_from(const struct rgroup *group, struct rgroup_msg *msg,
         msg->index_term = from->timeout_now.last_log_term;
         break;
     default:
-        ASSERT(!"a message type of the engine");
+        ASSERT_NEVER("another message of the engine");
     }
 }
 
@@ -236,7 +236,7 @@ static void absorb_state(struct rgroup *group, struct rgroup_update *update)
     static const enum rgroup_state states[] = {[RAFT_FOLLOWER] = RGROUP_FOLLOWER,
                                                [RAFT_CANDIDATE] = RGROUP_CANDIDATE,
                                                [RAFT_LEADER] = RGROUP_LEADER};
-    int state = raft_state(group->engine);
+    unsigned state = (unsigned)raft_state(group->engine);
 
     ASSERT(state == RAFT_FOLLOWER || state == RAFT_CANDIDATE || state == RAFT_LEADER);
     group->state = states[state];

@@ -231,7 +231,7 @@ static void event_of_node(struct sim *sim, const struct sim_event *event)
         }
         break;
     default:
-        ASSERT(!"an event of a node");
+        ASSERT_NEVER("another event of a node");
     }
 }
 
@@ -265,7 +265,7 @@ static void event_of_load(struct sim *sim, const struct sim_event *event)
         load_calm(sim);
         break;
     default:
-        ASSERT(!"an event of the load");
+        ASSERT_NEVER("another event of the load");
     }
 }
 
