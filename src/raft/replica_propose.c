@@ -57,19 +57,8 @@ static int admit(const struct replica *r, const struct replica_event *event)
 /* The head is stamped, so it must be ours alone; the payload is only read. */
 static int own(struct slice in, struct slice *out)
 {
-    struct buf *copy;
-
-    if (in.buf != NULL) {
-        *out = slice_ref(in);
-        return 0;
-    }
-    copy = buf_copy(in.data, in.len);
-    if (copy == NULL) {
-        return -ENOMEM;
-    }
-    *out = slice_of(copy, 0, copy->len);
-    buf_unref(copy);
-    return 0;
+    *out = slice_keep(in);
+    return out->len == in.len ? 0 : -ENOMEM;
 }
 
 void replica_submit(struct replica *r, const struct replica_event *event)

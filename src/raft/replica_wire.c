@@ -192,19 +192,8 @@ static int get_entries(struct replica *r, struct slice frame, struct slice body,
 /* A slice that survives the step: a borrowed one is copied. */
 static int slice_own(struct slice in, struct slice *out)
 {
-    struct buf *copy;
-
-    if (in.buf != NULL || in.len == 0) {
-        *out = slice_ref(in);
-        return 0;
-    }
-    copy = buf_copy(in.data, in.len);
-    if (copy == NULL) {
-        return -ENOMEM;
-    }
-    *out = slice_of(copy, 0, copy->len);
-    buf_unref(copy);
-    return 0;
+    *out = slice_keep(in);
+    return out->len == in.len ? 0 : -ENOMEM;
 }
 
 int replica_get_append(struct replica *r, const struct replica_event *event,

@@ -81,19 +81,11 @@ static void refuse(struct router *router, const struct router_event *event, int 
 /* Bytes that the op may keep: a borrowed slice is copied. */
 static struct slice keep(struct router *router, struct slice in)
 {
-    struct slice out = {0};
-    struct buf *copy;
+    struct slice out = slice_keep(in);
 
-    if (in.buf != NULL || in.len == 0) {
-        return slice_ref(in);
-    }
-    copy = buf_copy(in.data, in.len);
-    if (copy == NULL) {
+    if (out.len != in.len) {
         router_fault(router, -ENOMEM);
-        return out;
     }
-    out = slice_of(copy, 0, copy->len);
-    buf_unref(copy);
     return out;
 }
 
