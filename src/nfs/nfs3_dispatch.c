@@ -13,6 +13,10 @@
 
 #include <string.h>
 
+enum {
+    RPC_KEY_TAG = 0x72706300, /* Not how a handle's MAC begins. */
+};
+
 void nfs3_call_deinit(struct nfs3_call *call)
 {
     slice_unref(&call->listing.result.data);
@@ -168,34 +172,36 @@ size_t nfs3_reply_bytes(const struct rpc_request *request)
 
 /*
  * The client's call, as a key of the replicated request table: a retransmission has the
- * same, on any connection and any node. A payload counts by its CRCs.
+ * same, on any connection and any node. All of the arguments count, and who the client
+ * says that it is, since the xids of two processes on one machine may meet. The hash is
+ * keyed with what all nodes share and no client knows, so none can aim at another's.
  */
 static void make_rpc_key(struct rpc_request *request, uint8_t key[SIPHASH_BYTES])
 {
-    static const uint8_t hash_key[SIPHASH_KEY_BYTES] = "rpc request key";
-    const struct zone_op *op = &request->nfs3.op;
+    const struct nfs_backend *backend = request->backend;
+    const uint8_t *secret = backend->handle_key(backend->ctx);
     size_t from = rpc_xdr_pos(&request->args);
     size_t to = request->record->len;
-    uint8_t message[RPC_ADDRESS_MAX + 24];
+    uint8_t message[NFS3_FH_KEY_BYTES + RPC_ADDRESS_MAX + 40];
     struct wire_enc enc = wire_enc(message, sizeof message);
     uint32_t crc;
 
-    if (op->type == ZONE_OP_WRITE && op->data.len > 0) {
-        to = (size_t)(op->data.data - request->record->data);
-    }
-    ASSERT(from <= to && to <= request->record->len);
+    ASSERT(from <= to);
     crc = crc32c(0, request->record->data + from, to - from);
-    if (op->type == ZONE_OP_WRITE) {
-        crc = crc32c(crc, op->crc, sizeof op->crc);
-    }
+    wire_put_bytes(&enc, secret + SIPHASH_KEY_BYTES,
+                   NFS3_FH_KEY_BYTES - SIPHASH_KEY_BYTES);
+    wire_put_u32(&enc, RPC_KEY_TAG);
     wire_put_bytes(&enc, request->address, strlen(request->address) + 1);
+    wire_put_u8(&enc, request->header.anonymous);
+    wire_put_u32(&enc, request->header.cred.uid);
+    wire_put_u32(&enc, request->header.cred.gid);
     wire_put_u32(&enc, request->header.xid);
     wire_put_u32(&enc, request->header.prog);
     wire_put_u32(&enc, request->header.vers);
     wire_put_u32(&enc, request->header.proc);
     wire_put_u32(&enc, crc);
     ASSERT(!enc.failed);
-    siphash128(hash_key, message, enc.len, key);
+    siphash128(secret, message, enc.len, key);
 }
 
 void nfs3_submit(struct rpc_request *request)
@@ -207,7 +213,7 @@ void nfs3_submit(struct rpc_request *request)
         nfs3_root_run(request);
         return;
     }
-    if ((call->proc->flags & NFS3_MUTATES) != 0) {
+    if (zone_op_once(call->op.type)) {
         make_rpc_key(request, key);
     }
     rpc_request_submit(request, call->zone.id, &call->op, key, nfs3_reply);

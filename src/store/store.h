@@ -42,7 +42,7 @@ struct store_config {
 
 /*
  * -ENOENT: no marker here (an unmounted disk is not an empty zone). -EEXIST: another
- * zone's. -EUCLEAN: meta.db is damaged. -EPROTONOSUPPORT: made by a newer version.
+ * zone's. -EUCLEAN: meta.db is damaged. -EPROTONOSUPPORT: made by another version.
  */
 int store_open(const struct store_config *config, struct store **out);
 void store_close(struct store *store);
@@ -139,6 +139,25 @@ int store_reply_prune(struct store *store, uint64_t node, uint64_t boot, uint64_
 /* Forget every session {node, boot} whose last use is before @index, unless it is the
  * latest of its node. */
 int store_reply_expire(struct store *store, uint64_t index);
+
+/*
+ * The same replies by the client's call, for a client that asks again through another
+ * node. @index, the entry's, is the row's name; a key may come again at a higher one.
+ */
+#define STORE_RPC_REPLY_MAX 1024u
+struct store_rpc {
+    uint64_t index;
+    int64_t time_ns; /* Zone time of the entry. */
+    uint8_t key[16];
+    struct slice bytes; /* At most STORE_RPC_REPLY_MAX. */
+};
+int store_rpc_put(struct store *store, const struct store_rpc *rpc);
+int store_rpc_get(struct store *store, uint64_t index, struct buf **reply);
+/* Forget the rows whose index is lower than @below. */
+int store_rpc_drop(struct store *store, uint64_t below);
+/* All rows in rising order; stops when @each returns != 0, whose value is returned. */
+int store_rpc_each(struct store *store,
+                   int (*each)(void *ctx, const struct store_rpc *rpc), void *ctx);
 
 /* Unlinked inodes kept for a while, and tombstones: @index of the removal. */
 int store_orphan_put(struct store *store, uint64_t ino, int64_t time_ns);

@@ -14,6 +14,7 @@
 #define BLOCK "SELECT ino, block, version, crcs, crc FROM block "
 #define DIRENT "SELECT dir, name, ino, cookie, version, crc FROM dirent "
 #define REPLY "SELECT node, boot, seq, idx, reply, crc FROM reply "
+#define RPC "SELECT idx, key, time, reply, crc FROM rpc "
 #define KV "SELECT key, value, version, crc FROM kv "
 
 static const char *const texts[SQL_MAX] = {
@@ -43,6 +44,10 @@ static const char *const texts[SQL_MAX] = {
     [SQL_REPLY_LAST] = REPLY "WHERE node=? AND boot=? ORDER BY seq DESC LIMIT 1",
     [SQL_REPLY_DROP] = "DELETE FROM reply WHERE node=? AND boot=?",
     [SQL_REPLY_ALL] = REPLY "ORDER BY node, boot, seq",
+    [SQL_RPC_PUT] = "INSERT OR REPLACE INTO rpc VALUES(?,?,?,?,?)",
+    [SQL_RPC_GET] = RPC "WHERE idx=?",
+    [SQL_RPC_DROP] = "DELETE FROM rpc WHERE idx<?",
+    [SQL_RPC_ALL] = RPC "ORDER BY idx",
     [SQL_ORPHAN_PUT] = "INSERT OR REPLACE INTO orphan VALUES(?,?,?)",
     [SQL_ORPHAN_DEL] = "DELETE FROM orphan WHERE ino=?",
     [SQL_ORPHAN_EACH] = "SELECT ino, time, crc FROM orphan WHERE time<? AND ino>? "
@@ -96,6 +101,8 @@ static const char schema[] =
     " crc INT) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS reply(node INT, boot INT, seq INT, idx INT,"
     " reply BLOB, crc INT, PRIMARY KEY(node, boot, seq)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS rpc(idx INTEGER PRIMARY KEY, key BLOB, time INT,"
+    " reply BLOB, crc INT);"
     "CREATE TABLE IF NOT EXISTS orphan(ino INTEGER PRIMARY KEY, time INT, crc INT);"
     "CREATE TABLE IF NOT EXISTS extent(ino INT, offset INT, segment INT, row BLOB,"
     " PRIMARY KEY(ino, offset)) WITHOUT ROWID;"
@@ -111,7 +118,7 @@ static const char schema[] =
     "CREATE TABLE IF NOT EXISTS list(ino INT, block INT, version INT, wanted INT,"
     " PRIMARY KEY(ino, block)) WITHOUT ROWID;"
     "CREATE INDEX IF NOT EXISTS list_wanted ON list(ino, block) WHERE wanted=1;"
-    "PRAGMA user_version=1;";
+    "PRAGMA user_version=2;";
 
 int store_db_fault(struct store_db *db, int rc)
 {

@@ -111,6 +111,22 @@ static int load_reply(struct store_shadow *shadow, struct wire_dec *dec)
     return store_rows_reply_put(&shadow->db, &reply);
 }
 
+static int load_rpc(struct store_shadow *shadow, struct wire_dec *dec)
+{
+    struct store_rpc rpc = {.index = wire_get_u64(dec)};
+    const uint8_t *bytes;
+    size_t len;
+
+    wire_get_bytes(dec, rpc.key, sizeof rpc.key);
+    rpc.time_ns = (int64_t)wire_get_u64(dec);
+    bytes = wire_get_blob(dec, STORE_RPC_REPLY_MAX, &len);
+    rpc.bytes = slice_borrow(bytes, len);
+    if (!wire_done(dec) || rpc.index > INT64_MAX) {
+        return -EPROTO;
+    }
+    return store_rows_rpc_put(&shadow->db, &rpc);
+}
+
 static int load_orphan(struct store_shadow *shadow, struct wire_dec *dec)
 {
     uint64_t ino = wire_get_u64(dec);
@@ -287,6 +303,9 @@ static int load_record(struct store_shadow *shadow, unsigned type, struct wire_d
         break;
     case RECORD_REPLY:
         rv = load_reply(shadow, dec);
+        break;
+    case RECORD_RPC:
+        rv = load_rpc(shadow, dec);
         break;
     case RECORD_ORPHAN:
         rv = load_orphan(shadow, dec);

@@ -52,6 +52,18 @@ int store_marker_write(struct store *store, uint64_t generation)
     return disk_replace_file(store->disk, path, text, (size_t)n);
 }
 
+/* 0, or: not this version's. What an older one wrote lacks rows that members must share,
+ * so it is not taken up either; the data comes from a peer or a backup. */
+static int check_format(const struct store *store, unsigned format)
+{
+    if (format == STORE_FORMAT) {
+        return 0;
+    }
+    log_error("store", "msg=\"a dataset of version %u; this program has %u\" dataset=%s",
+              format, STORE_FORMAT, store->dir);
+    return -EPROTONOSUPPORT;
+}
+
 static int marker_parse(struct store *store, const char *text)
 {
     const char *check = strstr(text, "check ");
@@ -60,7 +72,8 @@ static int marker_parse(struct store *store, const char *text)
     uint64_t generation;
     uint32_t crc;
 
-    if (sscanf(text, "grapevinefs dataset %u\n", &format) == 1 && format > STORE_FORMAT) {
+    if (sscanf(text, "grapevinefs dataset %u\n", &format) == 1 && format > 0 &&
+        check_format(store, format) != 0) {
         return -EPROTONOSUPPORT;
     }
     if (check == NULL || sscanf(check, "check %8" SCNx32 "\n", &crc) != 1 ||
@@ -131,14 +144,11 @@ static int check_version(struct store *store)
         version = sqlite3_column_int(stmt, 0);
     }
     (void)sqlite3_finalize(stmt);
-    if (version > (int)STORE_FORMAT) {
-        return -EPROTONOSUPPORT;
-    }
-    if (version != (int)STORE_FORMAT) {
+    if (version <= 0) {
         log_error("store", "msg=\"meta.db is not one\" dataset=%s", store->dir);
         return -EUCLEAN;
     }
-    return 0;
+    return check_format(store, (unsigned)version);
 }
 
 int store_recount(struct store *store)

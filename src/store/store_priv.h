@@ -13,7 +13,7 @@
 #include <pthread.h>
 #include <sqlite3.h>
 
-#define STORE_FORMAT 1u /* Of marker, tables and pull records. */
+#define STORE_FORMAT 2u /* Of marker, tables and pull records. */
 #define STORE_NAME_MAX 255u
 #define STORE_VALUE_MAX (4u << 20) /* Bytes of any value read back. */
 #define STORE_INO_MAX ((uint64_t)INT64_MAX)
@@ -50,6 +50,10 @@ enum store_sql {
     SQL_REPLY_LAST,
     SQL_REPLY_DROP,
     SQL_REPLY_ALL,
+    SQL_RPC_PUT,
+    SQL_RPC_GET,
+    SQL_RPC_DROP,
+    SQL_RPC_ALL,
     SQL_ORPHAN_PUT,
     SQL_ORPHAN_DEL,
     SQL_ORPHAN_EACH,
@@ -140,6 +144,8 @@ int store_rows_kv_put(struct store_db *db, const struct store_kv *pair);
 int store_rows_kv(sqlite3_stmt *stmt, struct store_kv *out);
 int store_rows_reply_put(struct store_db *db, const struct store_reply *reply);
 int store_rows_reply(sqlite3_stmt *stmt, struct store_reply *out);
+int store_rows_rpc_put(struct store_db *db, const struct store_rpc *rpc);
+int store_rows_rpc(sqlite3_stmt *stmt, struct store_rpc *out);
 int store_rows_orphan_put(struct store_db *db, uint64_t ino, int64_t time_ns);
 int store_rows_orphan(sqlite3_stmt *stmt, uint64_t *ino, int64_t *time_ns);
 bool store_is_local(struct slice name);
@@ -381,6 +387,7 @@ enum store_record {
     RECORD_BLOCK = 8,
     RECORD_INLINE = 9,
     RECORD_END = 10,
+    RECORD_RPC = 11,
 };
 #define STORE_RECORD_HEADER 6u /* u8 type, u8 version, u32 length. */
 struct store_stream {

@@ -73,13 +73,13 @@ int shadow_restart(struct store_shadow *shadow)
     int rv = shadow_begin(shadow);
 
     if (rv == 0) {
-        rv = store_db_exec(&shadow->db,
-                           "DELETE FROM inode; DELETE FROM dirent; DELETE FROM kv;"
-                           "DELETE FROM reply; DELETE FROM orphan; DELETE FROM block;"
-                           "DELETE FROM inline; DELETE FROM list; DELETE FROM mark;"
-                           "DELETE FROM garbage;"
-                           "DELETE FROM number WHERE name<>CAST('" STORE_SERVE_FROM
-                           "' AS BLOB)");
+        rv = store_db_exec(
+            &shadow->db,
+            "DELETE FROM inode; DELETE FROM dirent; DELETE FROM kv;"
+            "DELETE FROM reply; DELETE FROM rpc; DELETE FROM orphan;"
+            "DELETE FROM block; DELETE FROM inline; DELETE FROM list; DELETE FROM mark;"
+            "DELETE FROM garbage;"
+            "DELETE FROM number WHERE name<>CAST('" STORE_SERVE_FROM "' AS BLOB)");
     }
     shadow->begun = false;
     shadow->ended = false;

@@ -20,6 +20,7 @@ enum table {
     TABLE_DIRENT,
     TABLE_KV,
     TABLE_REPLY,
+    TABLE_RPC,
     TABLE_ORPHAN,
     TABLE_BLOCK,
     TABLE_MAX
@@ -28,7 +29,8 @@ enum table {
 static const enum store_sql table_sql[TABLE_BLOCK] = {
     [TABLE_NUMBER] = SQL_NUMBER_ALL, [TABLE_INODE] = SQL_INODE_ALL,
     [TABLE_DIRENT] = SQL_DIRENT_ALL, [TABLE_KV] = SQL_KV_FROM,
-    [TABLE_REPLY] = SQL_REPLY_ALL,   [TABLE_ORPHAN] = SQL_ORPHAN_ALL};
+    [TABLE_REPLY] = SQL_REPLY_ALL,   [TABLE_RPC] = SQL_RPC_ALL,
+    [TABLE_ORPHAN] = SQL_ORPHAN_ALL};
 
 void store_stream_init(struct store_stream *stream, struct store_db *db)
 {
@@ -175,6 +177,25 @@ static int reply_record(struct store_stream *stream, sqlite3_stmt *stmt)
     return end(stream, &enc);
 }
 
+static int rpc_record(struct store_stream *stream, sqlite3_stmt *stmt)
+{
+    struct store_rpc rpc;
+    struct wire_enc enc;
+    int rv = store_rows_rpc(stmt, &rpc);
+
+    if (rv == 0) {
+        rv = begin(stream, RECORD_RPC, rpc.bytes.len, &enc);
+    }
+    if (rv != 0) {
+        return rv;
+    }
+    wire_put_u64(&enc, rpc.index);
+    wire_put_bytes(&enc, rpc.key, sizeof rpc.key);
+    wire_put_u64(&enc, (uint64_t)rpc.time_ns);
+    wire_put_blob(&enc, rpc.bytes.data, rpc.bytes.len);
+    return end(stream, &enc);
+}
+
 static int orphan_record(struct store_stream *stream, sqlite3_stmt *stmt)
 {
     struct wire_enc enc;
@@ -197,7 +218,8 @@ static int (*const table_record[TABLE_BLOCK])(struct store_stream *stream,
                                               sqlite3_stmt *stmt) = {
     [TABLE_NUMBER] = number_record, [TABLE_INODE] = inode_record,
     [TABLE_DIRENT] = dirent_record, [TABLE_KV] = kv_record,
-    [TABLE_REPLY] = reply_record,   [TABLE_ORPHAN] = orphan_record};
+    [TABLE_REPLY] = reply_record,   [TABLE_RPC] = rpc_record,
+    [TABLE_ORPHAN] = orphan_record};
 
 /* OUT_NOENT: the table is at its end. */
 static int next_row(struct store_stream *stream)

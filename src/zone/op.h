@@ -202,6 +202,9 @@ struct zone_result {
 };
 
 bool zone_op_is_mutation(enum zone_op_type type);
+/* Done twice it may do harm, or answer otherwise: a client that asks again, with the same
+ * call, gets the first answer. All mutations of names and attributes. */
+bool zone_op_once(enum zone_op_type type);
 /* True for types that this version can decode. */
 bool zone_op_known(unsigned type);
 
@@ -275,7 +278,7 @@ struct zone_origin {
 struct zone_entry {
     struct zone_origin origin;
     int64_t time_ns;     /* Zone time, ns since 1970; strictly rising in the log. */
-    uint8_t rpc_key[16]; /* The client's RPC, hashed; zero: none (design 4). */
+    uint8_t rpc_key[16]; /* The client's call, hashed; zero: none. See zone_op_once. */
     struct slice op;     /* The encoded op. */
 };
 /* Encode with time 0 into a new buffer. */

@@ -78,6 +78,24 @@ bool zone_op_is_mutation(enum zone_op_type type)
     return type > ZONE_OP_MUTATION;
 }
 
+bool zone_op_once(enum zone_op_type type)
+{
+    switch (type) {
+    case ZONE_OP_SETATTR:
+    case ZONE_OP_CREATE:
+    case ZONE_OP_MKDIR:
+    case ZONE_OP_SYMLINK:
+    case ZONE_OP_MKNOD:
+    case ZONE_OP_REMOVE:
+    case ZONE_OP_RMDIR:
+    case ZONE_OP_RENAME:
+    case ZONE_OP_LINK:
+        return true;
+    default:
+        return false;
+    }
+}
+
 uint32_t zone_op_pieces(uint64_t offset, size_t len)
 {
     uint64_t in_block = offset % ZONE_BLOCK;

@@ -258,26 +258,18 @@ int zone_session_enter(struct zone *zone, const struct zone_origin *origin,
     return 0;
 }
 
-int zone_session_leave(struct zone *zone, const struct zone_origin *origin,
-                       const struct apply *apply)
+int zone_session_leave(const struct apply *apply, const struct zone_origin *origin,
+                       struct slice reply)
 {
-    struct store_reply reply = {
+    const struct store_reply row = {
         .node = origin->node,
         .boot = origin->boot,
         .seq = origin->seq,
         .index = apply->index,
+        .bytes = reply,
     };
-    struct buf *buf = NULL;
-    int rv;
 
-    rv = zone_reply_encode(apply->result, &buf);
-    if (rv != 0) {
-        return rv;
-    }
-    reply.bytes = slice_borrow(buf->data, buf->len);
-    rv = store_reply_put(zone->store, &reply);
-    buf_unref(buf);
-    return rv;
+    return store_reply_put(apply->zone->store, &row);
 }
 
 int zone_session_reply(struct zone *zone, const struct zone_origin *origin,

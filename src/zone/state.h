@@ -26,6 +26,9 @@
 #define ZONE_SESSION_SPAN 1048576u      /* Sequence numbers above a floor at most. */
 #define ZONE_SEQ_MAX (1ull << 62)       /* What no origin counts up to. */
 #define ZONE_SESSION_NS 3600000000000ll /* An idle session is forgotten after. */
+#define ZONE_RPC_MAX 65536u             /* Clients' replies kept; a power of two. */
+#define ZONE_RPC_DROP 64u               /* Of them dropped in one step at most. */
+#define ZONE_RPC_NS 120000000000ll      /* A client's reply is kept for. */
 #define ZONE_ORPHAN_NS 600000000000ll   /* An unlinked file is kept for. */
 #define ZONE_PURGE_MAX 64u              /* Orphans purged by one entry in passing. */
 #define ZONE_PURGE_STEPS_MAX 16u /* Rounds of that when the quota needs the room. */
@@ -67,6 +70,7 @@ struct zone {
     uint64_t stored[ZN_MAX]; /* As the rows have them. */
     struct zone_session *sessions;
     uint32_t n_sessions;
+    struct zone_rpcs *rpcs;
     int64_t session_due_ns; /* No session expires before. */
     uint64_t serve_from;    /* Nothing is read before this index is applied. */
     bool broken;            /* Rows could not be read again after a fault. */
@@ -79,6 +83,7 @@ struct apply {
     struct zone_result *result;
     uint64_t index;
     int64_t now_ns;
+    const uint8_t *rpc_key; /* NULL: the call's reply is not kept by its key. */
     struct journal_place place;
 };
 
@@ -112,14 +117,26 @@ int zone_session_write(struct zone *zone);
  */
 int zone_session_enter(struct zone *zone, const struct zone_origin *origin,
                        struct apply *apply, enum zone_verdict *verdict);
-/* Keep the result of an op that ran. */
-int zone_session_leave(struct zone *zone, const struct zone_origin *origin,
-                       const struct apply *apply);
+/* Keep the encoded result of the op, for its origin. */
+int zone_session_leave(const struct apply *apply, const struct zone_origin *origin,
+                       struct slice reply);
 /* The reply of @origin if it is kept; OUT_NOENT. */
 int zone_session_reply(struct zone *zone, const struct zone_origin *origin,
                        struct zone_result *result);
 /* Forget the sessions that were idle for too long at @now_ns. */
 int zone_session_expire(struct zone *zone, int64_t now_ns);
+
+/* rpc.c: a client's call that comes again, from another origin. */
+struct zone_rpcs;
+int zone_rpc_new(struct zone_rpcs **out);
+void zone_rpc_free(struct zone_rpcs *rpcs);
+int zone_rpc_load(struct zone *zone);
+/* The encoded result that is kept for apply->rpc_key, or OUT_NOENT. */
+int zone_rpc_get(const struct apply *apply, struct buf **reply);
+int zone_rpc_put(const struct apply *apply, struct slice reply);
+/* Drop what is too old, a bounded number: at once in a @new_second of zone time, else
+ * when there is enough of it. */
+int zone_rpc_expire(struct zone *zone, bool new_second, int64_t now_ns);
 
 /* perm.c: AUTH_SYS permission. 0, OUT_ACCES or OUT_PERM. */
 enum { ZONE_MAY_EXEC = 1, ZONE_MAY_WRITE = 2, ZONE_MAY_READ = 4 };

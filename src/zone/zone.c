@@ -71,7 +71,8 @@ int zone_load(struct zone *zone)
     if (rv != 0) {
         return rv;
     }
-    return zone_session_load(zone);
+    rv = zone_session_load(zone);
+    return rv == 0 ? zone_rpc_load(zone) : rv;
 }
 
 int zone_write_back(struct zone *zone)
@@ -163,8 +164,8 @@ int zone_open(struct store *store, const struct zone_genesis *genesis, struct zo
     }
     zone->store = store;
     zone->sessions = calloc(ZONE_SESSIONS_MAX, sizeof zone->sessions[0]);
-    if (zone->sessions == NULL) {
-        rv = -ENOMEM;
+    rv = zone->sessions == NULL ? -ENOMEM : zone_rpc_new(&zone->rpcs);
+    if (rv != 0) {
         goto out;
     }
     rv = zone_load(zone);
@@ -190,6 +191,7 @@ out:
 void zone_close(struct zone *zone)
 {
     if (zone != NULL) {
+        zone_rpc_free(zone->rpcs);
         free(zone->sessions);
         free(zone);
     }

@@ -75,27 +75,76 @@ static int pass_time(struct zone *zone, int64_t now_ns)
 {
     const int64_t second = ZONE_NSEC;
     int64_t before_ns = (int64_t)zone->number[ZN_TIME];
+    bool new_second = before_ns / second != now_ns / second;
     int rv;
 
     zone->number[ZN_TIME] = (uint64_t)now_ns;
     rv = zone_session_expire(zone, now_ns);
+    if (rv == 0) {
+        rv = zone_rpc_expire(zone, new_second, now_ns);
+    }
     if (rv != 0) {
         return rv;
     }
-    if (before_ns / second == now_ns / second && zone->number[ZN_PURGE_MORE] == 0) {
+    if (!new_second && zone->number[ZN_PURGE_MORE] == 0) {
         return 0;
     }
     return zone_orphan_purge(zone, now_ns);
 }
 
-/* An op that its origin counts: once, and its result is kept. */
+/* The op has its result, which is kept for its origin and, if it is new, for the client. */
+static int keep_result(struct apply *apply, const struct zone_origin *origin, bool is_new)
+{
+    struct buf *buf = NULL;
+    struct slice reply;
+    int rv;
+
+    rv = zone_reply_encode(apply->result, &buf);
+    if (rv != 0) {
+        return rv;
+    }
+    reply = slice_borrow(buf->data, buf->len);
+    if (origin->node != 0) {
+        rv = zone_session_leave(apply, origin, reply);
+    }
+    if (rv == 0 && is_new && apply->rpc_key != NULL) {
+        rv = zone_rpc_put(apply, reply);
+    }
+    buf_unref(buf);
+    return rv;
+}
+
+/* The result of the same call of the client, or OUT_NOENT. */
+static int recall(struct apply *apply)
+{
+    struct buf *buf = NULL;
+    struct slice reply;
+    int rv;
+
+    if (apply->rpc_key == NULL) {
+        return OUT_NOENT;
+    }
+    rv = zone_rpc_get(apply, &buf);
+    if (rv != 0) {
+        return rv;
+    }
+    reply = slice_of(buf, 0, buf->len);
+    rv = zone_reply_decode(reply, apply->result);
+    slice_unref(&reply);
+    buf_unref(buf);
+    return rv == -EPROTO ? -EUCLEAN : rv;
+}
+
+/* An op that its origin or its client counts: once, and its result is kept. */
 static int run_once(struct apply *apply, const struct zone_origin *origin,
                     bool *duplicate)
 {
-    enum zone_verdict verdict;
-    int rv;
+    enum zone_verdict verdict = ZONE_RUN;
+    int rv = 0;
 
-    rv = zone_session_enter(apply->zone, origin, apply, &verdict);
+    if (origin->node != 0) {
+        rv = zone_session_enter(apply->zone, origin, apply, &verdict);
+    }
     if (rv != 0) {
         return rv;
     }
@@ -107,8 +156,17 @@ static int run_once(struct apply *apply, const struct zone_origin *origin,
         }
         return 0;
     }
-    rv = run_op(apply);
-    return rv == 0 ? zone_session_leave(apply->zone, origin, apply) : rv;
+    rv = recall(apply);
+    *duplicate = rv == 0;
+    if (rv == OUT_NOENT) {
+        rv = run_op(apply);
+    }
+    return rv == 0 ? keep_result(apply, origin, !*duplicate) : rv;
+}
+
+static bool is_zero(const uint8_t key[16])
+{
+    return (wire_load_u64(key) | wire_load_u64(key + 8)) == 0;
 }
 
 static int apply_command(struct zone *zone, struct zone_apply_item *item)
@@ -134,7 +192,10 @@ static int apply_command(struct zone *zone, struct zone_apply_item *item)
     if (rv != 0) {
         return rv;
     }
-    if (entry.origin.node == 0) {
+    if (zone_op_once(op.type) && !is_zero(entry.rpc_key)) {
+        apply.rpc_key = entry.rpc_key;
+    }
+    if (entry.origin.node == 0 && apply.rpc_key == NULL) {
         return run_op(&apply);
     }
     return run_once(&apply, &entry.origin, &item->duplicate);

@@ -237,20 +237,22 @@ static void on_done(void *arg, struct rpc_request *request)
     rpc_request_free(request);
     rpc_xdr_decode(&reply->xdr, reply->buf, 0);
     CHECK_UINT(rpc_get_u32(&reply->xdr), RPC_MARK_LAST | (len - RPC_MARK_BYTES));
-    CHECK_UINT(rpc_get_u32(&reply->xdr), 0x1234);
+    CHECK_UINT(rpc_get_u32(&reply->xdr), reply->xid);
 }
 
 struct rpc_request *call_start(struct stub *stub, struct call *call, struct reply *reply)
 {
     struct rpc_source source = {.backend = &stub->backend, .address = call->address};
     struct rpc_request *request = NULL;
+    struct rpc_xdr xdr;
 
     if (source.address == NULL) {
         source.address = "10.0.0.1";
     }
     CHECK(!call->xdr.failed);
-    *reply = (struct reply){0};
     call->buf->len = rpc_xdr_pos(&call->xdr);
+    rpc_xdr_decode(&xdr, call->buf, 0);
+    *reply = (struct reply){.xid = rpc_get_u32(&xdr)};
     CHECK_INT(rpc_request_new(&source, call->buf, &request), 0);
     buf_unref(call->buf);
     rpc_request_run(request, on_done, reply);

@@ -283,33 +283,68 @@ static void write_count_and_data(void)
     CHECK_UINT(stub.n_ops, 0);
 }
 
+/* MKDIR @name, setting mode 0755 and atime @sec: the last of the arguments. */
+static struct call mkdir_with(struct call call, const char *name, uint32_t sec)
+{
+    call_put_fh(&call, "alpha", 1);
+    call_put_str(&call, name);
+    rpc_put_u32(&call.xdr, 1);
+    rpc_put_u32(&call.xdr, 0755);
+    for (unsigned i = 0; i < 3; i++) {
+        rpc_put_u32(&call.xdr, 0);
+    }
+    rpc_put_u32(&call.xdr, ZONE_TIME_KEEP);
+    rpc_put_u32(&call.xdr, ZONE_TIME_CLIENT);
+    rpc_put_u32(&call.xdr, sec);
+    rpc_put_u32(&call.xdr, 0);
+    return call;
+}
+
 static void key_of(struct call call, uint8_t key[16])
 {
-    CHECK_UINT(status_only(&call), NFS3_OK);
+    struct reply reply;
+
+    call_run(&stub, &call, &reply);
+    reply_free(&reply);
     memcpy(key, stub_last(&stub)->rpc_key, 16);
 }
 
-/* A retransmission has the same key, so that the zone can tell; nothing else has. */
+/* A retransmission has the same key, so that the zone can tell; nothing else has: another
+ * argument up to the last, address, user or xid makes another call. */
 static void rpc_key_is_the_call(void)
 {
+    struct call others[5];
     uint8_t one[16];
     uint8_t two[16];
-    struct call call;
 
-    key_of(begin_write("hello", 5), one);
-    key_of(begin_write("hello", 5), two);
+    key_of(mkdir_with(start(NFSPROC3_MKDIR), "d", 7), one);
+    key_of(mkdir_with(start(NFSPROC3_MKDIR), "d", 7), two);
     CHECK_MEM(one, two, 16);
-    key_of(begin_write("hellp", 5), two);
-    CHECK(memcmp(one, two, 16) != 0);
-    call = begin_write("hello", 5);
-    call.address = "10.0.0.2";
-    key_of(call, two);
-    CHECK(memcmp(one, two, 16) != 0);
-    call = start(NFSPROC3_GETATTR);
+    others[0] = mkdir_with(start(NFSPROC3_MKDIR), "e", 7);
+    others[1] = mkdir_with(start(NFSPROC3_MKDIR), "d", 8);
+    others[2] = mkdir_with(start(NFSPROC3_MKDIR), "d", 7);
+    others[2].address = "10.0.0.2";
+    others[3] = mkdir_with(call_begin_root(NFS3_PROGRAM, NFSPROC3_MKDIR), "d", 7);
+    others[4] = mkdir_with(start(NFSPROC3_MKDIR), "d", 7);
+    others[4].buf->data[3] ^= 1; /* Of the xid. */
+    for (unsigned i = 0; i < 5; i++) {
+        key_of(others[i], two);
+        CHECK(memcmp(one, two, 16) != 0);
+    }
+}
+
+/* What may be done twice has none. */
+static void rpc_key_only_where_needed(void)
+{
+    static const uint8_t none[16];
+    struct call call = start(NFSPROC3_GETATTR);
+    uint8_t key[16];
+
     call_put_fh(&call, "alpha", 9);
-    key_of(call, two);
-    memset(one, 0, 16);
-    CHECK_MEM(one, two, 16); /* A read may be done twice. */
+    key_of(call, key);
+    CHECK_MEM(key, none, 16);
+    key_of(begin_write("hello", 5), key);
+    CHECK_MEM(key, none, 16);
 }
 
 /* READ data follows with its padding, from a buffer or from borrowed bytes. */
@@ -554,8 +589,8 @@ TEST_MAIN(CHECK_TEST(getattr_shows_the_zone), CHECK_TEST(times_are_clamped),
           CHECK_TEST(read_only_export), CHECK_TEST(across_zones_is_xdev),
           CHECK_TEST(impossible_names), CHECK_TEST(write_is_in_place_and_stable),
           CHECK_TEST(write_count_and_data), CHECK_TEST(rpc_key_is_the_call),
-          CHECK_TEST(read_data), CHECK_TEST(create_in_three_ways),
-          CHECK_TEST(mknod_types), CHECK_TEST(setattr_guard),
-          CHECK_TEST(wcc_in_success_and_failure), CHECK_TEST(lookup_dot),
-          CHECK_TEST(statuses), CHECK_TEST(fsinfo),
+          CHECK_TEST(rpc_key_only_where_needed), CHECK_TEST(read_data),
+          CHECK_TEST(create_in_three_ways), CHECK_TEST(mknod_types),
+          CHECK_TEST(setattr_guard), CHECK_TEST(wcc_in_success_and_failure),
+          CHECK_TEST(lookup_dot), CHECK_TEST(statuses), CHECK_TEST(fsinfo),
           CHECK_TEST(commit_has_the_writes_verifier))

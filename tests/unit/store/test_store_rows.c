@@ -187,6 +187,52 @@ static void replies(void)
     store_close(store);
 }
 
+static int see_rpc(void *ctx, const struct store_rpc *rpc)
+{
+    uint64_t *seen = ctx;
+
+    CHECK_UINT(rpc->key[15], 9);
+    CHECK_INT(rpc->time_ns, (int64_t)(100 * rpc->index));
+    *seen = *seen * 10 + rpc->index;
+    return rpc->index == 4 ? 7 : 0;
+}
+
+/* Clients' replies go by rising index, and the walk tells key and time of each. */
+static void rpcs(void)
+{
+    char dir[512];
+    struct store *store = new_store("s", dir);
+    struct store_rpc rpc = {.key = {[15] = 9}, .bytes = text("reply")};
+    struct buf *buf = NULL;
+    uint64_t seen = 0;
+
+    CHECK_INT(store_begin(store), 0);
+    CHECK_INT(store_rpc_drop(store, 1), 0);
+    for (uint64_t i = 1; i <= 3; i++) {
+        rpc.index = i;
+        rpc.time_ns = (int64_t)(100 * i);
+        CHECK_INT(store_rpc_put(store, &rpc), 0);
+    }
+    CHECK_INT(store_rpc_get(store, 2, &buf), 0);
+    CHECK_UINT(buf->len, 5);
+    CHECK_MEM(buf->data, "reply", 5);
+    buf_unref(buf);
+    CHECK_INT(store_rpc_drop(store, 2), 0);
+    CHECK_INT(store_rpc_get(store, 1, &buf), OUT_NOENT);
+    CHECK_INT(store_rpc_each(store, see_rpc, &seen), 0);
+    CHECK_UINT(seen, 23);
+    rpc.index = 4;
+    rpc.time_ns = 400;
+    rpc.bytes = (struct slice){0};
+    CHECK_INT(store_rpc_put(store, &rpc), 0);
+    rpc.index = 5;
+    CHECK_INT(store_rpc_put(store, &rpc), 0);
+    CHECK_INT(store_rpc_each(store, see_rpc, &seen), 7);
+    CHECK_UINT(seen, 23234);
+    CHECK_INT(store_commit(store, false), 0);
+    store_close(store);
+}
+
 static int drop_orphan(void *ctx, uint64_t ino)
 {
     return store_orphan_del(ctx, ino);
@@ -241,7 +287,7 @@ static void rollback(void)
 }
 
 /* An unmounted disk is not an empty zone; another zone's dataset is not ours; a new
- * zone is not laid over an old one; a newer version's is left alone. */
+ * zone is not laid over an old one; another version's is left alone. */
 static void marker(void)
 {
     char dir[512];
@@ -268,7 +314,11 @@ static void marker(void)
     (void)fclose(file);
     CHECK_INT(store_open(&config, &store), -EUCLEAN);
     file = fopen(path, "w");
-    CHECK(file != NULL && fputs("grapevinefs dataset 2\nnew\n", file) >= 0);
+    CHECK(file != NULL && fputs("grapevinefs dataset 3\nnew\n", file) >= 0);
+    (void)fclose(file);
+    CHECK_INT(store_open(&config, &store), -EPROTONOSUPPORT);
+    file = fopen(path, "w");
+    CHECK(file != NULL && fputs("grapevinefs dataset 1\nold\n", file) >= 0);
     (void)fclose(file);
     CHECK_INT(store_open(&config, &store), -EPROTONOSUPPORT);
     CHECK_INT(unlink(path), 0);
@@ -303,5 +353,6 @@ static void sha256_vectors(void)
 }
 
 TEST_MAIN(CHECK_TEST(inode_round_trip), CHECK_TEST(dirents_by_cookie),
-          CHECK_TEST(numbers_and_pairs), CHECK_TEST(replies), CHECK_TEST(orphans),
-          CHECK_TEST(rollback), CHECK_TEST(marker), CHECK_TEST(sha256_vectors))
+          CHECK_TEST(numbers_and_pairs), CHECK_TEST(replies), CHECK_TEST(rpcs),
+          CHECK_TEST(orphans), CHECK_TEST(rollback), CHECK_TEST(marker),
+          CHECK_TEST(sha256_vectors))

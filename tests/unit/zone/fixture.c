@@ -109,6 +109,7 @@ void fx_make(struct fx *fx, const struct zone_op *op, uint64_t index, int64_t ti
     struct buf *body = NULL;
 
     memset(out, 0, sizeof *out);
+    memcpy(entry.rpc_key, fx->rpc_key, sizeof entry.rpc_key);
     if (op->type == ZONE_OP_WRITE) {
         zone_op_seal(&sealed);
     }

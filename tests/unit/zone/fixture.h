@@ -27,6 +27,7 @@ struct fx {
     int64_t time_ns; /* Of the last entry; each new one is 1 ms later. */
     struct zone_cred cred;
     struct zone_origin origin; /* Of the next entries; node 0: none. */
+    uint8_t rpc_key[16];       /* Of the next entries; zero: none. */
     struct zone_result result; /* Of the last entry or read. */
     bool duplicate;            /* Of the last entry. */
 };
@@ -43,7 +44,7 @@ struct fx_entry {
     struct buf *head;
     struct buf *payload; /* NULL: none. */
 };
-/* @cred and @origin of the fixture, @time_ns and @index as given. */
+/* @cred, @origin and @rpc_key of the fixture, @time_ns and @index as given. */
 void fx_make(struct fx *fx, const struct zone_op *op, uint64_t index, int64_t time_ns,
              struct fx_entry *out);
 void fx_free(struct fx_entry *entry);
