@@ -11,6 +11,7 @@
 #include "daemon/config.h"
 #include "daemon/directory.h"
 #include "daemon/host.h"
+#include "daemon/reconcile.h"
 #include "nfs/front_uv.h"
 #include "peer/peer_uv.h"
 #include "raft/router.h"
@@ -33,6 +34,7 @@ struct node_zone {
     bool created;      /* The dataset was made: its absence is a fault. */
     bool removing;     /* The host is being closed, then the dataset goes. */
     struct host *host; /* NULL: not open. */
+    struct reconcile_mark drop;
 };
 
 struct node {

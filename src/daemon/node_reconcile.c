@@ -17,137 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HOME_VOTERS_MAX 5u
-/* A stand-by this close to the leader's end of the log is promoted. */
-#define PROMOTE_LAG_MAX 64u
-
-struct wanted {
-    bool whole; /* Who is not named is to go. */
-    uint32_t n;
-    struct {
-        uint64_t id;
-        bool voter;
-        bool leaving;
-    } members[RGROUP_MEMBERS_MAX];
-};
-
-/* Nodes that are gone have no row. Only a view that has everything in the log may be
- * read that way: an older one would miss rows that are new. */
-static void wanted_home(const struct node *node, struct wanted *out)
-{
-    struct host_report report;
-
-    host_report(node->home, &report);
-    *out = (struct wanted){.whole = node->directory.index >= report.replica.last_index};
-    for (uint32_t i = 0; i < node->directory.n_nodes && i < RGROUP_MEMBERS_MAX; i++) {
-        out->members[out->n].id =
-            directory_raft_id(node->directory.nodes[i].peer.number, 1);
-        out->members[out->n].voter = i < HOME_VOTERS_MAX;
-        out->n++;
-    }
-}
-
-static void wanted_zone(const struct directory_zone *zone, struct wanted *out)
-{
-    *out = (struct wanted){0};
-    for (uint32_t i = 0; i < zone->n_members; i++) {
-        out->members[out->n].id = zone->members[i].raft_id;
-        out->members[out->n].voter = true;
-        out->members[out->n].leaving = zone->members[i].leaving;
-        out->n++;
-    }
-}
-
-static const struct replica_member *actual_member(const struct replica_status *status,
-                                                  uint64_t id)
-{
-    for (uint32_t i = 0; i < status->n_members; i++) {
-        if (status->members[i].id == id) {
-            return &status->members[i];
-        }
-    }
-    return NULL;
-}
-
-static int wanted_place(const struct wanted *wanted, uint64_t id)
-{
-    for (uint32_t i = 0; i < wanted->n; i++) {
-        if (wanted->members[i].id == id) {
-            return (int)i;
-        }
-    }
-    return -1;
-}
-
-static bool caught_up(const struct replica_status *status,
-                      const struct replica_member *member)
-{
-    return member->match_index > 0 &&
-           member->match_index + PROMOTE_LAG_MAX >= status->last_index;
-}
-
-static void conf_of(const struct replica_status *status, struct rgroup_conf *conf)
-{
-    conf->n = 0;
-    for (uint32_t i = 0; i < status->n_members; i++) {
-        conf->servers[conf->n++] = (struct rgroup_server){
-            .id = status->members[i].id, .role = status->members[i].role};
-    }
-}
-
-static void conf_remove(struct rgroup_conf *conf, uint64_t id)
-{
-    uint32_t n = 0;
-
-    for (uint32_t i = 0; i < conf->n; i++) {
-        if (conf->servers[i].id != id) {
-            conf->servers[n++] = conf->servers[i];
-        }
-    }
-    conf->n = n;
-}
-
-enum step { STEP_NONE, STEP_CONF, STEP_TRANSFER };
-
-/* The next single change towards @wanted, written to @conf. */
-static enum step next_step(const struct host *host, const struct replica_status *status,
-                           const struct wanted *wanted, struct rgroup_conf *conf)
-{
-    conf_of(status, conf);
-    for (uint32_t i = 0; i < wanted->n; i++) {
-        const struct replica_member *member =
-            actual_member(status, wanted->members[i].id);
-
-        if (wanted->members[i].leaving) {
-            continue;
-        }
-        if (member == NULL && conf->n < RGROUP_MEMBERS_MAX) {
-            conf->servers[conf->n++] = (struct rgroup_server){.id = wanted->members[i].id,
-                                                              .role = RGROUP_STANDBY};
-            return STEP_CONF;
-        }
-        if (member != NULL && member->role == RGROUP_STANDBY &&
-            wanted->members[i].voter && caught_up(status, member)) {
-            conf->servers[member - status->members].role = RGROUP_VOTER;
-            return STEP_CONF;
-        }
-    }
-    for (uint32_t i = 0; i < status->n_members; i++) {
-        uint64_t id = status->members[i].id;
-        int place = wanted_place(wanted, id);
-
-        if (place >= 0 ? !wanted->members[place].leaving : !wanted->whole) {
-            continue;
-        }
-        if (id == host_raft_id(host)) {
-            return STEP_TRANSFER; /* Guard G2: the leader never removes itself. */
-        }
-        conf_remove(conf, id);
-        return STEP_CONF;
-    }
-    return STEP_NONE;
-}
-
 static void on_changed(void *arg, int outcome, uint64_t leader_raft_id)
 {
     struct node *node = arg;
@@ -160,53 +29,27 @@ static void on_changed(void *arg, int outcome, uint64_t leader_raft_id)
     }
 }
 
-/* A better leader than this one, which is about to go: the most advanced voter that
- * stays. */
-static uint64_t successor(const struct host *host, const struct replica_status *status,
-                          const struct wanted *wanted)
+/* True if a step was begun. */
+static bool reconcile(struct node *node, struct host *host,
+                      const struct reconcile_wanted *wanted)
 {
-    uint64_t best = 0;
-    uint64_t best_match = 0;
-
-    for (uint32_t i = 0; i < status->n_members; i++) {
-        const struct replica_member *member = &status->members[i];
-        int place = wanted_place(wanted, member->id);
-
-        if (member->role == RGROUP_VOTER && member->id != host_raft_id(host) &&
-            place >= 0 && !wanted->members[place].leaving &&
-            member->match_index >= best_match) {
-            best = member->id;
-            best_match = member->match_index;
-        }
-    }
-    return best;
-}
-
-static void reconcile(struct node *node, struct host *host, const struct wanted *wanted)
-{
-    struct replica_status status;
+    struct reconcile_plan plan;
     struct host_report report;
-    struct rgroup_conf conf;
-    enum step step;
 
     host_report(host, &report);
-    status = report.replica;
-    if (status.state != RGROUP_LEADER || status.transferring || wanted->n == 0) {
-        return;
-    }
-    step = next_step(host, &status, wanted, &conf);
-    if (step == STEP_NONE) {
-        return;
+    reconcile_next(&report.replica, host_raft_id(host), wanted, &plan);
+    if (plan.type == RECONCILE_NONE) {
+        return false;
     }
     node->changing = true;
-    if (step == STEP_CONF) {
+    if (plan.type == RECONCILE_CHANGE) {
         log_info("daemon", "msg=\"changing the members\" zone=%s from=%u to=%u",
-                 host_label(host), status.n_members, conf.n);
-        host_change(host, &conf, asker_callback(node, on_changed, node));
+                 host_label(host), report.replica.n_members, plan.conf.n);
+        host_change(host, &plan.conf, asker_callback(node, on_changed, node));
     } else {
-        host_transfer(host, successor(host, &status, wanted),
-                      asker_callback(node, on_changed, node));
+        host_transfer(host, plan.successor, asker_callback(node, on_changed, node));
     }
+    return true;
 }
 
 static void directory_op(struct node *node, const struct zone_op *op,
@@ -276,30 +119,22 @@ static void on_dropped(void *arg, const struct zone_result *result)
     node->changing = false;
 }
 
-static bool drop_left(struct node *node, struct host *host,
+static void drop_left(struct node *node, struct node_zone *local,
                       const struct directory_zone *zone)
 {
     struct zone_op op = {.type = ZONE_OP_KV, .n_kv = 1};
-    struct directory_zone rest = *zone;
     char key[DIRECTORY_NAME_MAX + 8];
+    struct directory_zone rest;
     struct host_report report;
     char *text;
 
-    host_report(host, &report);
-    rest.n_members = 0;
-    for (uint32_t i = 0; i < zone->n_members; i++) {
-        if (!zone->members[i].leaving ||
-            actual_member(&report.replica, zone->members[i].raft_id) != NULL) {
-            rest.members[rest.n_members++] = zone->members[i];
-        }
-    }
-    if (rest.n_members == zone->n_members || report.replica.state != RGROUP_LEADER ||
-        rest.n_members == 0) {
-        return false;
+    host_report(local->host, &report);
+    if (!reconcile_dropped(zone, &report.replica, &local->drop, &rest)) {
+        return;
     }
     text = directory_zone_json(&rest);
     if (text == NULL) {
-        return false;
+        return;
     }
     snprintf(key, sizeof key, "zone/%s", zone->slug);
     op.kv[0] = pair_of(key, text);
@@ -307,12 +142,29 @@ static bool drop_left(struct node *node, struct host *host,
     node->changing = true;
     directory_op(node, &op, on_dropped);
     free(text);
-    return true;
+}
+
+static void reconcile_one_zone(struct node *node, struct node_zone *local)
+{
+    const struct directory_zone *zone = directory_zone(&node->directory, local->id);
+    struct reconcile_wanted wanted;
+
+    if (local->host == NULL || zone == NULL || !host_is_leader(local->host)) {
+        local->drop = (struct reconcile_mark){0};
+        return;
+    }
+    reconcile_zone(zone, &wanted);
+    if (reconcile(node, local->host, &wanted)) {
+        local->drop = (struct reconcile_mark){0};
+    } else {
+        drop_left(node, local, zone);
+    }
 }
 
 void node_reconcile(struct node *node)
 {
-    struct wanted wanted;
+    struct reconcile_wanted wanted;
+    struct host_report report;
 
     if (node->changing || node->stopping || node->home == NULL) {
         return;
@@ -325,21 +177,11 @@ void node_reconcile(struct node *node)
             }
             return;
         }
-        wanted_home(node, &wanted);
-        reconcile(node, node->home, &wanted);
+        host_report(node->home, &report);
+        reconcile_home(&node->directory, report.replica.last_index, &wanted);
+        (void)reconcile(node, node->home, &wanted);
     }
     for (uint32_t i = 0; i < node->n_zones && !node->changing; i++) {
-        struct host *host = node->zones[i].host;
-        const struct directory_zone *zone =
-            directory_zone(&node->directory, node->zones[i].id);
-
-        if (host == NULL || zone == NULL || !host_is_leader(host)) {
-            continue;
-        }
-        wanted_zone(zone, &wanted);
-        reconcile(node, host, &wanted);
-        if (!node->changing) {
-            drop_left(node, host, zone);
-        }
+        reconcile_one_zone(node, &node->zones[i]);
     }
 }
