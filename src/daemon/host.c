@@ -28,6 +28,22 @@ static int64_t wall_ns(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+/* Nothing of this replica goes on: whoever waits for it must hear so. */
+static void abandon(struct host *host)
+{
+    struct replica_event event = {.type = REPLICA_EV_ABANDON, .now_ms = host_now_ms()};
+
+    if (host->replica == NULL) {
+        return;
+    }
+    (void)replica_step(host->replica, &event, &host->actions);
+    if (!host->stepping) {
+        host->stepping = true;
+        host_act(host);
+        host->stepping = false;
+    }
+}
+
 void host_fail(struct host *host, const char *format, ...)
 {
     va_list args;
@@ -41,6 +57,7 @@ void host_fail(struct host *host, const char *format, ...)
     host->state = HOST_FAILED;
     log_error("daemon", "msg=\"zone stopped on this node\" zone=%s reason=\"%s\"",
               host->config.label, host->reason);
+    abandon(host);
     host->callbacks.note(host->callbacks.ctx, host);
 }
 
@@ -102,7 +119,9 @@ static void act_one(struct host *host, struct replica_action *action)
         host->callbacks.note(host->callbacks.ctx, host);
         break;
     case REPLICA_DO_FAIL:
-        host_fail(host, "%s", strerror(-action->rv));
+        if (!host->closing) {
+            host_fail(host, "%s", strerror(-action->rv));
+        }
         break;
     }
 }
@@ -143,7 +162,7 @@ void host_step(struct host *host, struct replica_event *event)
         host_act(host);
         host->stepping = false;
     }
-    if (rv != 0) {
+    if (rv != 0 && !host->closing) {
         host_fail(host, "consensus step: %s", strerror(-rv));
     }
     timer_arm(host);
@@ -194,7 +213,6 @@ static int start_workers(struct host *host)
         worker_stop(&host->zone_worker);
         return rv;
     }
-    host->workers_running = true;
     return 0;
 }
 
@@ -234,22 +252,10 @@ int host_open(const struct host_config *config, const struct host_callbacks *cal
     return 0;
 }
 
-static void close_disk(struct host *host)
-{
-    zone_close(host->disk.zone);
-    if (host->disk.store != NULL) {
-        store_close(host->disk.store);
-    }
-    if (host->disk.journal != NULL) {
-        journal_close(host->disk.journal);
-    }
-}
-
 static void on_timer_closed(uv_handle_t *handle)
 {
     struct host *host = handle->data;
 
-    close_disk(host);
     replica_free(host->replica);
     replica_actions_deinit(&host->actions);
     slice_unref(&host->bootstrap);
@@ -259,26 +265,51 @@ static void on_timer_closed(uv_handle_t *handle)
     free(host);
 }
 
-static void job_close_cursors(struct job *job)
+/* On the zone's thread, which waits for the journal's: closing a store syncs, and a disk
+ * may take its time. */
+static void run_end(struct job *job)
 {
-    host_cursors_close(((struct host_job *)job)->host);
-}
+    struct host *host = ((struct host_job *)job)->host;
 
-/* The last job of a host: after it, the threads have nothing left. */
-static void done_close(struct job *job)
-{
-    host_job_end((struct host_job *)job);
-}
-
-static void finish_close(struct host *host)
-{
-    if (host->workers_running) {
-        worker_stop(&host->zone_worker);
-        worker_stop(&host->journal_worker);
-        host->workers_running = false;
-    }
+    atomic_store(&host->idle_journal, NULL);
+    worker_stop(&host->journal_worker);
+    host_cursors_close(host);
     host_pull_free(host);
+    zone_close(host->disk.zone);
+    if (host->disk.store != NULL) {
+        store_close(host->disk.store);
+    }
+    if (host->disk.journal != NULL) {
+        journal_close(host->disk.journal);
+    }
+    host->disk = (struct host_disk){0};
+}
+
+/* The last job of a host: after it, its threads have nothing left. */
+static void done_end(struct job *job)
+{
+    struct host *host = ((struct host_job *)job)->host;
+
+    free(job);
+    worker_stop(&host->zone_worker);
     uv_close((uv_handle_t *)&host->timer, on_timer_closed);
+}
+
+/* Everything that was under way has come back: nothing begins any more. */
+static void end_when_idle(struct host *host)
+{
+    struct host_job *job;
+
+    if (!host->closing || host->ending || host->jobs > 0) {
+        return;
+    }
+    host->ending = true;
+    job = calloc(1, sizeof *job);
+    ASSERT(job != NULL);
+    job->host = host;
+    job->job.run = run_end;
+    job->job.done = done_end;
+    worker_post(&host->zone_worker, &job->job);
 }
 
 void host_job_end(struct host_job *job)
@@ -288,22 +319,18 @@ void host_job_end(struct host_job *job)
     free(job);
     ASSERT(host->jobs > 0);
     host->jobs--;
-    if (host->closing && host->jobs == 0 && !host->timer_closed) {
-        host->timer_closed = true;
-        finish_close(host);
-    }
+    end_when_idle(host);
 }
 
 void host_close(struct host *host, void (*closed)(void *arg), void *arg)
 {
-    struct host_job *job = calloc(1, sizeof *job);
-
-    ASSERT(!host->closing && job != NULL);
+    ASSERT(!host->closing);
     host->closing = true;
     host->closed = closed;
     host->closed_arg = arg;
     uv_timer_stop(&host->timer);
-    host_post_zone(host, job, job_close_cursors, done_close);
+    abandon(host);
+    end_when_idle(host);
 }
 
 static void post(struct host *host, struct worker *worker, struct host_job *job)
@@ -347,24 +374,26 @@ static bool link_note(struct host *host, uint64_t raft_id, bool up)
 {
     uint32_t i = 0;
 
-    while (i < host->n_links && host->links[i].raft_id != raft_id) {
+    while (i < host->n_links && host->links[i] != raft_id) {
         i++;
     }
-    if (i == host->n_links) {
-        if (!up || host->n_links == RGROUP_MEMBERS_MAX) {
-            return false;
-        }
-        host->links[host->n_links++].raft_id = raft_id;
-    } else if (host->links[i].up == up) {
+    if ((i < host->n_links) == up) {
         return false;
     }
-    host->links[i].up = up;
+    if (!up) {
+        host->links[i] = host->links[--host->n_links];
+        return true;
+    }
+    if (host->n_links == RGROUP_MEMBERS_MAX) {
+        return false;
+    }
+    host->links[host->n_links++] = raft_id;
     return true;
 }
 
 void host_peer(struct host *host, uint64_t raft_id, bool up)
 {
-    if (host->replica == NULL || raft_id == host->config.raft_id ||
+    if (host->replica == NULL || host->closing || raft_id == host->config.raft_id ||
         !link_note(host, raft_id, up)) {
         return;
     }
@@ -495,6 +524,32 @@ bool host_is_leader(const struct host *host)
 uint64_t host_leader(const struct host *host)
 {
     return status_of(host).leader;
+}
+
+bool host_has_member(const struct host *host, uint64_t raft_id)
+{
+    struct replica_status status = status_of(host);
+
+    for (uint32_t i = 0; i < status.n_members; i++) {
+        if (status.members[i].id == raft_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool host_changed(struct host *host)
+{
+    struct replica_status status = status_of(host);
+
+    if (host->seen.state == host->state && host->seen.leader == status.leader &&
+        host->seen.term == status.term) {
+        return false;
+    }
+    host->seen.state = host->state;
+    host->seen.leader = status.leader;
+    host->seen.term = status.term;
+    return true;
 }
 
 void host_report(struct host *host, struct host_report *out)

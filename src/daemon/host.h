@@ -83,7 +83,8 @@ struct host_callbacks {
  * HOST_FAILED or HOST_NO_DATA. */
 int host_open(const struct host_config *config, const struct host_callbacks *callbacks,
               struct host **out);
-/* Finish what the threads hold, then close everything and call @closed. */
+/* Answer whoever waits, finish what the threads hold, then close everything and call
+ * @closed. */
 void host_close(struct host *host, void (*closed)(void *arg), void *arg);
 
 void host_frame(struct host *host, uint64_t from, uint8_t type, struct slice head,
@@ -124,8 +125,9 @@ void host_pull_request(struct host *host, uint64_t from, struct slice request,
                        void (*reply)(void *ctx, uint64_t to, struct slice head,
                                      struct slice body),
                        void *ctx);
-/* Pull, puller's side: an answer arrived. */
-void host_pull_answer(struct host *host, struct slice head, struct slice body);
+/* Pull, puller's side: an answer arrived from the member @from. */
+void host_pull_answer(struct host *host, uint64_t from, struct slice head,
+                      struct slice body);
 
 /* CLOCK_BOOTTIME in milliseconds. */
 uint64_t host_now_ms(void);
@@ -141,6 +143,10 @@ const char *host_reason(const struct host *host);
 bool host_is_leader(const struct host *host);
 /* Raft id of the leader, 0 unknown. */
 uint64_t host_leader(const struct host *host);
+/* True if @raft_id is in the group's configuration as this member knows it. */
+bool host_has_member(const struct host *host, uint64_t raft_id);
+/* True if state, leader or term are not what they were at the last call. */
+bool host_changed(struct host *host);
 
 struct host_report {
     enum host_state state;

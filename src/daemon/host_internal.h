@@ -14,6 +14,7 @@
 #define HOST_PULL_ROWS (1u << 20) /* Bytes of rows in one answer. */
 #define HOST_PULL_SILENCE_MS 10000u
 #define HOST_SETTLE_BYTES (16u << 20)
+#define HOST_SOURCES_MAX 64u /* Requests of pullers at one time. */
 
 /* What one journal and store open; used by the zone thread, but for append. */
 struct host_disk {
@@ -37,25 +38,27 @@ struct host {
     enum host_state state;
     char reason[HOST_REASON_MAX];
     uv_timer_t timer;
-    bool timer_closed;
     struct worker zone_worker;
     struct worker journal_worker;
-    bool workers_running;
     uint32_t jobs; /* Posted and not done. */
     struct host_disk disk;
     _Atomic(struct journal *) idle_journal; /* Set once the journal is open for good. */
     struct replica *replica;
     struct replica_actions actions;
-    /* What the replica was told of its peers: only changes are events. */
-    struct {
-        uint64_t raft_id;
-        bool up;
-    } links[RGROUP_MEMBERS_MAX];
+    /* The peers that the replica was told are up: only changes are events. */
+    uint64_t links[RGROUP_MEMBERS_MAX];
     uint32_t n_links;
     bool stepping;
     bool dirty; /* Proposals wait for host_flush. */
     bool settling;
     bool closing;
+    bool ending;      /* run_end has the last word. */
+    uint32_t sources; /* Requests of pullers under way. */
+    struct {
+        enum host_state state;
+        uint64_t leader;
+        uint64_t term;
+    } seen; /* At the last host_changed. */
     void (*closed)(void *arg);
     void *closed_arg;
     /* Copies for reports, refreshed by jobs' ends. */

@@ -235,6 +235,7 @@ static void done_source(struct job *base)
 {
     struct source_job *job = (struct source_job *)base;
 
+    job->base.host->sources--;
     job->reply(job->ctx, job->to, job->head, job->body);
     slice_unref(&job->request);
     slice_unref(&job->head);
@@ -247,13 +248,17 @@ void host_pull_request(struct host *host, uint64_t from, struct slice request,
                                      struct slice body),
                        void *ctx)
 {
-    struct source_job *job;
+    struct source_job *job = NULL;
 
-    job = host->closing || host->state != HOST_RUNNING ? NULL : calloc(1, sizeof *job);
+    if (!host->closing && host->state == HOST_RUNNING &&
+        host->sources < HOST_SOURCES_MAX) {
+        job = calloc(1, sizeof *job);
+    }
     if (job == NULL) {
         reply(ctx, from, (struct slice){0}, (struct slice){0});
         return;
     }
+    host->sources++;
     job->to = from;
     job->now_ms = host_now_ms();
     job->request = slice_keep(request);
@@ -480,6 +485,11 @@ static void done_switch(struct job *base)
     host->pull->jobs--;
     host->usage = job->usage;
     host->dataset_bytes = job->dataset_bytes;
+    if (job->base.rv != 0 && host->pull->shadow == NULL) {
+        /* It was switched to, and cannot be read: neither state can be gone on with. */
+        host_fail(host, "could not read the pulled state: %s",
+                  strerror(job->base.rv < 0 ? -job->base.rv : EIO));
+    }
     pull_end(host, job->base.rv, &job->snapshot);
     buf_unref(job->snapshot.conf);
     host_job_end(&job->base);
@@ -553,7 +563,8 @@ static void answer_rows(struct host *host, int outcome, struct slice body)
     pull_post(host, run_rows, done_step, (struct slice){0}, body);
 }
 
-void host_pull_answer(struct host *host, struct slice head, struct slice body)
+void host_pull_answer(struct host *host, uint64_t from, struct slice head,
+                      struct slice body)
 {
     struct wire_dec dec = wire_dec(head.data, head.len);
     struct pull *pull = host->pull;
@@ -562,9 +573,9 @@ void host_pull_answer(struct host *host, struct slice head, struct slice body)
     uint64_t number = wire_get_u64(&dec);
     int outcome = (int)wire_get_u32(&dec);
 
-    if (pull == NULL || host->closing || version != PULL_VERSION || dec.failed ||
-        kind == PULL_CLOSE || number < pull->first_open_number || number > pull->number ||
-        pull->requests == 0) {
+    if (pull == NULL || pull->from != from || host->closing || version != PULL_VERSION ||
+        dec.failed || kind == PULL_CLOSE || number < pull->first_open_number ||
+        number > pull->number || pull->requests == 0) {
         return;
     }
     pull->requests--;

@@ -108,9 +108,11 @@ static void on_note(void *ctx, struct host *host)
             node_directory_refresh(node);
         }
     }
-    log_info("daemon", "msg=\"zone state\" zone=%s state=%s leader=%s", host_label(host),
-             host_state_name(host_state(host)),
-             node_name_of(node, directory_raft_node(leader)));
+    if (host_changed(host)) {
+        log_info("daemon", "msg=\"zone state\" zone=%s state=%s leader=%s",
+                 host_label(host), host_state_name(host_state(host)),
+                 node_name_of(node, directory_raft_node(leader)));
+    }
 }
 
 static void on_applied(void *ctx, struct host *host)
@@ -250,7 +252,7 @@ static void frame_pull(struct node *node, uint64_t from, struct slice head,
         return;
     }
     if (is_answer) {
-        host_pull_answer(host, after(head, PULL_HEAD_BYTES), body);
+        host_pull_answer(host, sender, after(head, PULL_HEAD_BYTES), body);
         return;
     }
     box = calloc(1, sizeof *box);

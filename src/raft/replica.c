@@ -193,6 +193,9 @@ static void take_event(struct replica *r, const struct replica_event *event)
     case REPLICA_EV_FLUSH:
         replica_submit_flush(r);
         break;
+    case REPLICA_EV_ABANDON:
+        replica_fault(r, -ECANCELED);
+        break;
     }
 }
 

@@ -122,6 +122,8 @@ enum replica_event_type {
     REPLICA_EV_STOP = 16,     /* Refuse new ops from now on (shutdown after transfer). */
     REPLICA_EV_FLUSH = 17,    /* End of the driver's loop turn: SUBMITs and READs that
                                  came since the last one go on as one batch. */
+    REPLICA_EV_ABANDON = 18,  /* The driver gives the zone up: whoever waits is answered
+                                 in doubt, then DO_FAIL with -ECANCELED. */
 };
 
 struct replica_place {
