@@ -136,6 +136,26 @@ void node_host_callbacks(struct node *node, struct host_callbacks *out)
     };
 }
 
+/* True if @sender, a raft id of the node @from, may speak in the host's group: the
+ * directory lists it, or raft's configuration has it (either may be the newer one). In
+ * the grapevine's own group every node is a member. */
+static bool is_member(struct node *node, const struct host *host, uint64_t sender,
+                      uint64_t from)
+{
+    const struct directory_zone *zone;
+    const struct directory_member *member;
+
+    if (directory_raft_node(sender) != from) {
+        return false;
+    }
+    if (host == node->home) {
+        return sender == directory_raft_id(from, 1);
+    }
+    zone = directory_zone(&node->directory, host_zone_id(host));
+    member = zone == NULL ? NULL : directory_member(zone, from);
+    return (member != NULL && member->raft_id == sender) || host_has_member(host, sender);
+}
+
 static void frame_replica(struct node *node, uint64_t from, struct slice head,
                           struct slice body)
 {
@@ -147,8 +167,8 @@ static void frame_replica(struct node *node, uint64_t from, struct slice head,
     }
     sender = wire_load_u64(head.data + 16);
     host = node_host(node, head.data);
-    if (host == NULL || directory_raft_node(sender) != from ||
-        wire_load_u64(head.data + 24) != host_raft_id(host)) {
+    if (host == NULL || wire_load_u64(head.data + 24) != host_raft_id(host) ||
+        !is_member(node, host, sender, from)) {
         return;
     }
     host_frame(host, sender, head.data[32], after(head, REPLICA_HEAD_BYTES), body);
@@ -166,7 +186,7 @@ static void frame_op(struct node *node, uint64_t from, struct slice head,
     uint64_t seq;
     uint64_t token;
 
-    if (head.len < OP_HEAD_BYTES) {
+    if (head.len < OP_HEAD_BYTES || head.len > OP_HEAD_BYTES + ZONE_OP_BYTES_MAX) {
         return;
     }
     seq = wire_load_u64(head.data + 16);
@@ -247,8 +267,8 @@ static void frame_pull(struct node *node, uint64_t from, struct slice head,
     }
     sender = wire_load_u64(head.data + 16);
     host = node_host(node, head.data);
-    if (host == NULL || directory_raft_node(sender) != from ||
-        wire_load_u64(head.data + 24) != host_raft_id(host)) {
+    if (host == NULL || wire_load_u64(head.data + 24) != host_raft_id(host) ||
+        !is_member(node, host, sender, from)) {
         return;
     }
     if (is_answer) {
@@ -449,6 +469,13 @@ void node_net_refresh(struct node *node)
             fresh[n] = directory->nodes[i].peer;
             link_up[n] = place >= 0 && node->link_up[place];
             n++;
+        }
+        for (uint32_t i = 0; i < node->n_known; i++) {
+            if (node->link_up[i] &&
+                directory_node(directory, node->known[i].number) == NULL) {
+                node->link_up[i] = false; /* No report of it will come any more. */
+                link_changed(node, node->known[i].number, false);
+            }
         }
         if (n != node->n_known || memcmp(fresh, node->known, n * sizeof fresh[0]) != 0) {
             memcpy(node->known, fresh, n * sizeof fresh[0]);
