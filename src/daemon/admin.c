@@ -99,6 +99,17 @@ bool admin_late(struct admin_call *call, const char *what)
     return true;
 }
 
+bool admin_again(struct admin_call *call)
+{
+    uint64_t now_ms = host_now_ms();
+
+    if (now_ms < call->next_ms) {
+        return false;
+    }
+    call->next_ms = now_ms + ADMIN_AGAIN_MS;
+    return true;
+}
+
 static void call_free(struct admin_call *call)
 {
     cJSON_Delete(call->args);
@@ -121,6 +132,20 @@ static void call_poll(struct admin_call *call)
 {
     if (!call->ended && call->busy == 0 && !waits_for_directory(call)) {
         call->command->poll(call);
+    }
+}
+
+static void ask_drop(struct node *node, struct admin_ask *ask);
+
+void admin_stop(struct node *node)
+{
+    while (node->asks != NULL) {
+        ask_drop(node, node->asks);
+    }
+    for (struct admin_call *call = node->calls; call != NULL; call = call->next) {
+        if (!call->ended) {
+            admin_error(call, "the daemon is stopping: see its state when it runs again");
+        }
     }
 }
 
@@ -334,20 +359,27 @@ static void ask_free(uv_handle_t *handle)
     free(handle->data);
 }
 
-static void ask_end(struct node *node, struct admin_ask *ask, const cJSON *answer)
+/* Nobody waits for the answer any more. */
+static void ask_drop(struct node *node, struct admin_ask *ask)
 {
-    struct admin_call *call = ask->call;
     struct admin_ask **link = &node->asks;
 
     while (*link != ask) {
         link = &(*link)->next;
     }
     *link = ask->next;
+    ask->call->busy--;
+    uv_close((uv_handle_t *)&ask->timer, ask_free);
+}
+
+static void ask_end(struct node *node, struct admin_ask *ask, const cJSON *answer)
+{
+    struct admin_call *call = ask->call;
+
     if (!call->ended) {
         ask->answered(call, ask->to, answer);
     }
-    call->busy--;
-    uv_close((uv_handle_t *)&ask->timer, ask_free);
+    ask_drop(node, ask);
     call_poll(call);
 }
 

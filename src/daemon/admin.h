@@ -12,6 +12,7 @@
 
 #define ADMIN_WAIT_MS 60000u
 #define ADMIN_ASK_MS 1500u
+#define ADMIN_AGAIN_MS 200u
 #define ADMIN_DIRECTORY_MS 10000u
 #define ADMIN_WARNINGS_MAX 16u
 
@@ -24,8 +25,9 @@ struct admin_call {
     cJSON *warnings;
     uint64_t begun_ms;
     uint64_t deadline_ms;
-    unsigned phase; /* The command's own. */
-    unsigned busy;  /* Things under way. */
+    unsigned phase;   /* The command's own. */
+    unsigned busy;    /* Things under way. */
+    uint64_t next_ms; /* A call that asks again and again waits until then. */
     bool ended;
     int outcome;                /* Of the last op or host request. */
     struct zone_result kv;      /* Of the last op; data is a copy. */
@@ -55,6 +57,8 @@ void admin_error(struct admin_call *call, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void admin_warn(struct admin_call *call, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* False while it is too early to ask again: the next tick polls. */
+bool admin_again(struct admin_call *call);
 /* True if the deadline has passed; then the call is ended with @what. */
 bool admin_late(struct admin_call *call, const char *what);
 

@@ -288,7 +288,9 @@ static void join_answered(struct admin_call *call)
 
     call->state = NULL;
     call->phase = 3;
-    if (call->outcome != 0) {
+    if (call->node->initialised || call->node->stopping) {
+        admin_error(call, "this node became part of a grapevine meanwhile, or stops");
+    } else if (call->outcome != 0) {
         admin_error(call,
                     "the inviting node did not answer (%s): is it running, and is its "
                     "address reachable from here?",

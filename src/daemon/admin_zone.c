@@ -357,7 +357,8 @@ static void create_wait(struct admin_call *call)
         return;
     }
     if (!admin_late(call, "the zone was made, but its members do not answer yet: see "
-                          "gvraft status")) {
+                          "gvraft status") &&
+        admin_again(call)) {
         admin_op(call, call->zone.id, &op);
     }
 }
@@ -510,6 +511,9 @@ static void add_wait(struct admin_call *call)
         admin_warn(call, "the new member is still catching up: gvraft status shows how "
                          "far it is");
         admin_done(call, NULL);
+        return;
+    }
+    if (!admin_again(call)) {
         return;
     }
     zone = directory_zone_named(&call->node->directory, call->slug);

@@ -7,9 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define STOP_TRANSFER_MS 3000u /* For handing leadership over. */
 #define STOP_DRAIN_MS 2000u    /* For NFS calls under way. */
+#define STOP_MAX_MS 30000u     /* For all of it; then a disk must be hanging. */
 
 static void flush_host(struct node *node, struct host *host)
 {
@@ -79,6 +81,10 @@ static int prepare_state(struct node *node, char *error)
     int rv = node->disk->ops->mkdir(node->disk, node->config.state);
 
     if (rv == 0) {
+        rv = node_state_lock(node, error);
+        if (rv != 0) {
+            return rv;
+        }
         rv = peer_identity_open(node->config.state, true, &node->identity);
     }
     if (rv != 0) {
@@ -119,11 +125,11 @@ static int home_open(struct node *node, bool initial, char *error)
     return rv;
 }
 
-static int start_grapevine(struct node *node, bool initial, char *error)
+static int start_grapevine(struct node *node, char *error)
 {
     int rv = node_net_open(node, error);
 
-    return rv != 0 ? rv : home_open(node, initial, error);
+    return rv != 0 ? rv : home_open(node, false, error);
 }
 
 static int open_router(struct node *node)
@@ -167,8 +173,9 @@ int node_open(struct node *node, uv_loop_t *loop, const struct config *config,
     }
     if (rv == 0 && node->initialised) {
         node_known_load(node);
+        snprintf(error, CONFIG_ERROR_MAX, "out of memory");
         rv = open_router(node);
-        rv = rv != 0 ? rv : start_grapevine(node, false, error);
+        rv = rv != 0 ? rv : start_grapevine(node, error);
     }
     if (rv != 0) {
         ctl_forget(node->ctl);
@@ -203,23 +210,28 @@ static void leave(struct node *node)
     memset(node->grapevine_id, 0, sizeof node->grapevine_id);
 }
 
+/* What can fail for reasons of the outside comes first, node.json last: with it the node
+ * is a part of the grapevine, and a restart goes on from there. */
 int node_enter(struct node *node, const uint8_t grapevine_id[16], uint64_t number,
                bool initial, char error[CONFIG_ERROR_MAX])
 {
     int rv;
 
-    ASSERT(!node->initialised);
+    ASSERT(!node->initialised && !node->stopping);
     memcpy(node->grapevine_id, grapevine_id, sizeof node->grapevine_id);
     node->number = number;
     node->boot = 1;
+    snprintf(error, CONFIG_ERROR_MAX, "out of memory");
     rv = open_router(node);
     if (rv == 0) {
         rv = node_net_open(node, error);
     }
     if (rv == 0) {
         rv = node_state_save(node);
-        snprintf(error, CONFIG_ERROR_MAX, "cannot write to %s: %s", node->config.state,
-                 strerror(-rv));
+        if (rv != 0) {
+            snprintf(error, CONFIG_ERROR_MAX, "cannot write to %s: %s",
+                     node->config.state, strerror(-rv));
+        }
     }
     if (rv != 0) {
         leave(node);
@@ -231,11 +243,16 @@ int node_enter(struct node *node, const uint8_t grapevine_id[16], uint64_t numbe
 
 /* Stopping: hand over, drain, close; each part reports back. */
 
-static void part_closed(struct node *node)
+void node_part_begin(struct node *node)
 {
-    ASSERT(node->closing > 0);
-    node->closing--;
-    if (node->closing > 0) {
+    node->parts++;
+}
+
+void node_part_end(struct node *node)
+{
+    ASSERT(node->parts > 0);
+    node->parts--;
+    if (node->parts > 0 || !node->ending) {
         return;
     }
     /* Every worker is joined: what is left are this node's own handles. */
@@ -245,6 +262,7 @@ static void part_closed(struct node *node)
     uv_close((uv_handle_t *)&node->router_timer, NULL);
     inbox_close(&node->inbox, NULL);
     router_free(node->router);
+    node->router = NULL;
     router_actions_deinit(&node->router_actions);
     directory_deinit(&node->directory);
     peer_identity_free(node->identity);
@@ -253,18 +271,20 @@ static void part_closed(struct node *node)
 
 static void on_part_closed(void *arg)
 {
-    part_closed(arg);
+    node_part_end(arg);
 }
 
 static void close_host(struct node *node, struct host *host)
 {
-    node->closing++;
+    node_part_begin(node);
     host_close(host, on_part_closed, node);
 }
 
 static void close_rest(struct node *node)
 {
-    node->closing++; /* This function's own part. */
+    node->ending = true;
+    node_part_begin(node); /* This function's own. */
+    admin_stop(node);
     node_each_host(node, close_host);
     node->home = NULL;
     for (uint32_t i = 0; i < node->n_zones; i++) {
@@ -274,10 +294,10 @@ static void close_rest(struct node *node)
         struct peer_net *peers = node->peers;
 
         node->peers = NULL;
-        node->closing++;
+        node_part_begin(node);
         peer_net_close(peers, on_part_closed, node);
     }
-    part_closed(node);
+    node_part_end(node);
 }
 
 static void on_front_closed(void *arg)
@@ -285,7 +305,8 @@ static void on_front_closed(void *arg)
     close_rest(arg);
 }
 
-static void count_leader(struct node *node, struct host *host)
+/* True if this node leads the group and somebody else could. */
+static bool could_hand_over(struct host *host)
 {
     struct host_report report;
     uint32_t voters = 0;
@@ -294,9 +315,12 @@ static void count_leader(struct node *node, struct host *host)
     for (uint32_t i = 0; i < report.replica.n_members; i++) {
         voters += report.replica.members[i].role == RGROUP_VOTER ? 1 : 0;
     }
-    if (host_is_leader(host) && voters > 1) {
-        node->closing++;
-    }
+    return host_is_leader(host) && voters > 1;
+}
+
+static void look_for_leader(struct node *node, struct host *host)
+{
+    node->leading = node->leading || could_hand_over(host);
 }
 
 static void on_handed_over(void *arg, int outcome, uint64_t leader_raft_id)
@@ -314,18 +338,6 @@ static void hand_over(struct node *node, struct host *host)
     }
 }
 
-/* True while this node still leads a group that has somebody else to lead it. */
-static bool still_leads(struct node *node)
-{
-    unsigned before = node->closing;
-    bool leads;
-
-    node_each_host(node, count_leader);
-    leads = node->closing > before;
-    node->closing = before;
-    return leads;
-}
-
 static void stop_hosts(struct node *node, struct host *host)
 {
     (void)node;
@@ -334,11 +346,22 @@ static void stop_hosts(struct node *node, struct host *host)
 
 static void stop_tick(struct node *node)
 {
-    if (node->stop_ms == 0 ||
-        (still_leads(node) && host_now_ms() < node->stop_ms + STOP_TRANSFER_MS)) {
+    uint64_t waited_ms = host_now_ms() - node->stop_ms;
+
+    if (waited_ms > STOP_MAX_MS) {
+        /* All that was acknowledged is on disk: it may end at any moment. */
+        log_error("daemon", "msg=\"a disk does not answer, ending without it\"");
+        _exit(1);
+    }
+    if (!node->leading) {
+        return; /* Closing already. */
+    }
+    node->leading = false;
+    node_each_host(node, look_for_leader);
+    if (node->leading && waited_ms < STOP_TRANSFER_MS) {
         return;
     }
-    node->stop_ms = 0;
+    node->leading = false;
     node_each_host(node, stop_hosts);
     if (node->front != NULL) {
         struct nfs_front *front = node->front;
@@ -359,5 +382,6 @@ void node_stop(struct node *node)
     notify_state("STOPPING=1");
     node->stopping = true;
     node->stop_ms = host_now_ms();
+    node->leading = true; /* Until a tick finds otherwise. */
     node_each_host(node, hand_over);
 }

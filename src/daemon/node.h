@@ -74,9 +74,14 @@ struct node {
     uint64_t next_ask;
     bool changing; /* A reconciling change is under way. */
     uint64_t seed_wait_ms;
+    bool home_created; /* The directory's dataset was made: its absence is a fault. */
+    bool home_read;    /* Its rows were asked for once. */
+    int lock_fd;       /* state/lock, held while the daemon lives. */
     bool stopping;
-    unsigned closing; /* Parts that have not closed yet. */
-    uint64_t stop_ms;
+    bool ending;      /* Everything is being closed. */
+    unsigned parts;   /* Parts that have not ended yet. */
+    uint64_t stop_ms; /* When stopping began. */
+    bool leading;     /* While stopping: not everything is handed over yet. */
     int exit_status;
 };
 
@@ -101,7 +106,13 @@ void node_stop(struct node *node);
 int node_enter(struct node *node, const uint8_t grapevine_id[16], uint64_t number,
                bool initial, char error[CONFIG_ERROR_MAX]);
 
+/* Something that must end before the daemon does, and its end. */
+void node_part_begin(struct node *node);
+void node_part_end(struct node *node);
+
 /* node_state.c: the files below the state folder. */
+/* Keep other daemons from this state folder until the process ends. */
+int node_state_lock(struct node *node, char error[CONFIG_ERROR_MAX]);
 int node_state_load(struct node *node, char error[CONFIG_ERROR_MAX]);
 int node_state_save(struct node *node);
 int node_zones_save(struct node *node);
@@ -164,6 +175,8 @@ void node_reconcile(struct node *node);
 void admin_request(struct node *node, const cJSON *request,
                    void (*done)(void *arg, cJSON *answer), void *arg);
 void admin_tick(struct node *node);
+/* End every call and question with an error; nothing of them runs any more. */
+void admin_stop(struct node *node);
 void admin_ask_frame(struct node *node, uint64_t from, struct slice head,
                      struct slice body);
 void admin_ask_answer(struct node *node, uint64_t from, struct slice head,

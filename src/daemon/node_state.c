@@ -9,16 +9,43 @@
 #include "daemon/json.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #define FILE_MAX (4u << 20)
 
 void node_random(void *out, size_t len)
 {
     ASSERT(getrandom(out, len, 0) == (ssize_t)len);
+}
+
+int node_state_lock(struct node *node, char error[CONFIG_ERROR_MAX])
+{
+    char path[CONFIG_TEXT_MAX + 32];
+
+    snprintf(path, sizeof path, "%s/lock", node->config.state);
+    node->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (node->lock_fd < 0) {
+        int rv = -errno;
+
+        snprintf(error, CONFIG_ERROR_MAX, "%s cannot be written: %s", path,
+                 strerror(-rv));
+        return rv;
+    }
+    if (flock(node->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+        snprintf(error, CONFIG_ERROR_MAX,
+                 "[node] state %s: another daemon is using it: stop that one, or give "
+                 "this one a folder of its own",
+                 node->config.state);
+        close(node->lock_fd);
+        return -EBUSY;
+    }
+    return 0; /* The kernel gives it back when the process ends, however it does. */
 }
 
 static void path_of(const struct node *node, const char *name, char *out, size_t cap)
@@ -75,6 +102,7 @@ int node_state_save(struct node *node)
     json_put_u64(json, "number", node->number);
     json_put_u64(json, "boot", node->boot);
     cJSON_AddStringToObject(json, "name", node->config.name);
+    cJSON_AddBoolToObject(json, "directory", node->home_created);
     return save(node, "node.json", json);
 }
 
@@ -94,6 +122,7 @@ static bool parse_state(struct node *node, const cJSON *json, char *error)
                  node->config.state);
         return false;
     }
+    node->home_created = json_flag(json, "directory");
     if (strcmp(name, node->config.name) != 0) {
         snprintf(error, CONFIG_ERROR_MAX,
                  "%s belongs to node '%s', but the configuration says '%s': give [node] "
@@ -162,8 +191,10 @@ int node_state_load(struct node *node, char error[CONFIG_ERROR_MAX])
     if (rv == 0) {
         node->boot++; /* Sessions of the last life must not be continued. */
         rv = node_state_save(node);
-        snprintf(error, CONFIG_ERROR_MAX, "%s/node.json cannot be written: %s",
-                 node->config.state, strerror(-rv));
+        if (rv != 0) {
+            snprintf(error, CONFIG_ERROR_MAX, "%s/node.json cannot be written: %s",
+                     node->config.state, strerror(-rv));
+        }
     }
     node->initialised = rv == 0;
     return rv;
@@ -250,6 +281,17 @@ static int pool_claim(struct node *node, const char *marker, char *error)
     return rv;
 }
 
+/* True if this node has a dataset there, as far as it remembers. */
+static bool pool_in_use(const struct node *node, const char *pool)
+{
+    for (uint32_t i = 0; i < node->n_zones; i++) {
+        if (node->zones[i].created && strcmp(node->zones[i].pool, pool) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int node_pool_check(struct node *node, const struct config_pool *pool,
                     char error[CONFIG_ERROR_MAX])
 {
@@ -270,6 +312,13 @@ int node_pool_check(struct node *node, const struct config_pool *pool,
     }
     snprintf(marker, sizeof marker, "%s/" POOL_MARKER, pool->path);
     rv = disk_read_file(node->disk, marker, 256, &text, &len);
+    if (rv == -ENOENT && pool_in_use(node, pool->name)) {
+        snprintf(error, CONFIG_ERROR_MAX,
+                 "[pool %s] path %s: zones of this node belong there, but it is empty: "
+                 "mount it",
+                 pool->name, pool->path);
+        return -ENODEV;
+    }
     if (rv == -ENOENT) {
         return pool_claim(node, marker, error);
     }

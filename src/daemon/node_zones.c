@@ -88,10 +88,10 @@ int node_home_open(struct node *node, bool initial)
     snprintf(config.journal, sizeof config.journal, "%s/directory/journal",
              node->config.state);
     config.raft_id = directory_raft_id(node->number, 1);
-    config.create = true;
+    config.create = !node->home_created;
     config.genesis =
         (struct zone_genesis){.quota_bytes = DIRECTORY_QUOTA_BYTES, .root_mode = 0700};
-    if (initial || node->number == 1) {
+    if (initial || (node->number == 1 && !node->home_created)) {
         struct rgroup_conf conf = {
             .n = 1, .servers = {{.id = config.raft_id, .role = RGROUP_VOTER}}};
 
@@ -189,6 +189,7 @@ struct removal {
     struct node *node;
     uint8_t zone_id[16];
     bool has_paths;
+    bool failed;
     char dir[HOST_PATH_MAX];
     char journal[HOST_PATH_MAX];
 };
@@ -201,13 +202,19 @@ static int remove_one(const char *path, const struct stat *st, int flag, struct 
     return remove(path);
 }
 
+/* What is not there counts as removed. */
+static bool remove_tree(const char *path)
+{
+    return nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) == 0 ||
+           errno == ENOENT;
+}
+
 static void run_removal(uv_work_t *work)
 {
     struct removal *removal = work->data;
 
     if (removal->has_paths) {
-        (void)nftw(removal->journal, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-        (void)nftw(removal->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+        removal->failed = !remove_tree(removal->journal) || !remove_tree(removal->dir);
     }
 }
 
@@ -219,22 +226,35 @@ static void done_removal(uv_work_t *work, int status)
     (void)status;
     for (uint32_t i = 0; i < node->n_zones; i++) {
         if (memcmp(node->zones[i].id, removal->zone_id, 16) == 0) {
-            log_info("daemon", "msg=\"dataset removed\" zone=%s", node->zones[i].slug);
+            if (removal->failed) {
+                log_warn("daemon",
+                         "msg=\"dataset not removed whole, remove the rest by hand\" "
+                         "zone=%s dir=\"%s\"",
+                         node->zones[i].slug, removal->dir);
+            } else {
+                log_info("daemon", "msg=\"dataset removed\" zone=%s",
+                         node->zones[i].slug);
+            }
             node->zones[i] = node->zones[--node->n_zones];
             node_zones_save(node);
             break;
         }
     }
     free(removal);
-    node_zones_refresh(node);
+    if (!node->stopping) {
+        node_zones_refresh(node);
+    }
+    node_part_end(node);
 }
 
 static void on_zone_closed(void *arg)
 {
     struct removal *removal = arg;
+    int rv;
 
     removal->work.data = removal;
-    uv_queue_work(removal->node->loop, &removal->work, run_removal, done_removal);
+    rv = uv_queue_work(removal->node->loop, &removal->work, run_removal, done_removal);
+    ASSERT(rv == 0);
 }
 
 static void zone_remove(struct node *node, struct node_zone *local)
@@ -255,6 +275,7 @@ static void zone_remove(struct node *node, struct node_zone *local)
     }
     local->removing = true;
     local->host = NULL;
+    node_part_begin(node);
     if (host != NULL) {
         host_close(host, on_zone_closed, removal);
     } else {
@@ -292,6 +313,21 @@ static struct node_zone *local_zone(struct node *node, const uint8_t id[16])
     return NULL;
 }
 
+/* True if another zone, perhaps one that is being removed, still has this one's folder:
+ * whoever deletes a zone may at once make another of the same name. */
+static bool folder_taken(const struct node *node, const struct node_zone *local)
+{
+    for (uint32_t i = 0; i < node->n_zones; i++) {
+        const struct node_zone *other = &node->zones[i];
+
+        if (other != local && strcmp(other->slug, local->slug) == 0 &&
+            strcmp(other->pool, local->pool) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void zone_adopt(struct node *node, const struct directory_zone *zone,
                        const struct directory_member *member)
 {
@@ -308,7 +344,7 @@ static void zone_adopt(struct node *node, const struct directory_zone *zone,
     if (local == NULL || local->removing || local->raft_id != member->raft_id) {
         return; /* An earlier membership is still being taken away. */
     }
-    if (local->host == NULL && !node->stopping) {
+    if (local->host == NULL && !node->stopping && !folder_taken(node, local)) {
         zone_host_open(node, local, zone, member);
     }
     if (local->host != NULL) {
@@ -321,6 +357,15 @@ void node_zone_noted(struct node *node, struct host *host)
     struct node_zone *local = local_zone(node, host_zone_id(host));
 
     tell_links(node, host);
+    if (host == node->home && !node->home_read && host_state(host) == HOST_RUNNING) {
+        /* Whatever the rows were: zones that need nobody else begin without a quorum. */
+        node->home_read = true;
+        if (!node->home_created) {
+            node->home_created = true; /* From now on its absence is a fault. */
+            (void)node_state_save(node);
+        }
+        node_directory_refresh(node);
+    }
     if (local != NULL && local->host == host && !local->created &&
         host_state(host) == HOST_RUNNING) {
         local->created = true; /* From now on its absence is a fault. */
