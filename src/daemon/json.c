@@ -3,7 +3,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,7 +64,8 @@ bool json_u64(const cJSON *object, const char *key, uint64_t *out)
     if (cJSON_IsNumber(item)) {
         double value = item->valuedouble;
 
-        if (!(value >= 0 && value < 9007199254740992.0) || floor(value) < value) {
+        if (!(value >= 0 && value < 9007199254740992.0) ||
+            (double)(uint64_t)value < value) {
             return false;
         }
         *out = (uint64_t)value;
