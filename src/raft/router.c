@@ -218,7 +218,9 @@ static void cancel(struct router *router, uint64_t token)
         struct router_op *op = router->slots[i];
 
         if (op != NULL && op->token == token) {
-            op->token = 0;
+            op->token = 0; /* Nobody to answer. */
+            router_op_end(router, op, OUT_TRY_LATER, NULL);
+            return;
         }
     }
 }

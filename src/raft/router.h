@@ -8,7 +8,10 @@
  *
  * Promises: every op is answered once. OUT_TRY_LATER is given only when the op was
  * certainly not executed and never will be (it never left, or its number is below the
- * floor that later entries carry), or after ROUTER_DOUBT_MS in doubt.
+ * floor that later entries carry), or after ROUTER_DOUBT_MS in doubt. An answer counts
+ * only from a node that was asked. An op whose asker is gone ends there and then: it is
+ * not sent any more, and a copy that is still under way falls below the floor, for the
+ * asker may have gone to another node with it, and on from there.
  */
 #ifndef RAFT_ROUTER_H
 #define RAFT_ROUTER_H
@@ -19,11 +22,11 @@
 #include <stdint.h>
 
 #define ROUTER_MEMBERS_MAX 128u
-#define ROUTER_OPS_MAX 65536u   /* Under way at one time; past it OUT_TRY_LATER. */
-#define ROUTER_WAIT_MS 30000u   /* For a leader, for an op that never left. */
-#define ROUTER_DOUBT_MS 180000u /* For an op that left. */
-#define ROUTER_RESEND_MS 2000u  /* Silence before an op is sent again. */
-#define ROUTER_BACKOFF_MS 20u   /* After a refusal, doubling up to 320 ms. */
+#define ROUTER_OPS_MAX 65536u  /* Under way at one time; past it OUT_TRY_LATER. */
+#define ROUTER_WAIT_MS 30000u  /* For a leader, for an op that never left. */
+#define ROUTER_DOUBT_MS 90000u /* For an op that left: less than a zone remembers it. */
+#define ROUTER_RESEND_MS 2000u /* Silence before an op is sent again. */
+#define ROUTER_BACKOFF_MS 20u  /* After a refusal, doubling up to 320 ms. */
 
 struct router;
 
@@ -46,7 +49,7 @@ enum router_event_type {
     ROUTER_EV_NODE = 4,      /* .node's log channel went .up or down. */
     ROUTER_EV_MUTATE = 5,    /* .zone_id, .op (encoded), .payload, .rpc_key, .token. */
     ROUTER_EV_READ = 6,      /* .zone_id, .op, .token. */
-    ROUTER_EV_CANCEL = 7,    /* .token: the asker is gone; the op still ends in order. */
+    ROUTER_EV_CANCEL = 7,    /* .token: the asker is gone, and the op with it. */
     ROUTER_EV_ANSWER = 8,    /* From .node (self too): .seq, .outcome, .result, .data,
                                  .leader_node as a hint. */
     ROUTER_EV_LEADER = 9,    /* .zone_id is led by .node now, as this node believes. */

@@ -9,7 +9,8 @@
 #define ROUTER_SLOT_BITS 16u /* ROUTER_OPS_MAX slots; a seq is counter << bits | slot. */
 #define ROUTER_ZONES_MAX 4096u
 #define ROUTER_BACKOFF_MAX_MS 320u
-#define ROUTER_HOPS_MAX 4u /* Hints followed without a pause. */
+#define ROUTER_HOPS_MAX 4u  /* Hints followed without a pause. */
+#define ROUTER_ASKED_MAX 4u /* Nodes whose answer to an op counts. */
 /* Mutations of a zone above its floor: well below what a zone keeps replies for. */
 #define ROUTER_SPAN_MAX 524288u
 
@@ -36,14 +37,16 @@ struct router_op {
     struct router_op *prev; /* Among the zone's mutations. */
     struct router_op *next;
     bool is_read;
-    bool in_doubt;       /* An earlier attempt may have been carried out. */
-    uint64_t token;      /* 0: the asker is gone. */
+    bool in_doubt; /* An earlier attempt may have been carried out. */
+    uint64_t token;
     uint64_t origin_seq; /* Mutation: in the zone. */
     uint8_t rpc_key[16];
     struct slice op;
     struct slice payload;
-    uint64_t out;  /* Node that has it now; 0 none. */
-    uint32_t turn; /* Which member is tried next. */
+    uint64_t out;                     /* Node that has it now; 0 none. */
+    uint64_t asked[ROUTER_ASKED_MAX]; /* Nodes that it was sent to, the last ones. */
+    uint32_t n_asked;                 /* How often another one was added. */
+    uint32_t turn;                    /* Which member is tried next. */
     uint32_t hops;
     uint32_t backoff_ms;
     uint64_t begun_ms;

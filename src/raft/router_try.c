@@ -132,6 +132,16 @@ static int mutation_head(struct router *router, const struct router_op *op,
     return zone_entry_encode(&entry, out);
 }
 
+static bool was_asked(const struct router_op *op, uint64_t node)
+{
+    for (uint32_t i = 0; i < op->n_asked && i < ROUTER_ASKED_MAX; i++) {
+        if (op->asked[i] == node) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void op_send(struct router *router, struct router_op *op, uint64_t node)
 {
     struct router_action *action;
@@ -152,6 +162,9 @@ static void op_send(struct router *router, struct router_op *op, uint64_t node)
         action->head = slice_of(head, 0, head->len);
         action->payload = slice_ref(op->payload);
         buf_unref(head);
+    }
+    if (!was_asked(op, node)) {
+        op->asked[op->n_asked++ % ROUTER_ASKED_MAX] = node;
     }
     op->out = node;
     due(router, op, router->now_ms + ROUTER_RESEND_MS);
@@ -211,6 +224,9 @@ void router_op_answered(struct router *router, struct router_op *op,
                         const struct router_event *event)
 {
     if (event->outcome == 0) {
+        if (!was_asked(op, event->node)) {
+            return; /* A node that has nothing to say here. */
+        }
         if (!op->is_read) {
             op->zone->leader = event->node;
         }

@@ -380,7 +380,8 @@ static void zone_gone(void)
     end(&f);
 }
 
-/* The asker is gone: the op still ends in order, and nobody is answered. */
+/* The asker is gone, perhaps to another node, and the op with it: it is not sent again,
+ * and what is under way falls below the floor of what comes next. */
 static void cancelled(void)
 {
     struct fixture f = {0};
@@ -390,10 +391,31 @@ static void cancelled(void)
     zone_known(&f);
     mutate(&f, 70);
     step(&f, &event);
+    CHECK_UINT(router_pending(f.router), 0);
+    pass(&f, ROUTER_RESEND_MS);
     mutate(&f, 71);
     answer(&f, 0, 2, 0, 0);
-    CHECK_STR(trace(&f), "send w1/1 to 2\nsend w2/1 to 2\n");
+    CHECK_STR(trace(&f), "send w1/1 to 2\nsend w2/2 to 2\n");
     CHECK_UINT(router_pending(f.router), 1);
+    end(&f);
+}
+
+/* Only who was asked can say that it was done: nobody's acknowledgement is another's. */
+static void stranger_answers(void)
+{
+    struct fixture f = {0};
+
+    init(&f);
+    zone_known(&f);
+    mutate(&f, 70);
+    read_op(&f, 71);
+    answer(&f, 0, 4, 0, 0);
+    answer(&f, 1, 9, 0, 0);
+    answer(&f, 0, 9, OUT_NOT_LEADER, 9);
+    CHECK_STR(trace(&f), "send w1/1 to 2\nsend r to 2\n");
+    pass(&f, ROUTER_RESEND_MS);
+    answer(&f, 0, 2, 0, 0); /* The first one's answer, late. */
+    CHECK_STR(trace(&f), "send w1/1 to 3\nsend r to 3\nanswer 70 OK\n");
     end(&f);
 }
 
@@ -418,4 +440,4 @@ TEST_MAIN(CHECK_TEST(hint_is_followed), CHECK_TEST(same_number_after_silence),
           CHECK_TEST(reads_go_close), CHECK_TEST(new_leader), CHECK_TEST(bounded_wait),
           CHECK_TEST(doubt_is_longer), CHECK_TEST(full_leader),
           CHECK_TEST(circle_of_hints), CHECK_TEST(zone_gone), CHECK_TEST(cancelled),
-          CHECK_TEST(bounded))
+          CHECK_TEST(stranger_answers), CHECK_TEST(bounded))
