@@ -157,20 +157,39 @@ int zone_session_expire(struct zone *zone, int64_t now_ns)
     return 0;
 }
 
-/* A place for a new session: the one that was idle longest makes room. */
-static int make_place(struct zone *zone)
+/* The session of @node that was idle longest (0: of any node), and how many it has. */
+static struct zone_session *idlest(struct zone *zone, uint64_t node, uint32_t *n)
 {
-    struct zone_session *oldest = &zone->sessions[0];
+    struct zone_session *oldest = NULL;
 
-    if (zone->n_sessions < ZONE_SESSIONS_MAX) {
-        return 0;
-    }
-    for (uint32_t i = 1; i < zone->n_sessions; i++) {
-        if (zone->sessions[i].index < oldest->index) {
-            oldest = &zone->sessions[i];
+    *n = 0;
+    for (uint32_t i = 0; i < zone->n_sessions; i++) {
+        struct zone_session *session = &zone->sessions[i];
+
+        if (node != 0 && session->node != node) {
+            continue;
+        }
+        (*n)++;
+        if (oldest == NULL || session->index < oldest->index) {
+            oldest = session;
         }
     }
-    return forget(zone, oldest);
+    return oldest;
+}
+
+/* A place for a new session of @node. Whoever has many gives up one of its own, so that
+ * no node can make the zone forget another's. */
+static int make_place(struct zone *zone, uint64_t node)
+{
+    struct zone_session *oldest;
+    uint32_t n;
+
+    oldest = idlest(zone, node, &n);
+    if (n >= ZONE_NODE_SESSIONS_MAX) {
+        return forget(zone, oldest);
+    }
+    oldest = idlest(zone, 0, &n);
+    return n < ZONE_SESSIONS_MAX ? 0 : forget(zone, oldest);
 }
 
 static int get_or_make(struct zone *zone, const struct zone_origin *origin,
@@ -180,7 +199,7 @@ static int get_or_make(struct zone *zone, const struct zone_origin *origin,
     int rv;
 
     if (session == NULL) {
-        rv = make_place(zone);
+        rv = make_place(zone, origin->node);
         if (rv != 0) {
             return rv;
         }

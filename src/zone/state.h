@@ -23,6 +23,7 @@
 
 #define ZONE_LINK_MAX 65000u            /* Hard links of a file; as ext4. */
 #define ZONE_SESSIONS_MAX 1024u         /* Origins remembered. */
+#define ZONE_NODE_SESSIONS_MAX 16u      /* Of them of one node: its last lives. */
 #define ZONE_SESSION_SPAN 1048576u      /* Sequence numbers above a floor at most. */
 #define ZONE_SEQ_MAX (1ull << 62)       /* What no origin counts up to. */
 #define ZONE_SESSION_NS 3600000000000ll /* An idle session is forgotten after. */

@@ -232,6 +232,31 @@ static void sessions_are_bounded(void)
     fx_close(&fx);
 }
 
+/* A node that makes up lives loses its own, and nobody else's. */
+static void sessions_of_one_node_are_bounded(void)
+{
+    char name[16];
+
+    fx_open(&fx, "z", FX_QUOTA);
+    origin(2, 1, 1, 1);
+    CHECK_INT(fx_mkdir(&fx, fx_root, "other", 0755), 0);
+    for (uint64_t boot = 1; boot <= 2000; boot++) {
+        (void)snprintf(name, sizeof name, "f%u", (unsigned)boot);
+        origin(1, boot, 1, 1);
+        CHECK_INT(fx_mkdir(&fx, fx_root, name, 0755), 0);
+    }
+    origin(2, 1, 1, 1);
+    CHECK_INT(fx_mkdir(&fx, fx_root, "other", 0755), 0);
+    CHECK(fx.duplicate);
+    origin(1, 2000 - 15, 1, 1);
+    CHECK_INT(fx_mkdir(&fx, fx_root, "f1985", 0755), 0);
+    CHECK(fx.duplicate);
+    origin(1, 2000 - 16, 1, 1);
+    CHECK_INT(fx_mkdir(&fx, fx_root, "f1984", 0755), OUT_EXIST);
+    CHECK(!fx.duplicate);
+    fx_close(&fx);
+}
+
 /* Entries that were applied in an earlier life are skipped, with the answer from the
  * table; what comes after them in the same batch is applied. */
 static void replay_skips(void)
@@ -270,4 +295,4 @@ TEST_MAIN(CHECK_TEST(retry_gets_first_answer), CHECK_TEST(refusals_are_kept),
           CHECK_TEST(floor_beyond_op), CHECK_TEST(origins_are_apart),
           CHECK_TEST(no_origin_no_table), CHECK_TEST(far_ahead_is_refused),
           CHECK_TEST(idle_sessions_expire), CHECK_TEST(sessions_are_bounded),
-          CHECK_TEST(replay_skips))
+          CHECK_TEST(sessions_of_one_node_are_bounded), CHECK_TEST(replay_skips))
