@@ -172,22 +172,30 @@ size_t nfs3_reply_bytes(const struct rpc_request *request)
 
 /*
  * The client's call, as a key of the replicated request table: a retransmission has the
- * same, on any connection and any node. All of the arguments count, and who the client
- * says that it is, since the xids of two processes on one machine may meet. The hash is
- * keyed with what all nodes share and no client knows, so none can aim at another's.
+ * same, on any connection and any node. All of the arguments count, a payload by its CRCs,
+ * and who the client says that it is, since the xids of two processes on one machine may
+ * meet. The hash is keyed with what all nodes share and no client knows, so none can aim
+ * at another's.
  */
 static void make_rpc_key(struct rpc_request *request, uint8_t key[SIPHASH_BYTES])
 {
     const struct nfs_backend *backend = request->backend;
     const uint8_t *secret = backend->handle_key(backend->ctx);
+    const struct zone_op *op = &request->nfs3.op;
     size_t from = rpc_xdr_pos(&request->args);
     size_t to = request->record->len;
     uint8_t message[NFS3_FH_KEY_BYTES + RPC_ADDRESS_MAX + 40];
     struct wire_enc enc = wire_enc(message, sizeof message);
     uint32_t crc;
 
-    ASSERT(from <= to);
+    if (op->type == ZONE_OP_WRITE && op->data.len > 0) {
+        to = (size_t)(op->data.data - request->record->data);
+    }
+    ASSERT(from <= to && to <= request->record->len);
     crc = crc32c(0, request->record->data + from, to - from);
+    if (op->type == ZONE_OP_WRITE) {
+        crc = crc32c(crc, op->crc, sizeof op->crc);
+    }
     wire_put_bytes(&enc, secret + SIPHASH_KEY_BYTES,
                    NFS3_FH_KEY_BYTES - SIPHASH_KEY_BYTES);
     wire_put_u32(&enc, RPC_KEY_TAG);
@@ -219,11 +227,29 @@ void nfs3_submit(struct rpc_request *request)
     rpc_request_submit(request, call->zone.id, &call->op, key, nfs3_reply);
 }
 
+/* More data than was asked for comes from a member that is not one of ours. */
+static bool data_fits(const struct zone_op *op, const struct zone_result *result)
+{
+    switch (op->type) {
+    case ZONE_OP_READ:
+        return result->data.len <= op->count;
+    case ZONE_OP_READLINK:
+        return result->data.len <= ZONE_PATH_MAX;
+    default:
+        return true; /* Records, of which no more is read than fits. */
+    }
+}
+
 void nfs3_reply(struct rpc_request *request, const struct zone_result *result)
 {
     struct nfs3_call *call = &request->nfs3;
     size_t max = call->results_max == 0 ? NFS3_RESULTS_MAX : call->results_max;
+    static const struct zone_result unusable = {.outcome = OUT_IO};
     struct rpc_xdr xdr;
+
+    if (!data_fits(&call->op, result)) {
+        result = &unusable;
+    }
 
     if (!rpc_request_begin_reply(request, max, &xdr)) {
         return;

@@ -203,7 +203,8 @@ struct zone_result {
 
 bool zone_op_is_mutation(enum zone_op_type type);
 /* Done twice it may do harm, or answer otherwise: a client that asks again, with the same
- * call, gets the first answer. All mutations of names and attributes. */
+ * call, gets the first answer. All that a client's call can change: a WRITE, too, since a
+ * late copy would undo what was written after the first. */
 bool zone_op_once(enum zone_op_type type);
 /* True for types that this version can decode. */
 bool zone_op_known(unsigned type);

@@ -82,6 +82,7 @@ bool zone_op_once(enum zone_op_type type)
 {
     switch (type) {
     case ZONE_OP_SETATTR:
+    case ZONE_OP_WRITE:
     case ZONE_OP_CREATE:
     case ZONE_OP_MKDIR:
     case ZONE_OP_SYMLINK:

@@ -10,7 +10,7 @@
 
 enum {
     HEAD_MAX = 512, /* Bytes of an encoded result head at most. */
-    DATA_MAX = ZONE_OP_BYTES_MAX,
+    DATA_MAX = ZONE_IO_MAX,
 };
 
 /* Which parts follow. */

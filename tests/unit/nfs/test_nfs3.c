@@ -343,8 +343,19 @@ static void rpc_key_only_where_needed(void)
     call_put_fh(&call, "alpha", 9);
     key_of(call, key);
     CHECK_MEM(key, none, 16);
-    key_of(begin_write("hello", 5), key);
-    CHECK_MEM(key, none, 16);
+}
+
+/* Of a WRITE, the data is a part of the call, too. */
+static void rpc_key_of_a_write(void)
+{
+    uint8_t one[16];
+    uint8_t two[16];
+
+    key_of(begin_write("hello", 5), one);
+    key_of(begin_write("hello", 5), two);
+    CHECK_MEM(one, two, 16);
+    key_of(begin_write("hellp", 5), two);
+    CHECK(memcmp(one, two, 16) != 0);
 }
 
 /* READ data follows with its padding, from a buffer or from borrowed bytes. */
@@ -377,6 +388,23 @@ static void read_data(void)
         }
         buf_unref(buf);
     }
+}
+
+/* A member that answers with more than was asked for cannot harm who asked. */
+static void too_much_data(void)
+{
+    static const uint8_t zeros[ZONE_PATH_MAX + 1];
+    struct call call = start(NFSPROC3_READ);
+
+    call_put_fh(&call, "alpha", 9);
+    rpc_put_u64(&call.xdr, 0);
+    rpc_put_u32(&call.xdr, 6);
+    stub.result.data = slice_borrow("seven..", 7);
+    CHECK_UINT(status_only(&call), NFS3ERR_IO);
+    call = start(NFSPROC3_READLINK);
+    call_put_fh(&call, "alpha", 9);
+    stub.result.data = slice_borrow(zeros, sizeof zeros);
+    CHECK_UINT(status_only(&call), NFS3ERR_IO);
 }
 
 static struct call begin_create(uint32_t how)
@@ -589,7 +617,8 @@ TEST_MAIN(CHECK_TEST(getattr_shows_the_zone), CHECK_TEST(times_are_clamped),
           CHECK_TEST(read_only_export), CHECK_TEST(across_zones_is_xdev),
           CHECK_TEST(impossible_names), CHECK_TEST(write_is_in_place_and_stable),
           CHECK_TEST(write_count_and_data), CHECK_TEST(rpc_key_is_the_call),
-          CHECK_TEST(rpc_key_only_where_needed), CHECK_TEST(read_data),
+          CHECK_TEST(rpc_key_only_where_needed), CHECK_TEST(rpc_key_of_a_write),
+          CHECK_TEST(read_data), CHECK_TEST(too_much_data),
           CHECK_TEST(create_in_three_ways), CHECK_TEST(mknod_types),
           CHECK_TEST(setattr_guard), CHECK_TEST(wcc_in_success_and_failure),
           CHECK_TEST(lookup_dot), CHECK_TEST(statuses), CHECK_TEST(fsinfo),
