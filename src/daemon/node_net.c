@@ -182,31 +182,39 @@ static void refuse_op(struct node *node, uint64_t token)
 static void frame_op(struct node *node, uint64_t from, struct slice head,
                      struct slice body)
 {
+    struct zone_entry entry;
+    struct slice op;
     struct host *host;
-    uint64_t seq;
+    bool is_read;
     uint64_t token;
 
-    if (head.len < OP_HEAD_BYTES || head.len > OP_HEAD_BYTES + ZONE_OP_BYTES_MAX) {
+    if (head.len < OP_HEAD_BYTES) {
         return;
     }
-    seq = wire_load_u64(head.data + 16);
-    token = asker_new(node, ASKER_REMOTE, from, seq);
+    op = after(head, OP_HEAD_BYTES);
+    is_read = head.data[24] != 0;
+    if (is_read ? op.len > ZONE_OP_BYTES_MAX
+                : zone_entry_decode(op.data, op.len, &entry) != 0 ||
+                      entry.origin.node != from) {
+        return; /* Numbers are each node's own. */
+    }
+    token = asker_new(node, ASKER_REMOTE, from, wire_load_u64(head.data + 16));
     host = node_host(node, head.data);
     if (host == NULL || node->stopping) {
         refuse_op(node, token);
-    } else if (head.data[24] != 0) {
-        host_read(host, after(head, OP_HEAD_BYTES), token);
+    } else if (is_read) {
+        host_read(host, op, token);
     } else {
         /* The leader stamps the entry: it needs bytes of its own. */
-        struct buf *entry = buf_copy(head.data + OP_HEAD_BYTES, head.len - OP_HEAD_BYTES);
+        struct buf *own = buf_copy(op.data, op.len);
         struct slice whole;
 
-        if (entry == NULL) {
+        if (own == NULL) {
             refuse_op(node, token);
             return;
         }
-        whole = slice_of(entry, 0, entry->len);
-        buf_unref(entry);
+        whole = slice_of(own, 0, own->len);
+        buf_unref(own);
         host_submit(host, whole, body, token);
         slice_unref(&whole);
     }
