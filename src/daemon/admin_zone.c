@@ -269,6 +269,7 @@ static bool row_written(struct admin_call *call)
 static void create_parse(struct admin_call *call)
 {
     struct directory_zone *zone = &call->zone;
+    struct directory_genesis *genesis = &zone->genesis;
     uint64_t uid = 0;
     uint64_t gid = 0;
     char mode[8];
@@ -304,17 +305,18 @@ static void create_parse(struct admin_call *call)
     (void)json_u64(call->args, "uid", &uid);
     (void)json_u64(call->args, "gid", &gid);
     if (json_text(call->args, "mode", mode, sizeof mode)) {
-        zone->root_mode = (uint32_t)strtoul(mode, &end, 8);
+        genesis->root_mode = (uint32_t)strtoul(mode, &end, 8);
     } else {
         mode[0] = '\0';
-        zone->root_mode = 0755;
+        genesis->root_mode = 0755;
     }
-    if (*end != '\0' || zone->root_mode > 07777 || uid > UINT32_MAX || gid > UINT32_MAX) {
+    if (*end != '\0' || genesis->root_mode > 07777 || uid > UINT32_MAX ||
+        gid > UINT32_MAX) {
         admin_error(call, "mode or owner is wrong: give an octal mode and numbers");
         return;
     }
-    zone->root_uid = (uint32_t)uid;
-    zone->root_gid = (uint32_t)gid;
+    genesis->root_uid = (uint32_t)uid;
+    genesis->root_gid = (uint32_t)gid;
     call->phase = 1;
     own_pools(call);
     ask_pools(call);
@@ -330,11 +332,13 @@ static void create_write(struct admin_call *call)
     }
     clock_gettime(CLOCK_REALTIME, &now);
     node_random(zone->id, sizeof zone->id);
-    zone->created_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
     zone->next_life = 2;
+    zone->genesis.quota_bytes = zone->quota_bytes;
+    zone->genesis.created_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    zone->genesis.n_first = zone->n_members;
     for (uint32_t i = 0; i < zone->n_members; i++) {
-        zone->members[i].initial = true;
         zone->members[i].raft_id = directory_raft_id(zone->members[i].node, 1);
+        zone->genesis.first[i] = zone->members[i].raft_id;
     }
     call->phase = 2;
     write_row(call, zone);
@@ -614,8 +618,9 @@ void admin_zone_remove(struct admin_call *call)
     if (zone == NULL || directory_member(zone, call->number) == NULL) {
         admin_done(call, NULL);
     } else {
-        (void)admin_late(call, "the member is marked as leaving, but the zone's leader "
-                               "has not removed it yet: see gvraft status");
+        (void)admin_late(call, "the member is marked as leaving and goes as soon as it "
+                               "can; now it cannot, perhaps since too few of the others "
+                               "answer: see gvraft status");
     }
 }
 

@@ -5,6 +5,7 @@
 #include "daemon/json.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,7 +41,6 @@ static bool parse_node(const cJSON *json, const char *name, struct directory_nod
 static bool parse_member(const cJSON *json, struct directory_member *member)
 {
     *member = (struct directory_member){
-        .initial = json_flag(json, "initial"),
         .leaving = json_flag(json, "leaving"),
     };
     return json_u64(json, "node", &member->node) &&
@@ -68,33 +68,58 @@ static bool parse_members(const cJSON *json, struct directory_zone *zone)
     return true;
 }
 
-static bool parse_zone(const cJSON *json, const char *slug, struct directory_zone *zone)
+static bool parse_first(const cJSON *json, struct directory_genesis *genesis)
+{
+    const cJSON *ids = cJSON_GetObjectItemCaseSensitive(json, "first");
+    int n = cJSON_GetArraySize(ids);
+
+    if (!cJSON_IsArray(ids) || n < 1 || n > (int)DIRECTORY_MEMBERS_MAX) {
+        return false;
+    }
+    for (int i = 0; i < n; i++) {
+        if (!json_u64_of(cJSON_GetArrayItem(ids, i), &genesis->first[i])) {
+            return false;
+        }
+    }
+    genesis->n_first = (uint32_t)n;
+    return true;
+}
+
+static bool parse_genesis(const cJSON *json, struct directory_genesis *genesis)
 {
     uint64_t uid = 0;
     uint64_t gid = 0;
     uint64_t mode = 0;
     uint64_t created = 0;
 
-    *zone = (struct directory_zone){0};
-    if (strlen(slug) > DIRECTORY_NAME_MAX) {
-        return false;
-    }
-    strcpy(zone->slug, slug);
-    if (!json_hex(json, "id", zone->id, sizeof zone->id) ||
-        !json_text(json, "display", zone->display, sizeof zone->display) ||
-        !json_u64(json, "quota", &zone->quota_bytes) ||
-        !json_u64(json, "next_life", &zone->next_life) ||
+    if (!json_u64(json, "quota", &genesis->quota_bytes) ||
         !json_u64(json, "root_uid", &uid) || uid > UINT32_MAX ||
         !json_u64(json, "root_gid", &gid) || gid > UINT32_MAX ||
         !json_u64(json, "root_mode", &mode) || mode > 07777 ||
         !json_u64(json, "created_ns", &created) || created > INT64_MAX) {
         return false;
     }
-    zone->root_uid = (uint32_t)uid;
-    zone->root_gid = (uint32_t)gid;
-    zone->root_mode = (uint32_t)mode;
-    zone->created_ns = (int64_t)created;
-    return parse_members(json, zone);
+    genesis->root_uid = (uint32_t)uid;
+    genesis->root_gid = (uint32_t)gid;
+    genesis->root_mode = (uint32_t)mode;
+    genesis->created_ns = (int64_t)created;
+    return parse_first(json, genesis);
+}
+
+static bool parse_zone(const cJSON *json, const char *slug, struct directory_zone *zone)
+{
+    *zone = (struct directory_zone){0};
+    if (strlen(slug) > DIRECTORY_NAME_MAX) {
+        return false;
+    }
+    strcpy(zone->slug, slug);
+    return json_hex(json, "id", zone->id, sizeof zone->id) &&
+           json_text(json, "display", zone->display, sizeof zone->display) &&
+           json_u64(json, "quota", &zone->quota_bytes) &&
+           json_u64(json, "next_life", &zone->next_life) &&
+           parse_genesis(cJSON_GetObjectItemCaseSensitive(json, "genesis"),
+                         &zone->genesis) &&
+           parse_members(json, zone);
 }
 
 static void parse_grapevine(const cJSON *json, struct directory *directory)
@@ -184,6 +209,7 @@ int directory_parse(struct directory *directory, struct slice pairs, uint64_t in
     }
     while (zone_kv_get(&dec, &pair)) {
         if (!parse_pair(&fresh, &pair)) {
+            fresh.bad_row = true;
             log_warn("daemon", "msg=\"directory row does not parse\" key=\"%.*s\"",
                      (int)pair.key.len, (const char *)pair.key.data);
         }
@@ -260,6 +286,16 @@ const struct directory_member *directory_member(const struct directory_zone *zon
     return NULL;
 }
 
+bool directory_is_first(const struct directory_zone *zone, uint64_t raft_id)
+{
+    for (uint32_t i = 0; i < zone->genesis.n_first; i++) {
+        if (zone->genesis.first[i] == raft_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Takes @json. */
 static char *print_and_free(cJSON *json)
 {
@@ -281,6 +317,26 @@ char *directory_node_json(const struct directory_node *node)
     return print_and_free(json);
 }
 
+static cJSON *genesis_json(const struct directory_genesis *genesis)
+{
+    cJSON *json = cJSON_CreateObject();
+    cJSON *first;
+
+    json_put_u64(json, "quota", genesis->quota_bytes);
+    json_put_number(json, "root_uid", genesis->root_uid);
+    json_put_number(json, "root_gid", genesis->root_gid);
+    json_put_number(json, "root_mode", genesis->root_mode);
+    json_put_u64(json, "created_ns", (uint64_t)genesis->created_ns);
+    first = cJSON_AddArrayToObject(json, "first");
+    for (uint32_t i = 0; i < genesis->n_first; i++) {
+        char text[24];
+
+        snprintf(text, sizeof text, "%llu", (unsigned long long)genesis->first[i]);
+        cJSON_AddItemToArray(first, cJSON_CreateString(text));
+    }
+    return json;
+}
+
 char *directory_zone_json(const struct directory_zone *zone)
 {
     cJSON *json = cJSON_CreateObject();
@@ -290,10 +346,7 @@ char *directory_zone_json(const struct directory_zone *zone)
     cJSON_AddStringToObject(json, "display", zone->display);
     json_put_u64(json, "quota", zone->quota_bytes);
     json_put_u64(json, "next_life", zone->next_life);
-    json_put_number(json, "root_uid", zone->root_uid);
-    json_put_number(json, "root_gid", zone->root_gid);
-    json_put_number(json, "root_mode", zone->root_mode);
-    json_put_u64(json, "created_ns", (uint64_t)zone->created_ns);
+    cJSON_AddItemToObject(json, "genesis", genesis_json(&zone->genesis));
     members = cJSON_AddArrayToObject(json, "members");
     for (uint32_t i = 0; i < zone->n_members; i++) {
         const struct directory_member *member = &zone->members[i];
@@ -302,7 +355,6 @@ char *directory_zone_json(const struct directory_zone *zone)
         json_put_u64(item, "node", member->node);
         json_put_u64(item, "raft_id", member->raft_id);
         cJSON_AddStringToObject(item, "pool", member->pool);
-        cJSON_AddBoolToObject(item, "initial", member->initial);
         cJSON_AddBoolToObject(item, "leaving", member->leaving);
         cJSON_AddItemToArray(members, item);
     }

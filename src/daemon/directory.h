@@ -38,8 +38,19 @@ struct directory_member {
     uint64_t node;
     uint64_t raft_id;
     char pool[DIRECTORY_NAME_MAX + 1];
-    bool initial; /* Was in the first configuration. */
     bool leaving;
+};
+
+/* How every member's copy begins, however late it is made: the same quota, owner and
+ * first log entry. Written once, with the zone; never changed. */
+struct directory_genesis {
+    uint64_t quota_bytes;
+    uint32_t root_uid;
+    uint32_t root_gid;
+    uint32_t root_mode;
+    int64_t created_ns;
+    uint32_t n_first;
+    uint64_t first[DIRECTORY_MEMBERS_MAX]; /* Raft ids of the first configuration. */
 };
 
 struct directory_zone {
@@ -48,11 +59,8 @@ struct directory_zone {
     uint64_t version;
     uint8_t id[16];
     uint64_t next_life;   /* Above the life in every raft id so far. */
-    uint64_t quota_bytes; /* At creation; the zone itself has the present one. */
-    uint32_t root_uid;
-    uint32_t root_gid;
-    uint32_t root_mode;
-    int64_t created_ns;
+    uint64_t quota_bytes; /* As last set, for lists; the zone itself counts. */
+    struct directory_genesis genesis;
     uint32_t n_members;
     struct directory_member members[DIRECTORY_MEMBERS_MAX];
 };
@@ -60,6 +68,7 @@ struct directory_zone {
 struct directory {
     uint8_t handle_key[32];
     bool has_handle_key;
+    bool bad_row;   /* Some row did not parse: what is not here may still exist. */
     uint64_t index; /* The index at which the rows were read. */
     uint32_t n_nodes;
     uint32_t n_zones;
@@ -86,6 +95,8 @@ const struct directory_zone *directory_zone_named(const struct directory *direct
 bool directory_is_gone(const struct directory *directory, const uint8_t id[16]);
 const struct directory_member *directory_member(const struct directory_zone *zone,
                                                 uint64_t node);
+/* True if the raft id was in the zone's first configuration. */
+bool directory_is_first(const struct directory_zone *zone, uint64_t raft_id);
 
 /* The JSON value of a row, malloc'ed; NULL without memory. */
 char *directory_node_json(const struct directory_node *node);

@@ -58,7 +58,11 @@ bool json_text(const cJSON *object, const char *key, char *out, size_t cap)
 
 bool json_u64(const cJSON *object, const char *key, uint64_t *out)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+    return json_u64_of(cJSON_GetObjectItemCaseSensitive(object, key), out);
+}
+
+bool json_u64_of(const cJSON *item, uint64_t *out)
+{
     char *end;
 
     if (cJSON_IsNumber(item)) {

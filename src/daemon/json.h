@@ -15,6 +15,8 @@
 /* False if the key is absent or of another kind, or the text does not fit @cap. */
 bool json_text(const cJSON *object, const char *key, char *out, size_t cap);
 bool json_u64(const cJSON *object, const char *key, uint64_t *out);
+/* Of a value itself, such as an array's. */
+bool json_u64_of(const cJSON *item, uint64_t *out);
 bool json_hex(const cJSON *object, const char *key, uint8_t *out, size_t len);
 /* False if absent. */
 bool json_flag(const cJSON *object, const char *key);

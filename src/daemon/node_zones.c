@@ -128,11 +128,9 @@ static void paths_of(struct node *node, const struct node_zone *zone,
 static void zone_conf(const struct directory_zone *zone, struct rgroup_conf *conf)
 {
     *conf = (struct rgroup_conf){0};
-    for (uint32_t i = 0; i < zone->n_members; i++) {
-        if (zone->members[i].initial) {
-            conf->servers[conf->n++] = (struct rgroup_server){
-                .id = zone->members[i].raft_id, .role = RGROUP_VOTER};
-        }
+    for (uint32_t i = 0; i < zone->genesis.n_first; i++) {
+        conf->servers[conf->n++] =
+            (struct rgroup_server){.id = zone->genesis.first[i], .role = RGROUP_VOTER};
     }
 }
 
@@ -161,13 +159,13 @@ static void zone_host_open(struct node *node, struct node_zone *local,
     config.raft_id = member->raft_id;
     config.create = !local->created && pool != NULL;
     config.genesis = (struct zone_genesis){
-        .quota_bytes = zone->quota_bytes,
-        .root_uid = zone->root_uid,
-        .root_gid = zone->root_gid,
-        .root_mode = zone->root_mode,
-        .time_ns = zone->created_ns,
+        .quota_bytes = zone->genesis.quota_bytes,
+        .root_uid = zone->genesis.root_uid,
+        .root_gid = zone->genesis.root_gid,
+        .root_mode = zone->genesis.root_mode,
+        .time_ns = zone->genesis.created_ns,
     };
-    if (member->initial) {
+    if (directory_is_first(zone, member->raft_id)) {
         zone_conf(zone, &conf);
         bootstrap = first_conf(&conf);
         config.bootstrap = bootstrap;
