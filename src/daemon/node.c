@@ -227,7 +227,8 @@ int node_enter(struct node *node, const uint8_t grapevine_id[16], uint64_t numbe
         rv = node_net_open(node, error);
     }
     if (rv == 0) {
-        rv = node_state_save(node);
+        rv = node_zones_save(node);
+        rv = rv != 0 ? rv : node_state_save(node);
         if (rv != 0) {
             snprintf(error, CONFIG_ERROR_MAX, "cannot write to %s: %s",
                      node->config.state, strerror(-rv));

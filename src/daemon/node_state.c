@@ -149,9 +149,6 @@ static int zones_load(struct node *node, char *error)
     int rv;
 
     json = load(node, "zones.json", &rv);
-    if (rv == -ENOENT) {
-        return 0;
-    }
     cJSON_ArrayForEach(item, json)
     {
         if (node->n_zones == DIRECTORY_ZONES_MAX ||
@@ -163,7 +160,10 @@ static int zones_load(struct node *node, char *error)
     }
     cJSON_Delete(json);
     if (rv != 0) {
-        snprintf(error, CONFIG_ERROR_MAX, "%s/zones.json cannot be read: %s",
+        /* Without it, a dataset that is away would be taken for one to be made. */
+        snprintf(error, CONFIG_ERROR_MAX,
+                 "%s/zones.json cannot be read (%s): restore it, or move the state "
+                 "folder away and join again",
                  node->config.state, strerror(-rv));
     }
     return rv;
