@@ -134,8 +134,10 @@ static int start_grapevine(struct node *node, char *error)
 
 static int open_router(struct node *node)
 {
-    struct router_config config = {.self = node->number, .boot = node->boot};
+    struct router_config config = {.self = node->number};
 
+    node_random(&node->session, sizeof node->session);
+    config.boot = node->session;
     return router_new(&config, &node->router);
 }
 

@@ -45,7 +45,8 @@ struct node {
     bool initialised; /* Belongs to a grapevine. */
     uint8_t grapevine_id[16];
     uint64_t number;
-    uint64_t boot;
+    uint64_t boot;    /* Counts the starts. */
+    uint64_t session; /* Random, of this start: no restored file brings it back. */
     struct inbox inbox;
     uv_prepare_t prepare;
     uv_timer_t tick;
