@@ -25,6 +25,12 @@
 struct ctl;
 struct admin_call;
 
+/* A member is to go from a group that this node leads. */
+struct node_leave {
+    uint64_t since_ms; /* When that was first seen; 0: nobody is. */
+    bool told;         /* That it cannot yet. */
+};
+
 /* A zone that this node has (had) data of, as state/zones.json remembers it. */
 struct node_zone {
     uint8_t id[16];
@@ -35,6 +41,16 @@ struct node_zone {
     bool removing;     /* The host is being closed, then the dataset goes. */
     struct host *host; /* NULL: not open. */
     struct reconcile_mark drop;
+    struct node_leave leave;
+};
+
+/* A member that is to be added once its row was read for certain. */
+struct node_addition {
+    uint8_t zone_id[16];
+    uint64_t term; /* In which this node leads. */
+    char key[DIRECTORY_NAME_MAX + 8];
+    uint64_t version; /* Of the row @key, which names it. */
+    struct rgroup_conf conf;
 };
 
 struct node {
@@ -64,6 +80,7 @@ struct node {
     bool reading_directory;
     bool directory_stale;
     struct host *home; /* The grapevine's own group. */
+    struct node_leave home_leave;
     struct node_zone zones[NODE_HOSTS_MAX];
     uint32_t n_zones;
     struct nfs_backend backend;
@@ -74,6 +91,7 @@ struct node {
     struct admin_ask *asks;   /* Questions to other nodes under way. */
     uint64_t next_ask;
     bool changing; /* A reconciling change is under way. */
+    struct node_addition adding;
     uint64_t seed_wait_ms;
     bool home_created; /* The directory's dataset was made: its absence is a fault. */
     bool home_read;    /* Its rows were asked for once. */

@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ROW_BYTES_MAX 65536u
+
 static void on_changed(void *arg, int outcome, uint64_t leader_raft_id)
 {
     struct node *node = arg;
@@ -29,29 +31,6 @@ static void on_changed(void *arg, int outcome, uint64_t leader_raft_id)
     }
 }
 
-/* True if a step was begun. */
-static bool reconcile(struct node *node, struct host *host,
-                      const struct reconcile_wanted *wanted)
-{
-    struct reconcile_plan plan;
-    struct host_report report;
-
-    host_report(host, &report);
-    reconcile_next(&report.replica, host_raft_id(host), wanted, &plan);
-    if (plan.type == RECONCILE_NONE) {
-        return false;
-    }
-    node->changing = true;
-    if (plan.type == RECONCILE_CHANGE) {
-        log_info("daemon", "msg=\"changing the members\" zone=%s from=%u to=%u",
-                 host_label(host), report.replica.n_members, plan.conf.n);
-        host_change(host, &plan.conf, asker_callback(node, on_changed, node));
-    } else {
-        host_transfer(host, plan.successor, asker_callback(node, on_changed, node));
-    }
-    return true;
-}
-
 static void directory_op(struct node *node, const struct zone_op *op,
                          void (*done)(void *arg, const struct zone_result *result))
 {
@@ -61,6 +40,85 @@ static void directory_op(struct node *node, const struct zone_op *op,
         node,
         &(struct nfs_submit){.zone_id = node->grapevine_id, .op = op, .rpc_key = none},
         done, node);
+}
+
+static void change(struct node *node, struct host *host, uint32_t from,
+                   const struct rgroup_conf *conf)
+{
+    log_info("daemon", "msg=\"changing the members\" zone=%s from=%u to=%u",
+             host_label(host), from, conf->n);
+    host_change(host, conf, asker_callback(node, on_changed, node));
+}
+
+/* The row is as it was; rows whose keys only begin alike come behind it. */
+static bool same_row(const struct node_addition *adding, const struct zone_result *result)
+{
+    struct wire_dec dec = wire_dec(result->data.data, result->data.len);
+    struct zone_kv pair;
+
+    return result->outcome == 0 && zone_kv_get(&dec, &pair) &&
+           pair.key.len == strlen(adding->key) &&
+           memcmp(pair.key.data, adding->key, pair.key.len) == 0 &&
+           pair.version == adding->version;
+}
+
+static void on_row(void *arg, const struct zone_result *result)
+{
+    struct node *node = arg;
+    const struct node_addition *adding = &node->adding;
+    struct host *host = node_host(node, adding->zone_id);
+    struct host_report report;
+
+    node->changing = false;
+    if (host == NULL || node->stopping) {
+        return;
+    }
+    host_report(host, &report);
+    if (report.replica.state != RGROUP_LEADER || report.replica.term != adding->term) {
+        return;
+    }
+    if (!same_row(adding, result)) {
+        node_directory_refresh(node); /* This node's view is behind, or nobody answers. */
+        return;
+    }
+    node->changing = true;
+    change(node, host, report.replica.n_members, &adding->conf);
+}
+
+/* Read the row of @zone in a way that sees all that was written before; then go on. */
+static void add(struct node *node, const struct directory_zone *zone, uint64_t term,
+                const struct rgroup_conf *conf)
+{
+    struct zone_op op = {.type = ZONE_OP_KV_GET, .count = ROW_BYTES_MAX};
+    struct node_addition *adding = &node->adding;
+
+    *adding =
+        (struct node_addition){.term = term, .version = zone->version, .conf = *conf};
+    memcpy(adding->zone_id, zone->id, sizeof adding->zone_id);
+    snprintf(adding->key, sizeof adding->key, "zone/%s", zone->slug);
+    op.name = slice_borrow(adding->key, strlen(adding->key));
+    directory_op(node, &op, on_row);
+}
+
+/* One step of @host's group, @zone's or (NULL) the grapevine's own. */
+static enum reconcile_type reconcile(struct node *node, struct host *host,
+                                     const struct directory_zone *zone,
+                                     const struct reconcile_wanted *wanted)
+{
+    struct reconcile_plan plan;
+    struct host_report report;
+
+    host_report(host, &report);
+    reconcile_next(&report.replica, host_raft_id(host), wanted, &plan);
+    node->changing = plan.type != RECONCILE_NONE && plan.type != RECONCILE_WAIT;
+    if (plan.type == RECONCILE_ADD && zone != NULL) {
+        add(node, zone, report.replica.term, &plan.conf);
+    } else if (plan.type == RECONCILE_ADD || plan.type == RECONCILE_CHANGE) {
+        change(node, host, report.replica.n_members, &plan.conf);
+    } else if (plan.type == RECONCILE_TRANSFER) {
+        host_transfer(host, plan.successor, asker_callback(node, on_changed, node));
+    }
+    return plan.type;
 }
 
 /* Rows that must be there: the founder's own node, the handle key. */
@@ -144,6 +202,37 @@ static void drop_left(struct node *node, struct node_zone *local,
     free(text);
 }
 
+/*
+ * Who must be alive for a member to go: who was heard within two election timeouts, and
+ * since it was first seen that somebody is to go. So nobody counts for what it was before.
+ */
+static uint64_t recent_ms(const struct node *node, const struct node_leave *leave)
+{
+    uint64_t most_ms = 2ull * node->config.election_ms;
+    uint64_t since_ms = leave->since_ms == 0 ? 0 : host_now_ms() - leave->since_ms;
+
+    return since_ms < most_ms ? since_ms : most_ms;
+}
+
+static void note_leave(struct node *node, struct node_leave *leave, const char *label,
+                       enum reconcile_type type)
+{
+    uint64_t now_ms = host_now_ms();
+
+    if (type != RECONCILE_WAIT) {
+        *leave = (struct node_leave){0};
+    } else if (leave->since_ms == 0) {
+        leave->since_ms = now_ms;
+    } else if (!leave->told &&
+               now_ms - leave->since_ms > 2ull * node->config.election_ms) {
+        leave->told = true;
+        log_warn("daemon",
+                 "msg=\"a member cannot leave yet: too few of the others answer\" "
+                 "zone=%s",
+                 label);
+    }
+}
+
 static void reconcile_one_zone(struct node *node, struct node_zone *local)
 {
     const struct directory_zone *zone = directory_zone(&node->directory, local->id);
@@ -151,21 +240,33 @@ static void reconcile_one_zone(struct node *node, struct node_zone *local)
 
     if (local->host == NULL || zone == NULL || !host_is_leader(local->host)) {
         local->drop = (struct reconcile_mark){0};
+        local->leave = (struct node_leave){0};
         return;
     }
-    reconcile_zone(zone, &wanted);
-    if (reconcile(node, local->host, &wanted)) {
+    reconcile_zone(zone, recent_ms(node, &local->leave), &wanted);
+    note_leave(node, &local->leave, local->slug,
+               reconcile(node, local->host, zone, &wanted));
+    if (node->changing) {
         local->drop = (struct reconcile_mark){0};
     } else {
         drop_left(node, local, zone);
     }
 }
 
-void node_reconcile(struct node *node)
+static void reconcile_own_group(struct node *node)
 {
     struct reconcile_wanted wanted;
     struct host_report report;
 
+    host_report(node->home, &report);
+    reconcile_home(&node->directory, report.replica.last_index,
+                   recent_ms(node, &node->home_leave), &wanted);
+    note_leave(node, &node->home_leave, host_label(node->home),
+               reconcile(node, node->home, NULL, &wanted));
+}
+
+void node_reconcile(struct node *node)
+{
     if (node->changing || node->stopping || node->home == NULL) {
         return;
     }
@@ -177,9 +278,7 @@ void node_reconcile(struct node *node)
             }
             return;
         }
-        host_report(node->home, &report);
-        reconcile_home(&node->directory, report.replica.last_index, &wanted);
-        (void)reconcile(node, node->home, &wanted);
+        reconcile_own_group(node);
     }
     for (uint32_t i = 0; i < node->n_zones && !node->changing; i++) {
         reconcile_one_zone(node, &node->zones[i]);

@@ -3,9 +3,11 @@
 /* A stand-by this close to the leader's end of the log is promoted. */
 #define PROMOTE_LAG_MAX 64u
 
-void reconcile_zone(const struct directory_zone *zone, struct reconcile_wanted *out)
+void reconcile_zone(const struct directory_zone *zone, uint64_t recent_ms,
+                    struct reconcile_wanted *out)
 {
-    *out = (struct reconcile_wanted){.next_life = zone->next_life};
+    *out =
+        (struct reconcile_wanted){.next_life = zone->next_life, .recent_ms = recent_ms};
     for (uint32_t i = 0; i < zone->n_members; i++) {
         out->members[out->n].id = zone->members[i].raft_id;
         out->members[out->n].voter = true;
@@ -17,10 +19,14 @@ void reconcile_zone(const struct directory_zone *zone, struct reconcile_wanted *
 /* Nodes that are gone have no row. Only a view that has everything in the log may be
  * read that way: an older one would miss rows that are new. */
 void reconcile_home(const struct directory *directory, uint64_t last_index,
-                    struct reconcile_wanted *out)
+                    uint64_t recent_ms, struct reconcile_wanted *out)
 {
-    *out = (struct reconcile_wanted){.whole = directory->index >= last_index &&
-                                              directory->n_nodes <= RGROUP_MEMBERS_MAX};
+    bool current = directory->index >= last_index;
+
+    *out = (struct reconcile_wanted){.whole = current && !directory->bad_row &&
+                                              directory->n_nodes <= RGROUP_MEMBERS_MAX,
+                                     .stale = !current,
+                                     .recent_ms = recent_ms};
     for (uint32_t i = 0; i < directory->n_nodes && i < RGROUP_MEMBERS_MAX; i++) {
         out->members[out->n].id = directory_raft_id(directory->nodes[i].peer.number, 1);
         out->members[out->n].voter = i < RECONCILE_HOME_VOTERS;
@@ -78,9 +84,10 @@ static void conf_remove(struct rgroup_conf *conf, uint64_t id)
     conf->n = n;
 }
 
-/* True if @conf was changed: somebody is added, or promoted. */
-static bool grow(const struct replica_status *status,
-                 const struct reconcile_wanted *wanted, struct rgroup_conf *conf)
+/* ADD or CHANGE, with @conf changed: somebody is added, or promoted. NONE: nobody is. */
+static enum reconcile_type grow(const struct replica_status *status,
+                                const struct reconcile_wanted *wanted,
+                                struct rgroup_conf *conf)
 {
     for (uint32_t i = 0; i < wanted->n; i++) {
         const struct replica_member *member = member_of(status, wanted->members[i].id);
@@ -88,21 +95,40 @@ static bool grow(const struct replica_status *status,
         if (wanted->members[i].leaving) {
             continue;
         }
-        if (member == NULL && conf->n < RGROUP_MEMBERS_MAX) {
+        if (member == NULL && conf->n < RGROUP_MEMBERS_MAX && !wanted->stale) {
             conf->servers[conf->n++] = (struct rgroup_server){.id = wanted->members[i].id,
                                                               .role = RGROUP_STANDBY};
-            return true;
+            return RECONCILE_ADD;
         }
         if (member != NULL && member->role == RGROUP_STANDBY &&
             wanted->members[i].voter && caught_up(status, member)) {
             conf->servers[member - status->members].role = RGROUP_VOTER;
-            return true;
+            return RECONCILE_CHANGE;
         }
     }
-    return false;
+    return RECONCILE_NONE;
 }
 
-/* The most advanced voter that stays, other than @self; 0: there is none. */
+/* True if a majority of @conf's voters is alive, as far as the leader hears. */
+static bool can_go_on(const struct replica_status *status,
+                      const struct reconcile_wanted *wanted,
+                      const struct rgroup_conf *conf)
+{
+    uint32_t voters = 0;
+    uint32_t alive = 0;
+
+    for (uint32_t i = 0; i < conf->n; i++) {
+        const struct replica_member *member = member_of(status, conf->servers[i].id);
+
+        if (conf->servers[i].role == RGROUP_VOTER) {
+            voters++;
+            alive += member->heard_ms_ago <= wanted->recent_ms ? 1 : 0;
+        }
+    }
+    return alive > voters / 2;
+}
+
+/* The most advanced living voter that stays, other than @self; 0: there is none. */
 static uint64_t successor(const struct replica_status *status, uint64_t self,
                           const struct reconcile_wanted *wanted)
 {
@@ -113,7 +139,8 @@ static uint64_t successor(const struct replica_status *status, uint64_t self,
         const struct replica_member *member = &status->members[i];
 
         if (member->role == RGROUP_VOTER && member->id != self &&
-            !unwanted(wanted, member->id) && member->match_index >= best_match) {
+            !unwanted(wanted, member->id) && member->heard_ms_ago <= wanted->recent_ms &&
+            member->match_index >= best_match) {
             best = member->id;
             best_match = member->match_index;
         }
@@ -131,8 +158,8 @@ void reconcile_next(const struct replica_status *status, uint64_t self,
         return;
     }
     conf_of(status, &plan->conf);
-    if (grow(status, wanted, &plan->conf)) {
-        plan->type = RECONCILE_CHANGE;
+    plan->type = grow(status, wanted, &plan->conf);
+    if (plan->type != RECONCILE_NONE) {
         return;
     }
     for (uint32_t i = 0; i < status->n_members; i++) {
@@ -146,12 +173,13 @@ void reconcile_next(const struct replica_status *status, uint64_t self,
             continue;
         }
         conf_remove(&plan->conf, id);
-        plan->type = RECONCILE_CHANGE;
+        plan->type =
+            can_go_on(status, wanted, &plan->conf) ? RECONCILE_CHANGE : RECONCILE_WAIT;
         return;
     }
     if (self_goes) { /* Guard G2: the leader never removes itself. */
         plan->successor = successor(status, self, wanted);
-        plan->type = plan->successor == 0 ? RECONCILE_NONE : RECONCILE_TRANSFER;
+        plan->type = plan->successor == 0 ? RECONCILE_WAIT : RECONCILE_TRANSFER;
     }
 }
 

@@ -159,6 +159,17 @@ class Node:
             " ".join(args), self.name, done.stderr)
         return json.loads(done.stdout)
 
+    def control(self, command, **args):
+        """A command of the control socket that gvraft does not have: its result."""
+        request = {"version": 1, "command": command, "args": args}
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(WAIT_SECONDS_MAX)
+            s.connect(self.socket)
+            s.sendall(json.dumps(request).encode() + b"\n")
+            answer = json.loads(s.makefile("rb").readline())
+        assert answer["ok"], "%s on %s: %s" % (command, self.name, answer)
+        return answer["result"]
+
     def status(self):
         return self.ask("status")
 
@@ -246,6 +257,15 @@ class Grapevine:
 
     def wait_settled(self, slug, n_members=None):
         wait(lambda: self.settled(slug, n_members), "%s is settled" % slug)
+
+    def same_digests(self, slug):
+        """Every running member has the same state at the same index."""
+        zone = self.leader(slug).zone(slug)
+        members = [self.node(member["node"]) for member in zone["members"]]
+        digests = [node.control("zone-digest", slug=slug) for node in members
+                   if node.running()]
+        assert len({digest["index"] for digest in digests}) == 1, digests
+        return len({digest["digest"] for digest in digests}) == 1
 
     def servers(self, *indices):
         return [(self.nodes[i].host, self.nodes[i].nfs_port) for i in indices]

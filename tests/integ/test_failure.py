@@ -22,6 +22,7 @@ class Failure(grapevine.GrapevineTest):
         for load in loads:
             load.stop()
         gv.wait_settled(slug)
+        grapevine.wait(lambda: gv.same_digests(slug), "the copies are the same")
         for i in indices:
             client = gv.client(slug, i)
             for load in loads:

@@ -1,0 +1,89 @@
+"""Members that come late, go, or cannot go: every copy is the same, and a zone that can be
+written goes on being written."""
+
+import os
+import threading
+
+import grapevine
+import nfs3
+
+PIECE = b"d" * 65536
+
+
+class Members(grapevine.GrapevineTest):
+    def voters(self, gv, slug):
+        zone = gv.leader(slug).zone(slug)
+        return sorted(m["node"] for m in zone["members"] if m["role"] == "voter")
+
+    # A member that is added after the quota was raised applies the log from its first
+    # entry: what was refused then is refused in its copy, too.
+    def test_joiner_after_quota(self):
+        gv = self.grapevine(3)
+        gv.make_zone("z", [0, 1], quota="1MiB")
+        client = gv.client("z", 0)
+        fh = client.create(client.root, "f")
+        refused = 0
+        for i in range(24):
+            try:
+                client.write(fh, i * len(PIECE), PIECE)
+            except nfs3.NfsError:
+                refused += 1
+        self.assertGreater(refused, 0)
+        gv[0].ask("zone", "set-quota", "z", "1GiB")
+        gv[0].ask("zone", "add-member", "z", gv[2].name)
+        gv.wait_settled("z", 3)
+        grapevine.wait(lambda: gv.same_digests("z"), "the copies are the same")
+        self.assertEqual(gv.client("z", 2).getattr(fh)["size"], client.getattr(fh)["size"])
+
+    # A first member that could not make its copy until others had come and gone begins
+    # with the same first entry as everybody: it does not take itself for the only one.
+    def test_late_first_member(self):
+        gv = self.grapevine(5)
+        late = gv[2]
+        block = os.path.join(late.pools["tank"], "z")
+        with open(block, "w", encoding="ascii"):
+            pass
+        members = []
+        for i in (0, 1, 2):
+            members += ["--member", gv[i].name]
+        gv[0].ask("zone", "create", "z", "--quota", "1GiB", *members)
+        load = grapevine.Load(gv.client("z", 4), "load")
+        load.wait_steps(20)
+        for i in (3, 4):
+            gv[0].ask("zone", "add-member", "z", gv[i].name)
+        for i in (0, 1):
+            gv[3].ask("zone", "remove-member", "z", gv[i].name)
+        late.stop()
+        os.unlink(block)
+        late.start()
+        gv.wait_settled("z", 3)
+        self.assertEqual(self.voters(gv, "z"), sorted(gv[i].name for i in (2, 3, 4)))
+        load.wait_steps(20)
+        load.stop()
+        gv.wait_settled("z", 3)
+        grapevine.wait(lambda: gv.same_digests("z"), "the copies are the same")
+        load.check(gv.client("z", 2))
+
+    # With one of three dead, a living one stays until the dead one is back: a zone of two
+    # of which one is dead could not be written any more.
+    def test_living_member_stays_while_another_is_dead(self):
+        gv = self.grapevine(5)
+        gv.make_zone("z", [0, 1, 2])
+        leader = gv.leader("z")
+        living, dead = [node for node in gv.nodes[:3] if node is not leader]
+        dead.kill()
+        grapevine.wait(lambda: not self.up(leader, dead), "the dead one is missed")
+        removing = threading.Thread(
+            target=gv[3].ask, args=("zone", "remove-member", "z", living.name))
+        removing.start()
+        grapevine.wait(lambda: "cannot leave yet" in leader.log_tail(), "it cannot leave")
+        client = gv.client("z", gv.nodes.index(leader))
+        client.create(client.root, "after")
+        dead.start()
+        removing.join()
+        gv.wait_settled("z", 2)
+        self.assertEqual(self.voters(gv, "z"), sorted([leader.name, dead.name]))
+
+    def up(self, at, node):
+        members = {m["node"]: m for m in at.zone("z")["members"]}
+        return members[node.name]["up"]
