@@ -99,7 +99,8 @@ struct replica_peer {
     uint32_t n_sent;
     struct replica_sent sent[REPLICA_SENT_MAX];
     uint64_t inflight_bytes;
-    uint64_t sent_ms; /* Last frame with entries. */
+    uint64_t moved_ms; /* When the first of them got there, or was sent, last. */
+    uint64_t sent_ms;  /* Last frame with entries. */
     uint64_t beat_ms; /* Last frame on the log channel. */
 };
 

@@ -213,6 +213,15 @@ static bool round_complete(struct replica *r)
     return yes > voters / 2;
 }
 
+/* Also without an answer: a leader that has become the only voter needs nobody's. */
+static void round_end(struct replica *r)
+{
+    if (r->round.open && r->round.term == r->term && round_complete(r)) {
+        r->round.open = false;
+        ready(r, &r->reads_round, r->round.index);
+    }
+}
+
 static void round_ack(struct replica *r, uint64_t from, const uint64_t *values)
 {
     if (!r->round.open || !replica_is_leader(r) || values[0] != r->term ||
@@ -227,10 +236,7 @@ static void round_ack(struct replica *r, uint64_t from, const uint64_t *values)
     if (r->round.n_acks < RGROUP_MEMBERS_MAX) {
         r->round.acks[r->round.n_acks++] = from;
     }
-    if (round_complete(r)) {
-        r->round.open = false;
-        ready(r, &r->reads_round, r->round.index);
-    }
+    round_end(r);
 }
 
 /* Ask the leader for an index on behalf of all that wait. */
@@ -278,6 +284,7 @@ static void release(struct replica *r)
 void replica_read_go_on(struct replica *r)
 {
     if (replica_is_leader(r)) {
+        round_end(r);
         round_begin(r);
     } else {
         ask(r);

@@ -161,6 +161,7 @@ void replica_send_acked(struct replica *r, const struct rgroup_msg *msg)
         peer->inflight_bytes -= peer->sent[peer->sent_at].bytes;
         peer->sent_at = (peer->sent_at + 1) % REPLICA_SENT_MAX;
         peer->n_sent--;
+        peer->moved_ms = r->now_ms;
     }
 }
 
@@ -169,6 +170,9 @@ static void note_sent(struct replica *r, struct replica_peer *peer,
 {
     struct replica_sent *sent;
 
+    if (peer->n_sent == 0) {
+        peer->moved_ms = r->now_ms;
+    }
     if (peer->n_sent == REPLICA_SENT_MAX) {
         sent = &peer->sent[(peer->sent_at + peer->n_sent - 1) % REPLICA_SENT_MAX];
         sent->last = msg->index + msg->n;
@@ -214,7 +218,19 @@ static void send_append(struct replica *r, struct replica_peer *peer,
     peer->beat_ms = r->now_ms;
 }
 
-/* An empty APPEND from what is known to be there: heartbeat and commit index. */
+/* The window is full and nothing of it has arrived for long: perhaps the follower had no
+ * room and let it fall, which no lost connection tells. */
+static bool is_stuck(const struct replica *r, const struct replica_peer *peer)
+{
+    return peer->inflight_bytes >= REPLICA_WINDOW_BYTES &&
+           r->now_ms - peer->moved_ms >= r->config.election_ms;
+}
+
+/*
+ * An empty APPEND: heartbeat and commit index. Its prev is what is known to be there, so
+ * that it is taken; of a follower that is stuck it is the last that was sent: either it is
+ * there, or the refusal makes raft go back and send again.
+ */
 static void send_beat(struct replica *r, struct replica_peer *peer)
 {
     struct rgroup_msg msg = {.type = RGROUP_MSG_APPEND,
@@ -222,8 +238,14 @@ static void send_beat(struct replica *r, struct replica_peer *peer)
                              .term = r->term,
                              .version = peer->version};
 
-    if (rgroup_match_index(r->group, peer->id, &msg.index) != 0 ||
-        msg.index < r->log.base_index || msg.index > r->log.last) {
+    if (rgroup_match_index(r->group, peer->id, &msg.index) != 0) {
+        return;
+    }
+    if (is_stuck(r, peer)) {
+        msg.index =
+            peer->sent[(peer->sent_at + peer->n_sent - 1) % REPLICA_SENT_MAX].last;
+    }
+    if (msg.index < r->log.base_index || msg.index > r->log.last) {
         return;
     }
     msg.index_term = replica_log_term(r, msg.index);
