@@ -11,6 +11,9 @@
  * Rows are kept and dropped in the order of their entries, so a ring in memory knows all
  * of them, and chains through it find the one of a key. Which rows there are follows from
  * the entries alone. Keys are hashes under the grapevine's secret: chains stay short.
+ *
+ * Age is time at work: a client waits out a pause without a leader, however long, and must
+ * then still be known.
  */
 enum {
     MASK = ZONE_RPC_MAX - 1,
@@ -120,14 +123,20 @@ static int drop(struct zone *zone, uint32_t n)
     return store_rpc_drop(zone->store, below);
 }
 
+static int64_t worked_ns(const struct zone *zone)
+{
+    return (int64_t)zone->number[ZN_WORKED];
+}
+
 static bool due(const struct rpc_slot *slot, int64_t now_ns)
 {
     return now_ns - slot->time_ns >= ZONE_RPC_NS;
 }
 
-int zone_rpc_expire(struct zone *zone, bool new_second, int64_t now_ns)
+int zone_rpc_expire(struct zone *zone, bool new_second)
 {
     struct zone_rpcs *rpcs = zone->rpcs;
+    int64_t now_ns = worked_ns(zone);
     uint32_t n = 0;
 
     if (rpcs->n == 0 || !due(slot_at(rpcs, 0), now_ns)) {
@@ -155,7 +164,7 @@ int zone_rpc_get(const struct apply *apply, struct buf **reply)
         at = rpcs->slots[at - 1].next;
     }
     slot = at == NONE ? NULL : &rpcs->slots[at - 1];
-    if (slot == NULL || due(slot, apply->now_ns)) {
+    if (slot == NULL || due(slot, worked_ns(apply->zone))) {
         return OUT_NOENT;
     }
     rv = store_rpc_get(apply->zone->store, slot->index, reply);
@@ -166,7 +175,7 @@ int zone_rpc_put(const struct apply *apply, struct slice reply)
 {
     struct store_rpc row = {
         .index = apply->index,
-        .time_ns = apply->now_ns,
+        .time_ns = worked_ns(apply->zone),
         .bytes = reply,
     };
     int rv = 0;

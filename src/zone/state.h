@@ -29,10 +29,11 @@
 #define ZONE_SESSION_NS 3600000000000ll /* An idle session is forgotten after. */
 #define ZONE_RPC_MAX 65536u             /* Clients' replies kept; a power of two. */
 #define ZONE_RPC_DROP 64u               /* Of them dropped in one step at most. */
-#define ZONE_RPC_NS 120000000000ll      /* A client's reply is kept for. */
-#define ZONE_ORPHAN_NS 600000000000ll   /* An unlinked file is kept for. */
-#define ZONE_PURGE_MAX 64u              /* Orphans purged by one entry in passing. */
-#define ZONE_PURGE_STEPS_MAX 16u /* Rounds of that when the quota needs the room. */
+#define ZONE_RPC_NS 120000000000ll      /* A client's reply is kept for, at work. */
+#define ZONE_PAUSE_NS 1000000000ll    /* More than that between two entries is a pause. */
+#define ZONE_ORPHAN_NS 600000000000ll /* An unlinked file is kept for. */
+#define ZONE_PURGE_MAX 64u            /* Orphans purged by one entry in passing. */
+#define ZONE_PURGE_STEPS_MAX 16u      /* Rounds of that when the quota needs the room. */
 #define ZONE_CHARGE_ROW 512u
 #define ZONE_CHARGE_UNIT 4096u
 #define ZONE_DIR_SIZE 4096u /* What a directory reports as its size. */
@@ -50,6 +51,7 @@ enum zone_number {
     ZN_USED,
     ZN_INODES,
     ZN_PURGE_MORE, /* 1: the last purge left something due. */
+    ZN_WORKED,     /* Zone time, ns, without what passed in pauses: see ZONE_PAUSE_NS. */
     ZN_MAX
 };
 
@@ -137,7 +139,7 @@ int zone_rpc_get(const struct apply *apply, struct buf **reply);
 int zone_rpc_put(const struct apply *apply, struct slice reply);
 /* Drop what is too old, a bounded number: at once in a @new_second of zone time, else
  * when there is enough of it. */
-int zone_rpc_expire(struct zone *zone, bool new_second, int64_t now_ns);
+int zone_rpc_expire(struct zone *zone, bool new_second);
 
 /* perm.c: AUTH_SYS permission. 0, OUT_ACCES or OUT_PERM. */
 enum { ZONE_MAY_EXEC = 1, ZONE_MAY_WRITE = 2, ZONE_MAY_READ = 4 };

@@ -29,6 +29,7 @@ static const char *const number_names[ZN_MAX] = {
     [ZN_USED] = "used",
     [ZN_INODES] = "inodes",
     [ZN_PURGE_MORE] = "purge_more",
+    [ZN_WORKED] = "worked",
 };
 
 static struct slice key_of(const char *key)

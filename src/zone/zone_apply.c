@@ -79,9 +79,12 @@ static int pass_time(struct zone *zone, int64_t now_ns)
     int rv;
 
     zone->number[ZN_TIME] = (uint64_t)now_ns;
+    zone->number[ZN_WORKED] +=
+        (uint64_t)(now_ns - before_ns < ZONE_PAUSE_NS ? now_ns - before_ns
+                                                      : ZONE_PAUSE_NS);
     rv = zone_session_expire(zone, now_ns);
     if (rv == 0) {
-        rv = zone_rpc_expire(zone, new_second, now_ns);
+        rv = zone_rpc_expire(zone, new_second);
     }
     if (rv != 0) {
         return rv;
