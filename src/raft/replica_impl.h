@@ -101,7 +101,7 @@ struct replica_peer {
     uint64_t inflight_bytes;
     uint64_t moved_ms; /* When the first of them got there, or was sent, last. */
     uint64_t sent_ms;  /* Last frame with entries. */
-    uint64_t beat_ms; /* Last frame on the log channel. */
+    uint64_t beat_ms;  /* Last frame on the log channel. */
 };
 
 struct replica_submit {
