@@ -31,6 +31,7 @@ static const char *const names[] = {
     [OUT_FULL] = "FULL",
     [OUT_NOT_LEADER] = "NOT_LEADER",
     [OUT_BUSY] = "BUSY",
+    [OUT_IN_DOUBT] = "IN_DOUBT",
 };
 
 _Static_assert(sizeof names / sizeof names[0] == OUT_MAX, "every outcome has a name");

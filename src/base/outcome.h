@@ -39,6 +39,8 @@ enum outcome {
     OUT_FULL = 25,      /* A bounded table or queue has no room. */
     OUT_NOT_LEADER = 26,
     OUT_BUSY = 27, /* A change of the same kind is still under way. */
+    OUT_IN_DOUBT =
+        28, /* Carried out or not, nobody can say: ask again as the same call. */
     OUT_MAX
 };
 

@@ -261,8 +261,8 @@ static void on_reply(void *arg, struct rpc_request *request)
     ASSERT(conn != NULL && call->state == CALL_RUNNING);
     call->state = CALL_REPLIED;
     if (reply->head == NULL) {
-        log_error("nfs", "msg=\"no memory for a reply, closing\" client=%s",
-                  conn->address);
+        log_warn("nfs", "msg=\"no reply can be given, closing\" client=%s",
+                 conn->address);
         nfs_conn_close(conn);
         return;
     }

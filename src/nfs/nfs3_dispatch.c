@@ -247,6 +247,12 @@ void nfs3_reply(struct rpc_request *request, const struct zone_result *result)
     static const struct zone_result unusable = {.outcome = OUT_IO};
     struct rpc_xdr xdr;
 
+    if (result->outcome == OUT_IN_DOUBT) {
+        /* NFS3ERR_JUKEBOX would make it another call. A client whose connection is closed
+         * sends the same one again, and gets the answer of the one execution. */
+        rpc_request_leave(request);
+        return;
+    }
     if (!data_fits(&call->op, result)) {
         result = &unusable;
     }

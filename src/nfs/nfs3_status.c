@@ -33,6 +33,7 @@ enum nfsstat3 nfs3_status(int outcome)
         [OUT_FULL] = NFS3ERR_JUKEBOX,
         [OUT_NOT_LEADER] = NFS3ERR_JUKEBOX,
         [OUT_BUSY] = NFS3ERR_JUKEBOX,
+        [OUT_IN_DOUBT] = NFS3ERR_JUKEBOX, /* Not sent: see nfs3_reply. */
     };
 
     if (outcome < 0 || outcome >= OUT_MAX) {

@@ -172,6 +172,12 @@ bool rpc_request_begin_reply(struct rpc_request *request, size_t results_max,
     return begin(request, &accepted, results_max, xdr);
 }
 
+void rpc_request_leave(struct rpc_request *request)
+{
+    ASSERT(request->reply.head == NULL);
+    finish(request);
+}
+
 void rpc_request_refuse(struct rpc_request *request, const struct rpc_refusal *refusal)
 {
     struct rpc_xdr xdr;

@@ -21,7 +21,7 @@
 
 /* What goes to the client: @head (with its record mark), @data, then @pad zeros. */
 struct rpc_reply {
-    struct buf *head; /* NULL: no memory; the connection has to go. */
+    struct buf *head; /* NULL: there is no reply, and the connection has to go. */
     struct slice data;
     uint32_t pad;
 };
@@ -86,6 +86,8 @@ void rpc_request_submit(struct rpc_request *request, const uint8_t zone_id[16],
                         const struct zone_op *op, const uint8_t rpc_key[16],
                         void (*done)(struct rpc_request *request,
                                      const struct zone_result *result));
+/* End the request without a reply: its connection is to be closed. Touch nothing after. */
+void rpc_request_leave(struct rpc_request *request);
 /* End the request with a header and no results. Touch nothing after it. */
 void rpc_request_refuse(struct rpc_request *request, const struct rpc_refusal *refusal);
 /*

@@ -8,7 +8,8 @@
  *
  * Promises: every op is answered once. OUT_TRY_LATER is given only when the op was
  * certainly not executed and never will be (it never left, or its number is below the
- * floor that later entries carry), or after ROUTER_DOUBT_MS in doubt. An answer counts
+ * floor that later entries carry); after ROUTER_DOUBT_MS in doubt, OUT_IN_DOUBT is. An
+ * answer counts
  * only from a node that was asked. An op whose asker is gone ends there and then: it is
  * not sent any more, and a copy that is still under way falls below the floor, for the
  * asker may have gone to another node with it, and on from there.
@@ -79,7 +80,7 @@ enum router_action_type {
      * comes back as ROUTER_EV_ANSWER with the same .seq. */
     ROUTER_DO_SEND = 1,
     /* The answer for .token: .outcome 0 with .result and .data, or OUT_TRY_LATER,
-     * OUT_STALE. */
+     * OUT_IN_DOUBT, OUT_STALE. */
     ROUTER_DO_ANSWER = 2,
 };
 

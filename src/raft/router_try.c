@@ -49,11 +49,14 @@ struct router_action *router_act(struct router *router, enum router_action_type 
     return action;
 }
 
+static bool may_be_done(const struct router_op *op)
+{
+    return !op->is_read && (op->in_doubt || op->out != 0);
+}
+
 static uint64_t deadline_ms(const struct router_op *op)
 {
-    bool left = !op->is_read && (op->in_doubt || op->out != 0);
-
-    return op->begun_ms + (left ? ROUTER_DOUBT_MS : ROUTER_WAIT_MS);
+    return op->begun_ms + (may_be_done(op) ? ROUTER_DOUBT_MS : ROUTER_WAIT_MS);
 }
 
 static void due(struct router *router, struct router_op *op, uint64_t at_ms)
@@ -263,7 +266,7 @@ void router_op_answered(struct router *router, struct router_op *op,
 void router_op_due(struct router *router, struct router_op *op)
 {
     if (router->now_ms >= deadline_ms(op)) {
-        router_op_end(router, op, OUT_TRY_LATER, NULL);
+        router_op_end(router, op, may_be_done(op) ? OUT_IN_DOUBT : OUT_TRY_LATER, NULL);
         return;
     }
     if (op->out != 0) { /* Silence. */

@@ -223,8 +223,13 @@ static void on_done(void *arg, struct rpc_request *request)
     const struct rpc_reply *got = &request->reply;
     size_t len;
 
-    CHECK(!reply->done && got->head != NULL);
+    CHECK(!reply->done);
     reply->done = true;
+    reply->left = got->head == NULL;
+    if (reply->left) {
+        rpc_request_free(request);
+        return;
+    }
     len = got->head->len + got->data.len + got->pad;
     reply->buf = buf_new(len);
     CHECK(reply->buf != NULL);

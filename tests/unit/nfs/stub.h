@@ -57,6 +57,7 @@ void call_put_no_sattr(struct call *call);
 /* A reply being read. */
 struct reply {
     bool done;
+    bool left;          /* Without a reply: the connection would be closed. */
     uint32_t xid;       /* The call's, and so the reply's. */
     struct rpc_xdr xdr; /* Stands after the xid. */
     struct buf *buf;    /* Whole, without the mark. */

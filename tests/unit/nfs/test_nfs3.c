@@ -407,6 +407,18 @@ static void too_much_data(void)
     CHECK_UINT(status_only(&call), NFS3ERR_IO);
 }
 
+/* When nobody knows whether it was done, the client must not be told to make another call
+ * of it: it gets no answer, and its connection goes. */
+static void doubt_is_not_answered(void)
+{
+    struct call call = mkdir_with(start(NFSPROC3_MKDIR), "d", 7);
+    struct reply reply;
+
+    stub.result.outcome = OUT_IN_DOUBT;
+    call_run(&stub, &call, &reply);
+    CHECK(reply.done && reply.left);
+}
+
 static struct call begin_create(uint32_t how)
 {
     struct call call = start(NFSPROC3_CREATE);
@@ -619,7 +631,8 @@ TEST_MAIN(CHECK_TEST(getattr_shows_the_zone), CHECK_TEST(times_are_clamped),
           CHECK_TEST(write_count_and_data), CHECK_TEST(rpc_key_is_the_call),
           CHECK_TEST(rpc_key_only_where_needed), CHECK_TEST(rpc_key_of_a_write),
           CHECK_TEST(read_data), CHECK_TEST(too_much_data),
-          CHECK_TEST(create_in_three_ways), CHECK_TEST(mknod_types),
-          CHECK_TEST(setattr_guard), CHECK_TEST(wcc_in_success_and_failure),
-          CHECK_TEST(lookup_dot), CHECK_TEST(statuses), CHECK_TEST(fsinfo),
+          CHECK_TEST(doubt_is_not_answered), CHECK_TEST(create_in_three_ways),
+          CHECK_TEST(mknod_types), CHECK_TEST(setattr_guard),
+          CHECK_TEST(wcc_in_success_and_failure), CHECK_TEST(lookup_dot),
+          CHECK_TEST(statuses), CHECK_TEST(fsinfo),
           CHECK_TEST(commit_has_the_writes_verifier))
