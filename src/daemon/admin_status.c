@@ -348,6 +348,20 @@ static cJSON *status_json(const struct admin_call *call, const char *only)
     return json;
 }
 
+static void warn_of_exports(struct admin_call *call)
+{
+    const struct node *node = call->node;
+    const char *zone;
+    uint32_t line;
+
+    for (uint32_t i = 0; i < EXPORT_SECTIONS_MAX; i++) {
+        if (node_export_unknown(node, i, &zone, &line)) {
+            admin_warn(call, "%s:%u: [export %s] is for a zone that there is not (yet)",
+                       node->config.path, line, zone);
+        }
+    }
+}
+
 void admin_status(struct admin_call *call)
 {
     if (!call->node->initialised) {
@@ -364,6 +378,7 @@ void admin_status(struct admin_call *call)
         ask_all(call);
     }
     if (call->busy == 0) {
+        warn_of_exports(call);
         admin_done(call, status_json(call, NULL));
     }
 }

@@ -14,10 +14,13 @@
 
 struct loader {
     struct config *config;
-    char *error; /* CONFIG_ERROR_MAX bytes. */
+    FILE *file;
+    uint32_t line;                      /* The last one read. */
+    char section[CONFIG_NAME_MAX + 10]; /* inih keeps 49 bytes of a section's name. */
     char reason[CONFIG_ERROR_MAX - CONFIG_TEXT_MAX];
     bool seen[KEYS_MAX];
 };
+_Static_assert(CONFIG_ERROR_MAX - CONFIG_TEXT_MAX >= EXPORT_REASON_MAX, "reason fits");
 
 int config_check_name(const char *name)
 {
@@ -195,19 +198,16 @@ static int set_heartbeat(struct config *c, const char *v)
 {
     return parse_u32(v, 10, 10000, &c->heartbeat_ms);
 }
-static int set_squash(struct config *c, const char *v)
+static int set_rpcbind(struct config *c, const char *v)
 {
-    static const char *const words[] = {"none", "root", "all", NULL};
+    static const char *const words[] = {"no", "auto", NULL};
+    uint32_t word = 0;
+    int rv = parse_word(v, words, &word);
 
-    return parse_word(v, words, &c->squash);
-}
-static int set_anon_uid(struct config *c, const char *v)
-{
-    return parse_u32(v, 0, UINT32_MAX - 1, &c->anon_uid);
-}
-static int set_anon_gid(struct config *c, const char *v)
-{
-    return parse_u32(v, 0, UINT32_MAX - 1, &c->anon_gid);
+    if (rv == 0) {
+        c->rpcbind = word == 1;
+    }
+    return rv;
 }
 static int set_level(struct config *c, const char *v)
 {
@@ -233,12 +233,10 @@ static const struct key {
     {"node", "log", set_level, "error, warn, info or debug"},
     {"listen", "nfs", set_nfs, "an address such as 127.0.0.1:2049"},
     {"listen", "peer", set_peer, "an address such as 192.0.2.7:2646"},
+    {"listen", "rpcbind", set_rpcbind, "auto or no"},
     {"zones", "journal_bytes", set_journal, "a size of at least 64 MiB"},
     {"zones", "election_ms", set_election, "a number from 50 to 60000"},
     {"zones", "heartbeat_ms", set_heartbeat, "a number from 10 to 10000"},
-    {"export", "squash", set_squash, "none, root or all"},
-    {"export", "anonuid", set_anon_uid, "a user number"},
-    {"export", "anongid", set_anon_gid, "a group number"},
 };
 #define N_KEYS (sizeof keys / sizeof keys[0])
 _Static_assert(N_KEYS <= KEYS_MAX, "seen[] holds every key");
@@ -296,15 +294,44 @@ static int on_pool(struct loader *loader, const char *pool, const char *name,
     return 1;
 }
 
-static int on_pair(void *user, const char *section, const char *name, const char *value)
+/* The same for [export], with an empty @zone, and [export ZONE]. */
+static int on_export(struct loader *loader, const char *zone, const char *name,
+                     const char *value)
+{
+    struct export_pair pair = {
+        .zone = zone, .key = name, .value = value, .line = loader->line};
+
+    if (zone[0] != '\0' && strcmp(zone, EXPORT_ROOT) != 0 &&
+        config_check_name(zone) != 0) {
+        snprintf(loader->reason, sizeof loader->reason,
+                 "[export %.60s]: give a zone's name, or / for the root folder", zone);
+        return 0;
+    }
+    return export_table_set(loader->config->exports, &pair, loader->reason) == 0;
+}
+
+static bool begins(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+static int on_pair(void *user, const char *cut, const char *name, const char *value)
 {
     struct loader *loader = user;
+    const char *section = loader->section;
 
+    (void)cut;
     if (loader->reason[0] != '\0') {
         return 1; /* The first error is the one to tell. */
     }
-    if (strncmp(section, "pool ", 5) == 0) {
+    if (begins(section, "pool ")) {
         return on_pool(loader, section + 5, name, value);
+    }
+    if (strcmp(section, "export") == 0) {
+        return on_export(loader, "", name, value);
+    }
+    if (begins(section, "export ")) {
+        return on_export(loader, section + 7, name, value);
     }
     for (size_t i = 0; i < N_KEYS; i++) {
         if (strcmp(section, keys[i].section) != 0 || strcmp(name, keys[i].name) != 0) {
@@ -323,9 +350,78 @@ static int on_pair(void *user, const char *section, const char *name, const char
         return 1;
     }
     snprintf(loader->reason, sizeof loader->reason,
-             "unknown key '%.60s' in section [%.60s]; see grapevine.conf(5)", name,
-             section);
+             "unknown key '%.60s' in section [%s]; see grapevine.conf(5)", name, section);
     return 0;
+}
+
+static bool known_section(const char *section)
+{
+    if ((begins(section, "pool ") && section[5] != '\0') ||
+        (begins(section, "export ") && section[7] != '\0') ||
+        strcmp(section, "export") == 0) {
+        return true;
+    }
+    for (size_t i = 0; i < N_KEYS; i++) {
+        if (strcmp(section, keys[i].section) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Keeps the name of the section that @line begins, if it does. */
+static void look_for_section(struct loader *loader, const char *line)
+{
+    const char *open;
+    const char *end;
+    size_t len;
+
+    if (loader->line == 1 && begins(line, "\xEF\xBB\xBF")) {
+        line += 3; /* A byte order mark, which inih skips too. */
+    }
+    open = line + strspn(line, " \t");
+    end = strchr(open, ']');
+    if (*open != '[' || end == NULL) {
+        return; /* inih knows what is wrong, if there is something. */
+    }
+    len = (size_t)(end - open - 1);
+    if (open > line) {
+        snprintf(loader->reason, sizeof loader->reason,
+                 "a section starts its line, without a space before it");
+    } else if (len >= sizeof loader->section) {
+        snprintf(loader->reason, sizeof loader->reason, "unknown section [%.*s]", 70,
+                 open + 1);
+    } else {
+        memcpy(loader->section, open + 1, len);
+        loader->section[len] = '\0';
+        if (!known_section(loader->section)) {
+            snprintf(loader->reason, sizeof loader->reason,
+                     "unknown section [%s]; see grapevine.conf(5)", loader->section);
+        }
+    }
+}
+
+/* A line for inih, which would take the rest of one that is too long for the next one,
+ * or even for more of a list. */
+static char *read_line(char *line, int cap, void *user)
+{
+    struct loader *loader = user;
+    size_t len;
+
+    if (loader->reason[0] != '\0' || fgets(line, cap, loader->file) == NULL) {
+        return NULL;
+    }
+    loader->line++;
+    len = strlen(line);
+    if (len > 0 && line[len - 1] != '\n' && len + 1 >= (size_t)cap) {
+        snprintf(loader->reason, sizeof loader->reason,
+                 "the line has more than %d bytes (a list of clients can go on in lines "
+                 "that begin with a space)",
+                 cap - 2);
+        return NULL;
+    }
+    look_for_section(loader, line);
+    return loader->reason[0] != '\0' ? NULL : line;
 }
 
 static void set_defaults(struct config *config)
@@ -338,9 +434,7 @@ static void set_defaults(struct config *config)
         .journal_bytes = 256u << 20,
         .election_ms = 500,
         .heartbeat_ms = 60,
-        .squash = 1,
-        .anon_uid = 65534,
-        .anon_gid = 65534,
+        .rpcbind = true,
         .log_level = LOG_LEVEL_INFO,
     };
     if (gethostname(config->name, sizeof config->name - 1) != 0 ||
@@ -373,22 +467,44 @@ static int check_whole(const struct config *config, const char *path, char *erro
 
 int config_load(const char *path, struct config *config, char error[CONFIG_ERROR_MAX])
 {
-    struct loader loader = {.config = config, .error = error};
-    FILE *file;
+    struct loader loader = {.config = config};
     int line;
+    int rv;
 
     set_defaults(config);
-    file = fopen(path, "re");
-    if (file == NULL) {
-        snprintf(error, CONFIG_ERROR_MAX, "%s: %s", path, strerror(errno));
-        return -errno;
+    snprintf(config->path, sizeof config->path, "%s", path);
+    config->exports = export_table_new();
+    if (config->exports == NULL) {
+        snprintf(error, CONFIG_ERROR_MAX, "%s: out of memory", path);
+        return -ENOMEM;
     }
-    line = ini_parse_file(file, on_pair, &loader);
-    fclose(file);
+    loader.file = fopen(path, "re");
+    if (loader.file == NULL) {
+        rv = -errno;
+        snprintf(error, CONFIG_ERROR_MAX, "%s: %s", path, strerror(-rv));
+        goto out;
+    }
+    line = ini_parse_stream(read_line, &loader, on_pair, &loader);
+    fclose(loader.file);
+    if (line == 0 && loader.reason[0] != '\0') {
+        line = (int)loader.line; /* What inih never saw. */
+    }
     if (line != 0) {
         snprintf(error, CONFIG_ERROR_MAX, "%s:%d: %s", path, line,
                  loader.reason[0] != '\0' ? loader.reason : "this line does not parse");
-        return -EINVAL;
+        rv = -EINVAL;
+        goto out;
     }
-    return check_whole(config, path, error);
+    rv = check_whole(config, path, error);
+out:
+    if (rv != 0) {
+        config_deinit(config);
+    }
+    return rv;
+}
+
+void config_deinit(struct config *config)
+{
+    export_table_free(config->exports);
+    config->exports = NULL;
 }

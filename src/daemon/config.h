@@ -2,13 +2,16 @@
  * config: what grapevine.conf says, every key with its default.
  *
  * An unknown section or key, a value that does not parse, or a key given twice is an
- * error that names file and line. Owned by the caller; freed with config_free.
+ * error that names file and line. Owned by the caller; what it holds is freed with
+ * config_deinit.
  */
 #ifndef DAEMON_CONFIG_H
 #define DAEMON_CONFIG_H
 
 #include "base/log.h"
+#include "nfs/export.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +32,7 @@ struct config_address {
 };
 
 struct config {
+    char path[CONFIG_TEXT_MAX]; /* Of the file, perhaps cut: for messages. */
     char name[CONFIG_NAME_MAX + 1];
     char state[CONFIG_TEXT_MAX];
     char socket[CONFIG_TEXT_MAX];
@@ -39,14 +43,15 @@ struct config {
     uint64_t journal_bytes;
     uint32_t election_ms;
     uint32_t heartbeat_ms;
-    uint32_t squash; /* enum nfs_squash */
-    uint32_t anon_uid;
-    uint32_t anon_gid;
+    struct export_table *exports; /* Not NULL once it is loaded. */
+    bool rpcbind;                 /* Register with a local one. */
     enum log_level log_level;
 };
 
-/* 0, or -EINVAL (or the errno of reading) with one line in @error that says what to do. */
+/* 0, or -EINVAL (or the errno of reading) with one line in @error that says what to do;
+ * then there is nothing to free. */
 int config_load(const char *path, struct config *config, char error[CONFIG_ERROR_MAX]);
+void config_deinit(struct config *config);
 const struct config_pool *config_pool(const struct config *config, const char *name);
 
 /* "512 GB", "4TiB", "1048576": bytes with an optional decimal or binary unit. 0 or

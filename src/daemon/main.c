@@ -85,6 +85,7 @@ int main(int argc, char **argv)
     char error[CONFIG_ERROR_MAX];
     static struct config config;
     bool check = false;
+    int status;
     int c;
 
     while ((c = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
@@ -115,5 +116,7 @@ int main(int argc, char **argv)
     bound_heap();
     (void)signal(SIGPIPE, SIG_IGN);
     umask(0027);
-    return check ? 0 : run(&config);
+    status = check ? 0 : run(&config);
+    config_deinit(&config);
+    return status;
 }

@@ -85,7 +85,8 @@ struct node {
     uint32_t n_zones;
     struct nfs_backend backend;
     struct nfs_front *front;
-    bool serving; /* The front takes clients. */
+    bool serving;                          /* The front takes clients. */
+    bool export_told[EXPORT_SECTIONS_MAX]; /* That the section's zone is not there. */
     struct ctl *ctl;
     struct admin_call *calls; /* Control requests under way. */
     struct admin_ask *asks;   /* Questions to other nodes under way. */
@@ -169,6 +170,13 @@ void node_submit(struct node *node, const struct nfs_submit *submit,
                  void (*done)(void *arg, const struct zone_result *result), void *arg);
 void node_router_event(struct node *node, struct router_event *event);
 void node_backend_init(struct node *node);
+
+/* node_exports.c */
+/* Log which sections of exports are for zones that the directory does not have. */
+void node_exports_check(struct node *node);
+/* True if the @i-th section is such a one; *@zone is NULL if there are not so many. */
+bool node_export_unknown(const struct node *node, uint32_t i, const char **zone,
+                         uint32_t *line);
 
 /* Who waits for the answer of a host. Addresses are even. */
 enum asker_kind { ASKER_ROUTER = 1, ASKER_REMOTE = 2, ASKER_CALLBACK = 3 };

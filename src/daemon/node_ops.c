@@ -302,14 +302,16 @@ static void backend_rule(void *ctx, const char *address, const struct nfs_zone *
 {
     const struct config *config = &((struct node *)ctx)->config;
 
-    (void)address;
-    (void)zone;
-    *out = (struct nfs_export_rule){
-        .squash = (enum nfs_squash)config->squash,
-        .anon_uid = config->anon_uid,
-        .anon_gid = config->anon_gid,
-        .allowed = true,
-    };
+    export_rule(config->exports, address, zone == NULL ? EXPORT_ROOT : zone->slug, out);
+}
+
+static bool backend_client(void *ctx, const struct nfs_zone *zone, uint32_t i,
+                           char out[NFS_CLIENT_TEXT_MAX])
+{
+    const struct config *config = &((struct node *)ctx)->config;
+
+    return export_client(config->exports, zone == NULL ? EXPORT_ROOT : zone->slug, i,
+                         out);
 }
 
 static void backend_submit(void *ctx, const struct nfs_submit *submit,
@@ -332,6 +334,7 @@ void node_backend_init(struct node *node)
         .zone_by_id = backend_by_id,
         .zone_by_slug = backend_by_slug,
         .export_rule = backend_rule,
+        .export_client = backend_client,
         .submit = backend_submit,
         .handle_key = backend_key,
     };

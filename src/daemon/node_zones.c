@@ -459,6 +459,7 @@ static void directory_changed(struct node *node)
     tell_links(node, node->home);
     route_home(node);
     node_zones_refresh(node);
+    node_exports_check(node);
 }
 
 static void on_directory(void *arg, int rv, struct slice pairs, uint64_t index)

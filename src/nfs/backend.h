@@ -14,6 +14,7 @@
 
 #define NFS_ZONES_MAX 1024u
 #define NFS_SLUG_MAX 63u
+#define NFS_CLIENT_TEXT_MAX 64u
 
 /* A zone as the root folder shows it. */
 struct nfs_zone {
@@ -51,6 +52,10 @@ struct nfs_backend {
      * the root folder). */
     void (*export_rule)(void *ctx, const char *address, const struct nfs_zone *zone,
                         struct nfs_export_rule *out);
+    /* The @i-th client that the zone's (NULL: the root folder's) export names, as text for
+     * people. False: there are not so many. NULL instead of a function: everyone. */
+    bool (*export_client)(void *ctx, const struct nfs_zone *zone, uint32_t i,
+                          char out[NFS_CLIENT_TEXT_MAX]);
     /*
      * Do the op in the zone, once, and call @done with its result (borrowed for the
      * call), possibly before returning. The backend takes copies or references of what

@@ -281,6 +281,7 @@ static void on_reply(void *arg, struct rpc_request *request)
 static int conn_call(struct nfs_conn *conn, struct buf *record)
 {
     struct rpc_source source = {.backend = conn->front->backend,
+                                .mounts = &conn->front->mounts,
                                 .address = conn->address};
     struct rpc_request *request = NULL;
     struct nfs_call *call = NULL;

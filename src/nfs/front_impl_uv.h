@@ -5,6 +5,7 @@
 #define NFS_FRONT_IMPL_UV_H
 
 #include "nfs/front_uv.h"
+#include "nfs/mnt3_mounts.h"
 #include "nfs/rpc_record.h"
 #include "nfs/rpc_request.h"
 
@@ -41,6 +42,7 @@ struct nfs_front {
     const struct nfs_backend *backend;
     struct nfs_front_config config;
     uint16_t port;
+    struct mnt3_mounts mounts;
     struct nfs_conn *conns;
     uint32_t n_conns;
     uint32_t n_handles; /* Own handles that are not closed yet. */

@@ -32,6 +32,7 @@ static void maybe_free(struct nfs_front *front)
     if (front->closed != NULL) {
         front->closed(front->arg);
     }
+    mnt3_mounts_deinit(&front->mounts);
     free(front);
 }
 

@@ -2,9 +2,9 @@
  * mnt3: MOUNT version 3 (RFC 1813 appendix I): from a path to a filehandle.
  *
  * Exports are "/", the root folder, and "/<slug>" for every zone; folders below can be
- * mounted too. Who has mounted what is not kept: DUMP is always empty. No symlink is
- * followed. The path is walked with root's rights, like any server's: what a client may
- * do below is checked per call, with its own.
+ * mounted too. EXPORT and DUMP tell a client of the exports that it may mount, no others.
+ * No symlink is followed. The path is walked with root's rights, like any server's: what a
+ * client may do below is checked per call, with its own.
  */
 #ifndef NFS_MNT3_H
 #define NFS_MNT3_H
@@ -18,8 +18,9 @@ struct rpc_request;
 /* A MNT on its way down a path. */
 struct mnt3_call {
     struct nfs_zone zone;
-    struct nfs3_fh fh; /* Where it has come to. */
-    struct slice path; /* What is left of it; borrows from the record. */
+    struct nfs3_fh fh;  /* Where it has come to. */
+    struct slice path;  /* What is left of it; borrows from the record. */
+    struct slice whole; /* As it was asked for. */
 };
 
 /* Answer the request (rpc_request_run has checked program and version). */

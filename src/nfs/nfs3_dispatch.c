@@ -65,8 +65,8 @@ static int check_names(const struct nfs3_call *call)
     return 0;
 }
 
-/* Find the objects that the call's handles name. */
-static int resolve(struct rpc_request *request)
+/* Find the objects that the call's handles name; *@across: in two file systems. */
+static int resolve(struct rpc_request *request, bool *across)
 {
     const struct nfs_backend *backend = request->backend;
     const uint8_t *key = backend->handle_key(backend->ctx);
@@ -86,10 +86,9 @@ static int resolve(struct rpc_request *request)
     if (!fh.root && !backend->zone_by_id(backend->ctx, fh.zone_id, &call->zone)) {
         return OUT_STALE;
     }
-    if ((call->proc->flags & NFS3_TO_HANDLE) != 0 &&
-        (fh.root != to.root || memcmp(fh.zone_id, to.zone_id, sizeof fh.zone_id) != 0)) {
-        return OUT_XDEV;
-    }
+    *across =
+        (call->proc->flags & NFS3_TO_HANDLE) != 0 &&
+        (fh.root != to.root || memcmp(fh.zone_id, to.zone_id, sizeof fh.zone_id) != 0);
     call->op.obj = fh.obj;
     call->op.to = to.obj;
     return 0;
@@ -101,9 +100,10 @@ static int admit(struct rpc_request *request)
     const struct nfs_backend *backend = request->backend;
     struct nfs3_call *call = &request->nfs3;
     struct nfs_export_rule rule = {0};
+    bool across = false;
     int rv;
 
-    rv = resolve(request);
+    rv = resolve(request, &across);
     if (rv != 0) {
         return rv;
     }
@@ -117,7 +117,7 @@ static int admit(struct rpc_request *request)
     if (call->read_only && (call->proc->flags & NFS3_MUTATES) != 0) {
         return OUT_ROFS;
     }
-    return check_names(call);
+    return across ? OUT_XDEV : check_names(call);
 }
 
 void nfs3_dispatch(struct rpc_request *request)

@@ -1,5 +1,6 @@
 #include "nfs/nfs3_root.h"
 
+#include "nfs/nfs3_cred.h"
 #include "nfs/nfs3_dispatch.h"
 #include "nfs/nfs3_listing.h"
 #include "nfs/nfs3_proto.h"
@@ -174,7 +175,8 @@ static bool look_up(struct rpc_request *request, const struct zone_attr *root,
     const struct nfs_backend *backend = request->backend;
     struct nfs3_call *call = &request->nfs3;
     struct slice name = call->op.name;
-    struct zone_op op = {.type = ZONE_OP_GETATTR, .cred = call->op.cred};
+    struct zone_op op = {.type = ZONE_OP_GETATTR};
+    struct nfs_export_rule rule = {0};
     char slug[NFS_SLUG_MAX + 1] = "";
 
     if ((name.len == 1 && name.data[0] == '.') ||
@@ -188,11 +190,16 @@ static bool look_up(struct rpc_request *request, const struct zone_attr *root,
         return false;
     }
     memcpy(slug, name.data, name.len);
-    if (!backend->zone_by_slug(backend->ctx, slug, &call->found) ||
-        !zone_allowed(request, &call->found)) {
-        call->found = (struct nfs_zone){0};
+    if (!backend->zone_by_slug(backend->ctx, slug, &call->found)) {
         return false;
     }
+    backend->export_rule(backend->ctx, request->address, &call->found, &rule);
+    if (!rule.allowed) {
+        call->found = (struct nfs_zone){0};
+        result->outcome = OUT_ACCES;
+        return false;
+    }
+    nfs3_cred_map(&request->header, &rule, &op.cred);
     op.obj = nfs3_zone_root_fh(&call->found).obj;
     rpc_request_submit(request, call->found.id, &op, NULL, on_zone_root);
     return true;

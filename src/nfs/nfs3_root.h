@@ -4,7 +4,8 @@
  * It belongs to no zone: the front makes it up from backend->zones. It is read-only,
  * mode 0755, with an fsid of its own. Its mtime and ctime are a hash of the names in it,
  * so that they change exactly when the listing does, and are equal on all nodes that
- * know the same zones. A zone's name is there only for clients that may use the zone.
+ * know the same zones. It lists a zone only to clients that may use the zone; looking up
+ * another one is OUT_ACCES.
  */
 #ifndef NFS_NFS3_ROOT_H
 #define NFS_NFS3_ROOT_H

@@ -22,6 +22,7 @@ int rpc_request_new(const struct rpc_source *source, struct buf *record,
         goto out;
     }
     request->backend = source->backend;
+    request->mounts = source->mounts;
     (void)snprintf(request->address, sizeof request->address, "%s", source->address);
     request->record = buf_ref(record);
     rpc_xdr_decode(&request->args, record, 0);

@@ -27,6 +27,7 @@ struct rpc_reply {
 };
 
 struct rpc_request;
+struct mnt3_mounts;
 
 struct rpc_op {
     struct rpc_request *request;
@@ -36,6 +37,7 @@ struct rpc_op {
 
 struct rpc_request {
     const struct nfs_backend *backend;
+    struct mnt3_mounts *mounts;    /* NULL: not kept. */
     char address[RPC_ADDRESS_MAX]; /* The client's, text, without port. */
     struct buf *record;
     struct rpc_header header;
@@ -54,6 +56,7 @@ struct rpc_request {
 /* Who sent the record. */
 struct rpc_source {
     const struct nfs_backend *backend; /* Borrowed; outlives the request. */
+    struct mnt3_mounts *mounts;        /* The same; NULL: not kept. */
     const char *address;               /* Copied. */
 };
 

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "nfs/mnt3_mounts.h"
 #include "nfs/nfs3_procs.h"
 #include "nfs/rpc_record.h"
 #include "nfs/rpc_request.h"
@@ -19,6 +20,7 @@ static const struct nfs_zone fuzz_zone = {.id = {1, 2, 3}, .slug = "z", .fsid = 
 static struct zone_result fuzz_result; /* The answer to every op. */
 static struct nfs_export_rule fuzz_rule;
 static unsigned fuzz_replies;
+static struct mnt3_mounts fuzz_mounts;
 
 static uint32_t fuzz_zones(void *ctx, struct nfs_zone *out, uint32_t max)
 {
@@ -50,6 +52,15 @@ static void fuzz_export_rule(void *ctx, const char *address, const struct nfs_zo
     (void)address;
     (void)zone;
     *out = fuzz_rule;
+}
+
+static bool fuzz_export_client(void *ctx, const struct nfs_zone *zone, uint32_t i,
+                               char out[NFS_CLIENT_TEXT_MAX])
+{
+    (void)ctx;
+    memset(out, 'c', NFS_CLIENT_TEXT_MAX - 1); /* As long as there can be. */
+    out[NFS_CLIENT_TEXT_MAX - 1] = '\0';
+    return zone != NULL && i < 3;
 }
 
 /* What a zone may rely on, whatever the client sent. */
@@ -86,6 +97,7 @@ static const struct nfs_backend fuzz_backend = {
     .zone_by_id = fuzz_zone_by_id,
     .zone_by_slug = fuzz_zone_by_slug,
     .export_rule = fuzz_export_rule,
+    .export_client = fuzz_export_client,
     .submit = fuzz_submit,
     .handle_key = fuzz_handle_key,
 };
@@ -110,7 +122,8 @@ static void fuzz_on_reply(void *arg, struct rpc_request *request)
 /* Run one record; takes it. Each call gets one reply. */
 static void fuzz_record(struct buf *record)
 {
-    struct rpc_source source = {.backend = &fuzz_backend, .address = "10.0.0.1"};
+    struct rpc_source source = {
+        .backend = &fuzz_backend, .mounts = &fuzz_mounts, .address = "10.0.0.1"};
     struct rpc_request *request = NULL;
     unsigned before = fuzz_replies;
     int rv = rpc_request_new(&source, record, &request);

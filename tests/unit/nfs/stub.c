@@ -179,6 +179,25 @@ struct call call_begin_root(uint32_t prog, uint32_t proc)
     return call;
 }
 
+struct call call_begin_groups(uint32_t prog, uint32_t proc, uint32_t uid, uint32_t gid)
+{
+    struct call call = begin(prog, proc);
+
+    rpc_put_u32(&call.xdr, AUTH_SYS);
+    rpc_put_u32(&call.xdr, 4 + 4 + 8 + 4 + ZONE_GROUPS_MAX * 4);
+    rpc_put_u32(&call.xdr, 0);
+    rpc_put_opaque(&call.xdr, "", 0);
+    rpc_put_u32(&call.xdr, uid);
+    rpc_put_u32(&call.xdr, gid);
+    rpc_put_u32(&call.xdr, ZONE_GROUPS_MAX);
+    for (uint32_t i = 0; i < ZONE_GROUPS_MAX; i++) {
+        rpc_put_u32(&call.xdr, i < ZONE_GROUPS_MAX - 1 ? i : 0);
+    }
+    rpc_put_u32(&call.xdr, AUTH_NONE);
+    rpc_put_u32(&call.xdr, 0);
+    return call;
+}
+
 struct call call_begin_anonymous(uint32_t prog, uint32_t proc)
 {
     struct call call = begin(prog, proc);
@@ -247,7 +266,8 @@ static void on_done(void *arg, struct rpc_request *request)
 
 struct rpc_request *call_start(struct stub *stub, struct call *call, struct reply *reply)
 {
-    struct rpc_source source = {.backend = &stub->backend, .address = call->address};
+    struct rpc_source source = {
+        .backend = &stub->backend, .mounts = stub->mounts, .address = call->address};
     struct rpc_request *request = NULL;
     struct rpc_xdr xdr;
 

@@ -20,6 +20,7 @@ struct stub_op {
 
 struct stub {
     struct nfs_backend backend;
+    struct mnt3_mounts *mounts;  /* NULL: not kept. */
     struct nfs_export_rule rule; /* For everyone but 10.0.0.9 and 10.9.9.9. */
     struct zone_result result;   /* For every op; listing_result for READDIR. */
     struct zone_result listing;
@@ -49,6 +50,9 @@ struct call call_begin(uint32_t prog, uint32_t proc);
 /* The same as AUTH_NONE, or as uid 0. */
 struct call call_begin_anonymous(uint32_t prog, uint32_t proc);
 struct call call_begin_root(uint32_t prog, uint32_t proc);
+/* As uid @uid, gid @gid, with as many groups as there can be: 0, 1, 2 and so on, and 0
+ * again as the last. */
+struct call call_begin_groups(uint32_t prog, uint32_t proc, uint32_t uid, uint32_t gid);
 /* A good handle in zone @slug; "/" is the root folder. */
 void call_put_fh(struct call *call, const char *slug, uint64_t ino);
 void call_put_str(struct call *call, const char *text);

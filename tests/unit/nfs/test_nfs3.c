@@ -133,6 +133,34 @@ static void root_is_squashed(void)
     CHECK_UINT(cred.groups[1], 65534);
 }
 
+/* Each of the sixteen groups is looked at, the first and the last too, and those that are
+ * not root's stay. */
+static void all_groups_are_squashed(void)
+{
+    struct zone_cred cred = cred_seen(
+        call_begin_groups(NFS3_PROGRAM, NFSPROC3_GETATTR, 1000, 0), NFS_SQUASH_ROOT);
+
+    CHECK_UINT(cred.uid, 1000);
+    CHECK_UINT(cred.gid, 65534);
+    CHECK_UINT(cred.n_groups, ZONE_GROUPS_MAX);
+    CHECK_UINT(cred.groups[0], 65534);
+    for (uint32_t i = 1; i < ZONE_GROUPS_MAX - 1; i++) {
+        CHECK_UINT(cred.groups[i], i);
+    }
+    CHECK_UINT(cred.groups[ZONE_GROUPS_MAX - 1], 65534);
+    /* Who is taken for the anonymous user brings no groups along, whatever they are. */
+    cred = cred_seen(call_begin_groups(NFS3_PROGRAM, NFSPROC3_GETATTR, 0, 5),
+                     NFS_SQUASH_ROOT);
+    CHECK_UINT(cred.uid, 65534);
+    CHECK_UINT(cred.gid, 65534);
+    CHECK_UINT(cred.n_groups, 0);
+    cred = cred_seen(call_begin_groups(NFS3_PROGRAM, NFSPROC3_GETATTR, 1000, 5),
+                     NFS_SQUASH_ALL);
+    CHECK_UINT(cred.uid, 65534);
+    CHECK_UINT(cred.gid, 65534);
+    CHECK_UINT(cred.n_groups, 0);
+}
+
 /* Without squashing, root is root: a trusted host's backups need it. */
 static void nobody_is_squashed_without_a_rule(void)
 {
@@ -178,6 +206,111 @@ static void read_only_export(void)
     CHECK_UINT(reply_u32(&reply),
                NFS3_ACCESS_READ | NFS3_ACCESS_LOOKUP | NFS3_ACCESS_EXECUTE);
     reply_end(&reply);
+}
+
+/* Arguments of @proc, behind its handle, as far as the decoder needs them. */
+static void put_rest(struct call *call, uint32_t proc)
+{
+    switch (proc) {
+    case NFSPROC3_SETATTR:
+        call_put_no_sattr(call);
+        rpc_put_u32(&call->xdr, 0);
+        break;
+    case NFSPROC3_WRITE:
+        rpc_put_u64(&call->xdr, 0);
+        rpc_put_u32(&call->xdr, 1);
+        rpc_put_u32(&call->xdr, NFS3_FILE_SYNC);
+        call_put_str(call, "x");
+        break;
+    case NFSPROC3_CREATE:
+        call_put_str(call, "f");
+        rpc_put_u32(&call->xdr, 0);
+        call_put_no_sattr(call);
+        break;
+    case NFSPROC3_MKDIR:
+        call_put_str(call, "f");
+        call_put_no_sattr(call);
+        break;
+    case NFSPROC3_SYMLINK:
+        call_put_str(call, "f");
+        call_put_no_sattr(call);
+        call_put_str(call, "to");
+        break;
+    case NFSPROC3_MKNOD:
+        call_put_str(call, "f");
+        rpc_put_u32(&call->xdr, ZONE_FIFO);
+        call_put_no_sattr(call);
+        break;
+    case NFSPROC3_RENAME:
+        call_put_str(call, "f");
+        call_put_fh(call, "beta", 1);
+        call_put_str(call, "g");
+        break;
+    case NFSPROC3_LINK:
+        call_put_fh(call, "beta", 1);
+        call_put_str(call, "g");
+        break;
+    default: /* REMOVE, RMDIR. */
+        call_put_str(call, "f");
+        break;
+    }
+}
+
+/* What the export does not let a client change, none of the ten procedures that change
+ * something changes; and a client that may not even look is not told that. */
+static void every_change_is_refused(void)
+{
+    static const uint32_t procs[] = {
+        NFSPROC3_SETATTR, NFSPROC3_WRITE, NFSPROC3_CREATE, NFSPROC3_MKDIR,
+        NFSPROC3_SYMLINK, NFSPROC3_MKNOD, NFSPROC3_REMOVE, NFSPROC3_RMDIR,
+        NFSPROC3_RENAME,  NFSPROC3_LINK,
+    };
+
+    for (size_t i = 0; i < sizeof procs / sizeof procs[0]; i++) {
+        struct call call = start(procs[i]);
+
+        call.address = "10.0.0.9";
+        call_put_fh(&call, "beta", 1);
+        put_rest(&call, procs[i]);
+        CHECK_UINT(status_only(&call), NFS3ERR_ROFS);
+        call = start(procs[i]);
+        call.address = "10.9.9.9";
+        call_put_fh(&call, "beta", 1);
+        put_rest(&call, procs[i]);
+        CHECK_UINT(status_only(&call), NFS3ERR_ACCES);
+        CHECK_UINT(stub.n_ops, 0);
+    }
+}
+
+/* FSINFO has one bit that tells of it: times cannot be set there. */
+static void fsinfo_of_a_read_only_export(void)
+{
+    struct call call = start(NFSPROC3_FSINFO);
+    struct reply reply;
+
+    call.address = "10.0.0.9";
+    call_put_fh(&call, "beta", 1);
+    CHECK_UINT(status_of(&call, &reply), NFS3_OK);
+    for (unsigned i = 0; i < 12; i++) {
+        (void)reply_u32(&reply);
+    }
+    CHECK_UINT(reply_u32(&reply),
+               NFS3_FSF_LINK | NFS3_FSF_SYMLINK | NFS3_FSF_HOMOGENEOUS);
+    reply_end(&reply);
+}
+
+/* Whoever may not use a zone learns nothing of it by naming it beside another. */
+static void forbidden_before_across(void)
+{
+    struct call call = start(NFSPROC3_RENAME);
+
+    call.address = "10.9.9.9";
+    call_put_fh(&call, "beta", 1);
+    call_put_str(&call, "a");
+    call_put_fh(&call, "alpha", 1);
+    call_put_str(&call, "b");
+    CHECK_UINT(status_only(&call), NFS3ERR_ACCES);
+    CHECK_UINT(stub.n_ops, 0);
 }
 
 /* A rename or link between zones is between file systems. */
@@ -624,6 +757,7 @@ static void commit_has_the_writes_verifier(void)
 TEST_MAIN(CHECK_TEST(getattr_shows_the_zone), CHECK_TEST(times_are_clamped),
           CHECK_TEST(forged_handle), CHECK_TEST(handle_of_a_deleted_zone),
           CHECK_TEST(export_is_checked_per_call), CHECK_TEST(root_is_squashed),
+          CHECK_TEST(all_groups_are_squashed),
           CHECK_TEST(nobody_is_squashed_without_a_rule),
           CHECK_TEST(everyone_and_the_anonymous_are_squashed),
           CHECK_TEST(read_only_export), CHECK_TEST(across_zones_is_xdev),
@@ -634,5 +768,6 @@ TEST_MAIN(CHECK_TEST(getattr_shows_the_zone), CHECK_TEST(times_are_clamped),
           CHECK_TEST(doubt_is_not_answered), CHECK_TEST(create_in_three_ways),
           CHECK_TEST(mknod_types), CHECK_TEST(setattr_guard),
           CHECK_TEST(wcc_in_success_and_failure), CHECK_TEST(lookup_dot),
-          CHECK_TEST(statuses), CHECK_TEST(fsinfo),
+          CHECK_TEST(statuses), CHECK_TEST(fsinfo), CHECK_TEST(every_change_is_refused),
+          CHECK_TEST(fsinfo_of_a_read_only_export), CHECK_TEST(forbidden_before_across),
           CHECK_TEST(commit_has_the_writes_verifier))
