@@ -15,7 +15,8 @@
 struct loader {
     struct config *config;
     FILE *file;
-    uint32_t line;                      /* The last one read. */
+    uint32_t line; /* The last one read. */
+    uint32_t section_line;
     char section[CONFIG_NAME_MAX + 10]; /* inih keeps 49 bytes of a section's name. */
     char reason[CONFIG_ERROR_MAX - CONFIG_TEXT_MAX];
     bool seen[KEYS_MAX];
@@ -299,7 +300,7 @@ static int on_export(struct loader *loader, const char *zone, const char *name,
                      const char *value)
 {
     struct export_pair pair = {
-        .zone = zone, .key = name, .value = value, .line = loader->line};
+        .zone = zone, .key = name, .value = value, .line = loader->section_line};
 
     if (zone[0] != '\0' && strcmp(zone, EXPORT_ROOT) != 0 &&
         config_check_name(zone) != 0) {
@@ -394,6 +395,7 @@ static void look_for_section(struct loader *loader, const char *line)
     } else {
         memcpy(loader->section, open + 1, len);
         loader->section[len] = '\0';
+        loader->section_line = loader->line;
         if (!known_section(loader->section)) {
             snprintf(loader->reason, sizeof loader->reason,
                      "unknown section [%s]; see grapevine.conf(5)", loader->section);

@@ -47,6 +47,21 @@ static int front_open(struct node *node, char *error)
     return rv;
 }
 
+/* Tell rpcbind where we are; what comes of it is logged, and stops nothing. */
+static void binder_open(struct node *node)
+{
+    int rv = 0;
+
+    if (node->config.rpcbind) {
+        rv = binder_uv_open(node->loop, node->config.nfs.host,
+                            nfs_front_port(node->front), &node->binder);
+    }
+    if (rv != 0) {
+        log_warn("daemon", "msg=\"not registered with rpcbind\" error=\"%s\"",
+                 strerror(-rv));
+    }
+}
+
 /* The port is taken at the start, so that a wrong one shows at once; clients are taken
  * once handles can be checked: without the key they would all be refused. */
 static void front_when_ready(struct node *node)
@@ -58,6 +73,7 @@ static void front_when_ready(struct node *node)
     nfs_front_release(node->front);
     log_info("daemon", "msg=\"serving NFS\" address=%s port=%u", node->config.nfs.host,
              nfs_front_port(node->front));
+    binder_open(node);
     notify_state("READY=1");
 }
 
@@ -387,4 +403,10 @@ void node_stop(struct node *node)
     node->stop_ms = host_now_ms();
     node->leading = true; /* Until a tick finds otherwise. */
     node_each_host(node, hand_over);
+    if (node->binder != NULL) {
+        /* First of all: nobody is to find the way here any more. */
+        node_part_begin(node);
+        binder_uv_close(node->binder, on_part_closed, node);
+        node->binder = NULL;
+    }
 }

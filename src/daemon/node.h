@@ -12,6 +12,7 @@
 #include "daemon/directory.h"
 #include "daemon/host.h"
 #include "daemon/reconcile.h"
+#include "nfs/binder_uv.h"
 #include "nfs/front_uv.h"
 #include "peer/peer_uv.h"
 #include "raft/router.h"
@@ -85,6 +86,7 @@ struct node {
     uint32_t n_zones;
     struct nfs_backend backend;
     struct nfs_front *front;
+    struct binder_uv *binder;              /* NULL: nothing is registered with rpcbind. */
     bool serving;                          /* The front takes clients. */
     bool export_told[EXPORT_SECTIONS_MAX]; /* That the section's zone is not there. */
     struct ctl *ctl;

@@ -74,6 +74,9 @@ class Node:
     def __init__(self, base, name, host, pools=("tank",)):
         self.name = name
         self.host = host
+        self.listen = host  # For NFS; and, for peers, always host.
+        self.export = "squash = none\n"
+        self.user = None  # Whose process it is; None: the test's.
         self.dir = os.path.join(base, name)
         self.nfs_port = free_port(host)
         self.peer_port = free_port(host)
@@ -90,9 +93,9 @@ class Node:
     def config_text(self):
         text = ("[node]\nname = %s\nstate = %s/state\nsocket = %s\n"
                 "[listen]\nnfs = %s:%d\npeer = %s:%d\n"
-                "[export]\nsquash = none\n" % (
-                    self.name, self.dir, self.socket, self.host, self.nfs_port,
-                    self.host, self.peer_port))
+                "[export]\n%s" % (
+                    self.name, self.dir, self.socket, self.listen, self.nfs_port,
+                    self.host, self.peer_port, self.export))
         for pool, path in self.pools.items():
             text += "[pool %s]\npath = %s\n" % (pool, path)
         return text
@@ -110,7 +113,7 @@ class Node:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [program("daemon", "grapevined"), "--config", self.config],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, user=self.user,
                 preexec_fn=die_with_parent)
         wait(self.answers_or_ended, "%s answers" % self.name)
         assert self.running(), "%s did not start:\n%s" % (self.name, self.log_tail(5))

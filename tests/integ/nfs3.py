@@ -13,7 +13,7 @@ import time
 
 NFS_PROGRAM, MOUNT_PROGRAM = 100003, 100005
 
-OK, PERM, NOENT, IO, ACCES, EXIST, DQUOT, STALE = 0, 1, 2, 5, 13, 17, 69, 70
+OK, PERM, NOENT, IO, ACCES, EXIST, ROFS, DQUOT, STALE = 0, 1, 2, 5, 13, 17, 30, 69, 70
 JUKEBOX = 10008
 UNSTABLE, DATA_SYNC, FILE_SYNC = 0, 1, 2
 UNCHECKED, GUARDED = 0, 1
@@ -88,10 +88,10 @@ class Reader:
 class Connection:
     """Record marking over one TCP connection."""
 
-    def __init__(self, host, port):
+    def __init__(self, host, port, source):
         # Always from one address: servers know a client by it.
         self.sock = socket.create_connection((host, port), timeout=SILENCE_SECONDS_MAX,
-                                             source_address=("127.0.0.1", 0))
+                                             source_address=(source, 0))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def close(self):
@@ -123,10 +123,12 @@ class Connection:
 
 
 class Client:
-    """One mounted zone. @servers: (host, port) pairs; the first is used, the others when
-    it goes away, in turn. Statistics: retransmissions, and the longest call."""
+    """One mounted zone, or the root folder if @zone is empty. @servers: (host, port)
+    pairs; the first is used, the others when it goes away, in turn. @source: the client's
+    address. @user: its uid and gid. Statistics: retransmissions, and the longest call."""
 
-    def __init__(self, servers, zone):
+    def __init__(self, servers, zone, source="127.0.0.1", user=None, groups=()):
+        self.source = source
         self.servers = itertools.cycle(servers)
         self.server = next(self.servers)
         self.connection = None
@@ -134,8 +136,9 @@ class Client:
         self.retransmissions = 0
         self.later = 0
         self.seconds_max = 0.0
+        uid, gid = user or (os.getuid(), os.getgid())
         self.credential = pack_u32(0) + pack_opaque(b"integ") + pack_u32(
-            os.getuid(), os.getgid(), 0)
+            uid, gid, len(groups), *groups)
         reply = self.call(MOUNT_PROGRAM, 1, pack_opaque(b"/" + zone.encode()))
         status = reply.u32()
         if status != OK:
@@ -149,7 +152,7 @@ class Client:
 
     def exchange(self, message, xid):
         if self.connection is None:
-            self.connection = Connection(*self.server)
+            self.connection = Connection(*self.server, self.source)
         self.connection.send(message)
         while True:
             reply = Reader(self.connection.receive())
@@ -198,6 +201,29 @@ class Client:
             raise NfsError(name, status)
         return reply
 
+    def status(self, procedure, args):
+        """The status alone."""
+        return self.call(NFS_PROGRAM, procedure, args).u32()
+
+    def exports(self):
+        """MOUNT's EXPORT: path -> clients."""
+        reply = self.call(MOUNT_PROGRAM, 5, b"")
+        found = {}
+        while reply.u32():
+            path = reply.opaque().decode()
+            found[path] = []
+            while reply.u32():
+                found[path].append(reply.opaque().decode())
+        return found
+
+    def mounts(self):
+        """MOUNT's DUMP: (client, path) pairs."""
+        reply = self.call(MOUNT_PROGRAM, 2, b"")
+        found = []
+        while reply.u32():
+            found.append((reply.opaque().decode(), reply.opaque().decode()))
+        return found
+
     def getattr(self, fh):
         return self.nfs("GETATTR", 1, pack_opaque(fh)).fattr()
 
@@ -230,10 +256,10 @@ class Client:
             raise ValueError("WRITE took %d of %d bytes" % (n, len(data)))
         return reply.u32(), reply.take(8)
 
-    def create(self, directory, name, how=GUARDED):
-        # sattr3: mode 0644, nothing else set.
+    def create(self, directory, name, how=GUARDED, mode=0o644):
+        # sattr3: the mode, nothing else set.
         reply = self.nfs("CREATE", 8, pack_opaque(directory) + pack_opaque(name.encode())
-                         + pack_u32(how, 1, 0o644, 0, 0, 0, 0, 0))
+                         + pack_u32(how, 1, mode, 0, 0, 0, 0, 0))
         return reply.post_op_fh() or self.lookup(directory, name)
 
     def mkdir(self, directory, name):
