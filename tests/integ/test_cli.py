@@ -3,6 +3,7 @@ and what it does with answers that nobody should send."""
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -71,6 +72,7 @@ class Cli(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory(prefix="gv-cli-")
         self.addCleanup(folder.cleanup)
+        self.folder = folder.name
         self.socket = os.path.join(folder.name, "s")
 
     def daemon(self, *replies):
@@ -309,11 +311,67 @@ b       Brûlée  online  -                3     812        3  1.2 GiB of 8.0 Gi
                 os.unlink(self.socket)
 
     # mount says what it would do; the port is the daemon's own.
-    def test_mount(self):
-        self.daemon(ok(ZONE), ok(STATUS))
-        done = self.run_gvraft("mount", "tier-1", "/mnt", "--print")
-        self.assertEqual(done.stdout, "mount -t nfs -o vers=3,tcp,port=12049,"
-                                      "mountport=12049,nolock 127.0.0.1:/tier-1 /mnt\n")
+    def test_mount_print(self):
+        for nfs, options, source in [
+                ("127.0.0.1:12049", "tcp,port=12049,mountport=12049", "127.0.0.1:/tier-1"),
+                ("0.0.0.0:2049", "tcp,port=2049,mountport=2049", "127.0.0.1:/tier-1"),
+                ("[::]:2049", "tcp,port=2049,mountport=2049", "127.0.0.1:/tier-1"),
+                ("[2001:db8::7]:2049", "proto=tcp6,port=2049,mountport=2049",
+                 "'[2001:db8::7]:/tier-1'")]:
+            for folder, word in [("/mnt", "/mnt"), ("/no/such folder", "'/no/such folder'"),
+                                 ("it's", "'it'\\''s'"), ("$(x)", "'$(x)'"), ("", "''")]:
+                with self.subTest(nfs=nfs, folder=folder):
+                    daemon = self.daemon(ok(ZONE), ok({**STATUS, "nfs": nfs}))
+                    done = self.run_gvraft("mount", "tier-1", folder, "--print")
+                    self.assertEqual((done.returncode, done.stderr), (0, ""))
+                    self.assertEqual(done.stdout, "mount -t nfs -o vers=3,%s,nolock,hard "
+                                                  "%s %s\n" % (options, source, word))
+                    daemon.close()
+                    os.unlink(self.socket)
+
+    # A zone that there is not is told in the daemon's words, also when only printing.
+    def test_mount_unknown_zone(self):
+        self.daemon({"ok": False, "error": "there is no zone 'x': see gvraft zone list"})
+        self.fails(self.run_gvraft("mount", "x", "/mnt", "--print"), 1, "no zone 'x'")
+
+    # An address that the daemon does not know, or that is none, mounts nothing.
+    def test_mount_without_address(self):
+        for nfs in "", "x", ":2049", "127.0.0.1:", "127.0.0.1:2049,suid", "[::1]", "1" * 200:
+            with self.subTest(nfs=nfs):
+                daemon = self.daemon(ok(ZONE), ok({**STATUS, "nfs": nfs}))
+                self.fails(self.run_gvraft("mount", "x", "/mnt", "--print"), 1, "serves NFS")
+                daemon.close()
+                os.unlink(self.socket)
+
+    # Only root mounts: said before anything is asked or done.
+    def test_mount_needs_root(self):
+        if os.geteuid() == 0:
+            shutil.copy(program("cli", "gvraft"), self.folder)
+            os.chmod(self.folder, 0o755)
+            command, user = [os.path.join(self.folder, "gvraft")], 65534
+        else:
+            command, user = [program("cli", "gvraft")], None
+        done = subprocess.run(command + ["mount", "tier-1", "/mnt"], text=True, user=user,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=100)
+        self.fails(done, 1, "only root", "--print")
+
+    # What is wrong with the folder is said, before the kernel says less.
+    def test_mount_bad_folder(self):
+        if os.geteuid() != 0 or not (os.path.exists("/sbin/mount.nfs")
+                                     or os.path.exists("/usr/sbin/mount.nfs")):
+            self.skipTest("it needs root, and mount.nfs")
+        absent = os.path.join(self.folder, "absent")
+        file = os.path.join(self.folder, "file")
+        link = os.path.join(self.folder, "proc")
+        with open(file, "w", encoding="ascii"):
+            pass
+        os.symlink("/proc", link)
+        for folder, text in [(absent, "there is no folder " + absent),
+                             (file, "is no folder"), (file + "/x", "Not a directory"),
+                             ("/proc", "/proc is mounted already, with "),
+                             (link, "/proc is mounted already, with "), ("", "folder")]:
+            with self.subTest(folder=folder):
+                self.fails(self.run_gvraft("mount", "tier-1", folder), 1, text)
 
     # An answer that could not be written is not success.
     def test_full_output(self):

@@ -3,8 +3,10 @@
 
     cases.py PLAN
 
-PLAN is JSON: {"nodes": [[host, port], ...], "zone", "partial", "quick"}. Every node is a
-member of the zone; the last one is no member of the zone "partial". $SHARE holds tree.tar.
+PLAN is JSON: {"nodes": [[host, port], ...], "zone", "partial", "fixed", "closed",
+"printed", "quick"}. Every node is a member of the zone; the last one is no member of the
+zone "partial"; this guest may only read "fixed", and may not mount "closed". "printed" is
+gvraft's command to mount the zone at /mnt/printed. $SHARE holds tree.tar.
 One line per case, and no more than a case's output when it fails; then the closing line.
 """
 
@@ -78,13 +80,49 @@ class Cases:
         self.mount(0, "/" + zone, "/mnt/a")
         self.mount(1, "/" + zone, "/mnt/b")
         self.mount(0, "/", "/mnt/root")
-        assert sorted(os.listdir("/mnt/root")) == sorted([zone, self.plan["partial"]])
+        assert sorted(os.listdir("/mnt/root")) == sorted(
+            [zone, self.plan["partial"], self.plan["fixed"]])
         os.listdir("/mnt/root/" + zone)
         assert os.stat("/mnt/root").st_dev != os.stat("/mnt/root/" + zone).st_dev
         sh("umount /mnt/root/%s; umount /mnt/root" % zone)
         assert errno_of(lambda: os.stat("/mnt/a/none")) == errno.ENOENT
         space = os.statvfs("/mnt/a")
         assert 0 < space.f_bavail <= space.f_blocks
+
+    def printed_command(self):
+        """What gvraft mount --print says is a command that works, with these effects."""
+        os.makedirs("/mnt/printed")
+        sh(self.plan["printed"])
+        with open("/proc/mounts", encoding="ascii") as f:
+            options = next(line.split()[3].split(",") for line in f
+                           if line.split()[1] == "/mnt/printed")
+        for option in ("vers=3", "hard", "proto=tcp", "mountproto=tcp", "local_lock=all",
+                       "rsize=1048576", "wsize=1048576", "timeo=600", "retrans=2"):
+            assert option in options, (option, options)
+        os.listdir("/mnt/printed")
+        sh("umount /mnt/printed")
+
+    def exports(self):
+        """A zone that may only be read, and one that may not be mounted."""
+        fixed, closed = self.plan["fixed"], self.plan["closed"]
+        self.mount(0, "/" + fixed, "/mnt/fixed")
+        for call in (lambda: os.mkdir("/mnt/fixed/d"), lambda: write("/mnt/fixed/f", b"x"),
+                     lambda: os.chmod("/mnt/fixed", 0o700)):
+            got = errno_of(call)
+            assert got in (errno.EROFS, errno.EACCES), "errno %d" % got
+        assert os.listdir("/mnt/fixed") == []
+        assert not os.access("/mnt/fixed", os.W_OK)
+        sh("umount /mnt/fixed")
+        try:
+            self.mount(0, "/" + closed, "/mnt/closed")
+            raise AssertionError("it was mounted")
+        except AssertionError as e:
+            assert "access denied" in str(e), e
+        self.mount(0, "/", "/mnt/root")
+        assert closed not in os.listdir("/mnt/root")
+        got = errno_of(lambda: os.listdir("/mnt/root/" + closed))
+        assert got == errno.EACCES, "errno %d" % got
+        sh("umount /mnt/root")
 
     def names_and_errors(self):
         os.chdir(self.a)
@@ -261,7 +299,8 @@ def main():
         cases = Cases(json.load(f))
     passed = failed = 0
     signal.signal(signal.SIGALRM, late)
-    for case in (cases.mounts, cases.names_and_errors, cases.attributes, cases.big_file,
+    for case in (cases.mounts, cases.printed_command, cases.exports,
+                 cases.names_and_errors, cases.attributes, cases.big_file,
                  cases.holes_and_mmap, cases.rename_and_removed_while_open,
                  cases.untar_and_compare, cases.git_clone_and_fsck, cases.sqlite,
                  cases.many_names, cases.node_without_data):
