@@ -121,7 +121,7 @@ static void mnt(struct rpc_request *request)
         reply_mnt(request, nfs3_root_allowed(request) ? MNT3_OK : MNT3ERR_ACCES);
         return;
     }
-    if (name.len > NFS_SLUG_MAX) {
+    if (name.len > NFS_SLUG_MAX || memchr(name.data, '\0', name.len) != NULL) {
         reply_mnt(request, MNT3ERR_NOENT);
         return;
     }

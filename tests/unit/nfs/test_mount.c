@@ -12,14 +12,14 @@
 static struct stub stub;
 
 /* MNT of @path; its status, and the handle if it is OK. */
-static uint32_t mount(const char *path, const char *address, struct nfs3_fh *fh)
+static uint32_t mount_bytes(struct slice path, const char *address, struct nfs3_fh *fh)
 {
     struct call call = call_begin(MNT3_PROGRAM, MOUNTPROC3_MNT);
     struct reply reply;
     uint32_t status;
 
     call.address = address;
-    call_put_str(&call, path);
+    rpc_put_opaque(&call.xdr, path.data, path.len);
     call_run(&stub, &call, &reply);
     reply_accepted(&reply);
     status = reply_u32(&reply);
@@ -32,6 +32,11 @@ static uint32_t mount(const char *path, const char *address, struct nfs3_fh *fh)
     }
     reply_end(&reply);
     return status;
+}
+
+static uint32_t mount(const char *path, const char *address, struct nfs3_fh *fh)
+{
+    return mount_bytes(slice_borrow(path, strlen(path)), address, fh);
 }
 
 /* "/" and every zone can be mounted, without asking any zone: a mount works while a
@@ -82,6 +87,8 @@ static void bad_paths(void)
     CHECK_UINT(mount(path, NULL, &fh), MNT3ERR_NOENT);
     memcpy(path, "/alpha/", 7);
     CHECK_UINT(mount(path, NULL, &fh), MNT3ERR_NAMETOOLONG);
+    memcpy(path, "/alpha\0x", 8); /* More than the name of a zone. */
+    CHECK_UINT(mount_bytes(slice_borrow(path, 8), NULL, &fh), MNT3ERR_NOENT);
     stub.result.outcome = OUT_NOENT;
     CHECK_UINT(mount("/alpha/x", NULL, &fh), MNT3ERR_NOENT);
     stub.result.outcome = OUT_TRY_LATER;
