@@ -159,7 +159,8 @@ int store_rpc_drop(struct store *store, uint64_t below);
 int store_rpc_each(struct store *store,
                    int (*each)(void *ctx, const struct store_rpc *rpc), void *ctx);
 
-/* Unlinked inodes kept for a while, and tombstones: @index of the removal. */
+/* Unlinked inodes kept for a while, by the time of the removal: the oldest come first,
+ * and what a walk costs is what it gives. @each may delete what it is given. */
 int store_orphan_put(struct store *store, uint64_t ino, int64_t time_ns);
 int store_orphan_each(struct store *store, int64_t before_ns,
                       int (*each)(void *ctx, uint64_t ino), void *ctx);

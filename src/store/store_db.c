@@ -16,6 +16,7 @@
 #define REPLY "SELECT node, boot, seq, idx, reply, crc FROM reply "
 #define RPC "SELECT idx, key, time, reply, crc FROM rpc "
 #define KV "SELECT key, value, version, crc FROM kv "
+#define ORPHAN_TIME "CREATE INDEX IF NOT EXISTS orphan_time ON orphan(time)"
 
 static const char *const texts[SQL_MAX] = {
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
@@ -50,8 +51,8 @@ static const char *const texts[SQL_MAX] = {
     [SQL_RPC_ALL] = RPC "ORDER BY idx",
     [SQL_ORPHAN_PUT] = "INSERT OR REPLACE INTO orphan VALUES(?,?,?)",
     [SQL_ORPHAN_DEL] = "DELETE FROM orphan WHERE ino=?",
-    [SQL_ORPHAN_EACH] = "SELECT ino, time, crc FROM orphan WHERE time<? AND ino>? "
-                        "ORDER BY ino LIMIT 256",
+    [SQL_ORPHAN_EACH] = "SELECT ino, time, crc FROM orphan WHERE time<? AND "
+                        "(time, ino)>(?,?) ORDER BY time, ino LIMIT 64",
     [SQL_ORPHAN_ALL] = "SELECT ino, time, crc FROM orphan ORDER BY ino",
     [SQL_EXTENT_PUT] = "INSERT OR REPLACE INTO extent VALUES(?,?,?,?)",
     [SQL_EXTENT_DEL] = "DELETE FROM extent WHERE ino=? AND offset=?",
@@ -103,7 +104,8 @@ static const char schema[] =
     " reply BLOB, crc INT, PRIMARY KEY(node, boot, seq)) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS rpc(idx INTEGER PRIMARY KEY, key BLOB, time INT,"
     " reply BLOB, crc INT);"
-    "CREATE TABLE IF NOT EXISTS orphan(ino INTEGER PRIMARY KEY, time INT, crc INT);"
+    "CREATE TABLE IF NOT EXISTS orphan(ino INTEGER PRIMARY KEY, time INT, crc "
+    "INT);" ORPHAN_TIME ";"
     "CREATE TABLE IF NOT EXISTS extent(ino INT, offset INT, segment INT, row BLOB,"
     " PRIMARY KEY(ino, offset)) WITHOUT ROWID;"
     "CREATE INDEX IF NOT EXISTS extent_segment ON extent(segment, ino, offset);"
@@ -206,6 +208,11 @@ void store_db_close(struct store_db *db)
 int store_db_schema(struct store_db *db)
 {
     return store_db_exec(db, schema);
+}
+
+int store_db_indexes(struct store_db *db)
+{
+    return store_db_exec(db, ORPHAN_TIME);
 }
 
 /* PRAGMA synchronous cannot be changed within a transaction, so a commit is made as

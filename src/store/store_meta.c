@@ -291,7 +291,7 @@ static int open_existing(struct store *store)
     if (rv == 0) {
         rv = check_suspect(store);
     }
-    return rv;
+    return rv == 0 ? store_db_indexes(&store->db) : rv;
 }
 
 static int open_dataset(struct store *store, bool create)

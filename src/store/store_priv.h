@@ -105,6 +105,9 @@ void store_db_close(struct store_db *db);
 int store_db_exec(struct store_db *db, const char *sql);
 /* Make the tables, if they are not there. */
 int store_db_schema(struct store_db *db);
+/* Add the indexes that a database of this version may lack: what they order is read in
+ * the same order without them, only slower. */
+int store_db_indexes(struct store_db *db);
 /* Sync the WAL: everything committed so far is durable. */
 int store_db_sync(struct store_db *db);
 /* Log and convert a result of sqlite to a fault. */

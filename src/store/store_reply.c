@@ -7,7 +7,7 @@
 #include <errno.h>
 
 enum {
-    ORPHANS_BATCH = 256, /* As SQL_ORPHAN_EACH says. */
+    ORPHANS_BATCH = 64, /* As SQL_ORPHAN_EACH says. */
 };
 
 static uint32_t reply_crc(const struct store_reply *reply)
@@ -172,17 +172,17 @@ int store_orphan_each(struct store *store, int64_t before_ns,
                       int (*each)(void *ctx, uint64_t ino), void *ctx)
 {
     uint64_t inos[ORPHANS_BATCH];
+    int64_t time_ns = INT64_MIN;
     uint64_t after = 0;
     uint32_t n;
     int rv;
 
     do {
         sqlite3_stmt *stmt = NULL;
-        int64_t time_ns;
 
         n = 0;
-        rv = store_db_row(&store->db, &stmt, SQL_ORPHAN_EACH, "ii", (uint64_t)before_ns,
-                          after);
+        rv = store_db_row(&store->db, &stmt, SQL_ORPHAN_EACH, "iii", (uint64_t)before_ns,
+                          (uint64_t)time_ns, after);
         while (rv == 0) {
             ASSERT(n < ORPHANS_BATCH);
             rv = store_rows_orphan(stmt, &inos[n], &time_ns);

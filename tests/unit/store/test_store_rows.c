@@ -1,5 +1,6 @@
 /* Rows: they come back as they were put, in order, and survive only with their
  * transaction. The marker guards the dataset. */
+#include "store/store_priv.h"
 #include "store/store_sha256.h"
 #include "test_store_fake.h"
 
@@ -244,6 +245,54 @@ static int count_orphan(void *ctx, uint64_t ino)
     return 0;
 }
 
+static int list_orphan(void *ctx, uint64_t ino)
+{
+    uint64_t *seen = ctx;
+
+    *seen = *seen * 10 + ino;
+    return *seen < 100 ? 0 : 1;
+}
+
+/* The oldest orphans come first, whatever their inode numbers, and the walk stops when
+ * told: what it costs does not grow with how many there are. */
+static void oldest_orphans_first(void)
+{
+    char dir[512];
+    struct store *store = new_store("s", dir);
+    uint64_t seen = 0;
+
+    CHECK_INT(store_begin(store), 0);
+    CHECK_INT(store_orphan_put(store, 1, 400), 0);
+    CHECK_INT(store_orphan_put(store, 2, 200), 0);
+    CHECK_INT(store_orphan_put(store, 3, 300), 0);
+    CHECK_INT(store_orphan_put(store, 4, 100), 0);
+    CHECK_INT(store_orphan_each(store, 200, list_orphan, &seen), 0);
+    CHECK_UINT(seen, 4);
+    seen = 0;
+    CHECK_INT(store_orphan_each(store, INT64_MAX, list_orphan, &seen), 1);
+    CHECK_UINT(seen, 423);
+    CHECK_INT(store_commit(store, false), 0);
+    store_close(store);
+}
+
+/* A dataset that was made before orphans had an index gets it when it is opened. */
+static void orphan_index_is_added(void)
+{
+    char dir[512];
+    struct store *store = new_store("s", dir);
+    sqlite3_stmt *stmt = NULL;
+
+    CHECK_INT(store_db_exec(&store->db, "DROP INDEX orphan_time"), 0);
+    store_close(store);
+    store = fake_open(&journal, dir, false);
+    CHECK_INT(sqlite3_prepare_v2(store->db.handle,
+                                 "SELECT ino FROM orphan INDEXED BY orphan_time", -1,
+                                 &stmt, NULL),
+              SQLITE_OK);
+    (void)sqlite3_finalize(stmt);
+    store_close(store);
+}
+
 /* Orphans can be dropped while they are walked, however many. */
 static void orphans(void)
 {
@@ -354,5 +403,6 @@ static void sha256_vectors(void)
 
 TEST_MAIN(CHECK_TEST(inode_round_trip), CHECK_TEST(dirents_by_cookie),
           CHECK_TEST(numbers_and_pairs), CHECK_TEST(replies), CHECK_TEST(rpcs),
+          CHECK_TEST(oldest_orphans_first), CHECK_TEST(orphan_index_is_added),
           CHECK_TEST(orphans), CHECK_TEST(rollback), CHECK_TEST(marker),
           CHECK_TEST(sha256_vectors))
