@@ -33,7 +33,9 @@
 #define ZONE_PAUSE_NS 1000000000ll    /* More than that between two entries is a pause. */
 #define ZONE_ORPHAN_NS 600000000000ll /* An unlinked file is kept for. */
 #define ZONE_PURGE_MAX 64u            /* Orphans purged by one entry in passing. */
-#define ZONE_PURGE_STEPS_MAX 16u      /* Rounds of that when the quota needs the room. */
+/* Rounds of that when the quota needs the room: enough for the largest WRITE, whatever
+ * the orphans are, since each gives ZONE_CHARGE_ROW at least. */
+#define ZONE_PURGE_STEPS_MAX 33u
 #define ZONE_CHARGE_ROW 512u
 #define ZONE_CHARGE_UNIT 4096u
 #define ZONE_DIR_SIZE 4096u /* What a directory reports as its size. */

@@ -218,6 +218,27 @@ static void orphans_give_way(void)
     fx_close(&fx);
 }
 
+/* The largest write gets the room that small orphans leave, however many have to go. */
+static void many_small_orphans_give_way(void)
+{
+    static uint8_t megabyte[ZONE_IO_MAX];
+    struct zone_handle f;
+    char name[16];
+
+    fx_open(&fx, "z", FX_QUOTA);
+    f = fx_file(&fx, fx_root, "f");
+    for (int i = 0; i < 2200; i++) {
+        (void)snprintf(name, sizeof name, "f%d", i);
+        (void)fx_file(&fx, fx_root, name);
+        CHECK_INT(fx_remove(&fx, fx_root, name), 0);
+    }
+    CHECK_INT(
+        fx_run(&fx, (struct zone_op){.type = ZONE_OP_SET_QUOTA, .offset = fx_used(&fx)}),
+        0);
+    CHECK_INT(fx_write(&fx, f, 100, slice_borrow(megabyte, sizeof megabyte)), 0);
+    fx_close(&fx);
+}
+
 static struct zone_op kv(const char *key, const char *value, uint64_t version)
 {
     struct zone_op op = {.type = ZONE_OP_KV, .n_kv = 1};
@@ -514,8 +535,9 @@ TEST_MAIN(CHECK_TEST(quota_is_counted), CHECK_TEST(quota_is_kept),
           CHECK_TEST(orphans_live_ten_minutes), CHECK_TEST(purge_begins_with_a_second),
           CHECK_TEST(pulled_state_is_not_served_early),
           CHECK_TEST(many_orphans_go_in_steps), CHECK_TEST(orphans_give_way),
-          CHECK_TEST(pairs_compare_and_set), CHECK_TEST(pairs_change_together),
-          CHECK_TEST(pairs_are_charged), CHECK_TEST(pairs_are_listed),
-          CHECK_TEST(bad_payload_is_a_fault), CHECK_TEST(lost_payload_is_a_fault),
-          CHECK_TEST(unknown_version_is_a_fault), CHECK_TEST(time_rises),
-          CHECK_TEST(snapshots_and_changes), CHECK_TEST(genesis_only_once))
+          CHECK_TEST(many_small_orphans_give_way), CHECK_TEST(pairs_compare_and_set),
+          CHECK_TEST(pairs_change_together), CHECK_TEST(pairs_are_charged),
+          CHECK_TEST(pairs_are_listed), CHECK_TEST(bad_payload_is_a_fault),
+          CHECK_TEST(lost_payload_is_a_fault), CHECK_TEST(unknown_version_is_a_fault),
+          CHECK_TEST(time_rises), CHECK_TEST(snapshots_and_changes),
+          CHECK_TEST(genesis_only_once))
