@@ -14,6 +14,8 @@ enum {
     ZONE_BYTES_PER_BYTE = 6, /* A zone's records have attributes: READDIR needs less. */
 };
 
+#define COOKIE_MAX ((uint64_t)INT64_MAX) /* No zone ever gives out a higher one. */
+
 struct entry {
     uint64_t fileid;
     uint64_t cookie;
@@ -203,6 +205,10 @@ void nfs3_listing_run(struct rpc_request *request)
     struct zone_op op = call->op;
 
     ASSERT(listing->maxcount <= NFS3_LISTING_MAX);
+    if (op.offset > COOKIE_MAX) {
+        nfs3_reply_outcome(request, OUT_BAD_COOKIE);
+        return;
+    }
     call->results_max = NFS3_RESULTS_MAX + listing->maxcount;
     /* The parent of a zone's root is the root folder, and both have fileid 1. */
     listing->parent_fileid = call->root ? NFS3_ROOT_FILEID : op.obj.ino;

@@ -1,8 +1,15 @@
 /*
  * nfs3_listing: what READDIR and READDIRPLUS have in common.
  *
- * Cookies: 0 begins, 1 is ".", 2 is "..", and the others are the zone's, permanent. The
- * verifier is constant and is not looked at: a cookie never becomes invalid.
+ * Cookies: 0 begins, 1 is ".", 2 is "..", and the others are the zone's: 63 bits,
+ * permanent, the same on every node. A listing goes on behind its cookie also when that
+ * entry is gone. The verifier is constant and is not looked at: a cookie never becomes
+ * invalid, and only what cannot be one (64 bits) is NFS3ERR_BAD_COOKIE.
+ *
+ * A listing shows each name once that is there from its begin to its end, also one that
+ * a rename gives to another file. What is made or removed meanwhile shows once or not at
+ * all; removed and made again, it is another entry. A file that is renamed to a free name
+ * of the directory shows once, under its old name or its new one.
  */
 #ifndef NFS_NFS3_LISTING_H
 #define NFS_NFS3_LISTING_H

@@ -139,6 +139,39 @@ static void from_any_cookie(void)
     CHECK_UINT(stub_last(&stub)->op.offset, 7);
 }
 
+/* What no zone gave out is refused, in a zone and in the root folder; everything else is
+ * a place to go on from, whatever the verifier says. */
+static void garbage_cookies(void)
+{
+    struct call call;
+    struct reply reply;
+    size_t bytes;
+
+    setup();
+    fill(8, 1, true);
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t cookie = i == 0 ? UINT64_MAX : 1ull << 63;
+
+        call = begin_readdir(6, cookie, 4096);
+        call_run(&stub, &call, &reply);
+        reply_accepted(&reply);
+        CHECK_UINT(reply_u32(&reply), NFS3ERR_BAD_COOKIE);
+        reply_free(&reply);
+    }
+    CHECK_UINT(stub.n_ops, 0);
+    call = call_begin(NFS3_PROGRAM, NFSPROC3_READDIR);
+    call_put_fh(&call, "alpha", 6);
+    rpc_put_u64(&call.xdr, 7);
+    rpc_put_u64(&call.xdr, 0xdeadbeef);
+    rpc_put_u32(&call.xdr, 4096);
+    call_run(&stub, &call, &reply);
+    CHECK_STR(listed(&reply, false, &bytes), "f08=80/8 eof");
+    call = begin_readdir(6, INT64_MAX, 4096);
+    fill(3, 0, true);
+    call_run(&stub, &call, &reply);
+    CHECK_STR(listed(&reply, false, &bytes), "eof");
+}
+
 /* The end is the end, even where nothing is left before it. */
 static void nothing_left_is_eof(void)
 {
@@ -279,7 +312,7 @@ static void malformed_records(void)
 }
 
 TEST_MAIN(CHECK_TEST(from_the_start), CHECK_TEST(from_any_cookie),
-          CHECK_TEST(nothing_left_is_eof), CHECK_TEST(sizes_are_exact),
-          CHECK_TEST(dircount_is_honoured), CHECK_TEST(more_in_the_zone_is_not_eof),
-          CHECK_TEST(answers_in_any_order), CHECK_TEST(parent_refused),
-          CHECK_TEST(malformed_records))
+          CHECK_TEST(garbage_cookies), CHECK_TEST(nothing_left_is_eof),
+          CHECK_TEST(sizes_are_exact), CHECK_TEST(dircount_is_honoured),
+          CHECK_TEST(more_in_the_zone_is_not_eof), CHECK_TEST(answers_in_any_order),
+          CHECK_TEST(parent_refused), CHECK_TEST(malformed_records))
