@@ -14,12 +14,20 @@ static void dir_changed(struct apply *apply, struct store_inode *dir)
 int zone_name_add(struct apply *apply, struct store_inode *dir, struct slice name,
                   uint64_t ino)
 {
+    uint64_t cookie = apply->zone->number[ZN_NEXT_COOKIE]++;
+
+    return zone_name_put(apply, dir, name, ino, cookie);
+}
+
+int zone_name_put(struct apply *apply, struct store_inode *dir, struct slice name,
+                  uint64_t ino, uint64_t cookie)
+{
     struct zone *zone = apply->zone;
     struct store_dirent entry = {
         .dir = dir->ino,
         .name = name,
         .ino = ino,
-        .cookie = zone->number[ZN_NEXT_COOKIE]++,
+        .cookie = cookie,
         .version = apply->index,
     };
 

@@ -183,6 +183,9 @@ int zone_time_to_ns(struct zone_time time, int64_t *ns);
 /* @ino gets the name @name in @dir, whose row is changed but not put. */
 int zone_name_add(struct apply *apply, struct store_inode *dir, struct slice name,
                   uint64_t ino);
+/* As zone_name_add, in the listing's place of a name that is gone from @dir. */
+int zone_name_put(struct apply *apply, struct store_inode *dir, struct slice name,
+                  uint64_t ino, uint64_t cookie);
 int zone_name_del(struct apply *apply, struct store_inode *dir, struct slice name);
 /* One name less: the inode is put, kept as an orphan, or deleted. Directories must be
  * empty and are deleted. */

@@ -10,6 +10,8 @@ struct move {
     struct store_inode child;
     struct store_inode victim;
     bool has_victim;
+    uint64_t child_cookie;
+    uint64_t victim_cookie;
 };
 
 static int move_names(const struct zone_op *op)
@@ -27,6 +29,19 @@ static int move_names(const struct zone_op *op)
         return OUT_INVAL; /* RFC 1813 3.3.14. */
     }
     return 0;
+}
+
+static int find(struct zone *zone, uint64_t dir, struct slice name,
+                struct store_inode *out, uint64_t *cookie)
+{
+    struct store_dirent entry;
+    int rv = store_dirent_get(zone->store, dir, name, &entry);
+
+    if (rv != 0) {
+        return rv;
+    }
+    *cookie = entry.cookie;
+    return zone_get_ino(zone, entry.ino, out);
 }
 
 static int move_begin(struct apply *apply, struct move *move)
@@ -52,11 +67,11 @@ static int move_begin(struct apply *apply, struct move *move)
         zone_may(move->to, &op->cred, ZONE_MAY_EXEC) != 0) {
         return OUT_ACCES;
     }
-    rv = zone_child(zone, move->from.ino, op->name, &move->child);
+    rv = find(zone, move->from.ino, op->name, &move->child, &move->child_cookie);
     if (rv != 0) {
         return rv;
     }
-    rv = zone_child(zone, move->to->ino, op->to_name, &move->victim);
+    rv = find(zone, move->to->ino, op->to_name, &move->victim, &move->victim_cookie);
     move->has_victim = rv == 0;
     return rv == OUT_NOENT ? 0 : rv;
 }
@@ -141,6 +156,26 @@ static int drop_victim(struct apply *apply, struct move *move)
     return zone_unlink(apply, &move->victim);
 }
 
+/*
+ * The new name's place in listings. Who lists meanwhile must meet each name once that was
+ * there all the time, so a name that only gets another file keeps its place. A file that
+ * only changes its name within a directory keeps its own: it is met once, under one name
+ * or the other; at the end, a listing that renames what it meets would never end.
+ */
+static int add_name(struct apply *apply, struct move *move)
+{
+    struct slice name = apply->op->to_name;
+    uint64_t ino = move->child.ino;
+
+    if (move->has_victim) {
+        return zone_name_put(apply, move->to, name, ino, move->victim_cookie);
+    }
+    if (move->to == &move->from) {
+        return zone_name_put(apply, move->to, name, ino, move->child_cookie);
+    }
+    return zone_name_add(apply, move->to, name, ino);
+}
+
 /* The three rows that stay: the child and one or two directories. */
 static int put_rows(struct apply *apply, struct move *move)
 {
@@ -195,7 +230,7 @@ int zone_run_rename(struct apply *apply)
     if (rv != 0) {
         return rv;
     }
-    rv = zone_name_add(apply, move.to, op->to_name, move.child.ino);
+    rv = add_name(apply, &move);
     if (rv != 0) {
         return rv;
     }

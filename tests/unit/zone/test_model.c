@@ -37,7 +37,7 @@ struct node {
     int parent;
     uint32_t entries;
     int child[N_NAMES];    /* -1: none. */
-    uint64_t seq[N_NAMES]; /* In which order the names were made. */
+    uint64_t seq[N_NAMES]; /* In which order the names are listed. */
     uint8_t data[SIZE_MAX_MODEL];
 };
 
@@ -218,6 +218,7 @@ static int model_rename(const struct step *step)
 {
     struct node *from = &model.nodes[step->obj];
     struct node *to = &model.nodes[step->to];
+    uint64_t seq;
     int child;
     int victim;
     bool dir;
@@ -249,8 +250,12 @@ static int model_rename(const struct step *step)
         to->nlink -= dir ? 1 : 0;
         node_unlink(old, step->now);
     }
+    seq = victim >= 0 ? to->seq[step->to_name] : from->seq[step->name];
     name_set(from, step->name, -1, step->now);
     name_set(to, step->to_name, child, step->now);
+    if (victim >= 0 || from == to) {
+        to->seq[step->to_name] = seq; /* It keeps a place in the listing. */
+    }
     model.nodes[child].ctime = step->now;
     if (dir) {
         model.nodes[child].parent = step->to;
@@ -394,7 +399,8 @@ static void check_node(struct fx *fx, const struct node *node)
     CHECK_MEM(fx->result.data.data, node->data, node->size);
 }
 
-/* The directory lists exactly its names, in the order in which they were made. */
+/* The directory lists exactly its names, in the order in which they were made; a rename
+ * keeps a place. */
 static void check_list(struct fx *fx, const struct node *dir)
 {
     struct zone_op op = {.type = ZONE_OP_READDIR, .obj = dir->obj, .count = 1 << 16};
