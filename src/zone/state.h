@@ -30,9 +30,10 @@
 #define ZONE_RPC_MAX 65536u             /* Clients' replies kept; a power of two. */
 #define ZONE_RPC_DROP 64u               /* Of them dropped in one step at most. */
 #define ZONE_RPC_NS 120000000000ll      /* A client's reply is kept for, at work. */
-#define ZONE_PAUSE_NS 1000000000ll    /* More than that between two entries is a pause. */
-#define ZONE_ORPHAN_NS 600000000000ll /* An unlinked file is kept for. */
-#define ZONE_PURGE_MAX 64u            /* Orphans purged by one entry in passing. */
+#define ZONE_PAUSE_NS 1000000000ll      /* More between two entries is a pause. */
+#define ZONE_ORPHAN_NS 600000000000ll   /* An unlinked file is kept for. */
+#define ZONE_PURGE_MAX 64u              /* Orphans purged by one entry in passing. */
+#define ZONE_PURGE_NS 4000000ll         /* While more are due, so often at most. */
 /* Rounds of that when the quota needs the room: enough for the largest WRITE, whatever
  * the orphans are, since each gives ZONE_CHARGE_ROW at least. */
 #define ZONE_PURGE_STEPS_MAX 33u

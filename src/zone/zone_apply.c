@@ -70,12 +70,14 @@ static int decode(const struct zone_apply_item *item, struct zone_entry *entry,
 }
 
 /* What happens by the passing of zone time alone. At most once a second, else the
- * search for what is due would cost more than the entries. */
+ * search for what is due would cost more than the entries; and while much is due, in
+ * steps with room for entries between them. */
 static int pass_time(struct zone *zone, int64_t now_ns)
 {
     const int64_t second = ZONE_NSEC;
     int64_t before_ns = (int64_t)zone->number[ZN_TIME];
     bool new_second = before_ns / second != now_ns / second;
+    bool new_step = before_ns / ZONE_PURGE_NS != now_ns / ZONE_PURGE_NS;
     int rv;
 
     zone->number[ZN_TIME] = (uint64_t)now_ns;
@@ -89,10 +91,10 @@ static int pass_time(struct zone *zone, int64_t now_ns)
     if (rv != 0) {
         return rv;
     }
-    if (!new_second && zone->number[ZN_PURGE_MORE] == 0) {
-        return 0;
+    if (new_second || (new_step && zone->number[ZN_PURGE_MORE] != 0)) {
+        return zone_orphan_purge(zone, now_ns);
     }
-    return zone_orphan_purge(zone, now_ns);
+    return 0;
 }
 
 /* The op has its result, which is kept for its origin and, if it is new, for the client. */
