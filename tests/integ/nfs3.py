@@ -1,7 +1,8 @@
 """A small NFSv3 client over TCP, for what the tools of libnfs cannot do: see every
 status, retransmit with the same xid, move to another server in the middle of a call.
 
-RFC 5531 (ONC RPC), RFC 1813 (NFSv3, MOUNTv3). One call at a time.
+RFC 5531 (ONC RPC), RFC 1813 (NFSv3, MOUNTv3). One call at a time, but for the methods
+whose name ends in "_many".
 """
 
 import itertools
@@ -14,7 +15,7 @@ import time
 NFS_PROGRAM, MOUNT_PROGRAM = 100003, 100005
 
 OK, PERM, NOENT, IO, ACCES, EXIST, ROFS, DQUOT, STALE = 0, 1, 2, 5, 13, 17, 30, 69, 70
-JUKEBOX = 10008
+BAD_COOKIE, TOOSMALL, JUKEBOX = 10003, 10005, 10008
 UNSTABLE, DATA_SYNC, FILE_SYNC = 0, 1, 2
 UNCHECKED, GUARDED = 0, 1
 
@@ -159,11 +160,15 @@ class Client:
             if reply.u32() == xid:
                 return reply
 
+    def message(self, program, procedure, args):
+        """A call's xid and its bytes."""
+        xid = next(self.xids) & 0xFFFFFFFF
+        return xid, (pack_u32(xid, 0, 2, program, 3, procedure, 1)
+                     + pack_opaque(self.credential) + pack_u32(0, 0) + args)
+
     def call(self, program, procedure, args):
         """The reply's results, behind its RPC header. Retransmits until answered."""
-        xid = next(self.xids) & 0xFFFFFFFF
-        message = (pack_u32(xid, 0, 2, program, 3, procedure, 1)
-                   + pack_opaque(self.credential) + pack_u32(0, 0) + args)
+        xid, message = self.message(program, procedure, args)
         begin = time.monotonic()
         while True:
             try:
@@ -177,6 +182,11 @@ class Client:
                 self.server = next(self.servers)
                 time.sleep(0.05)
         self.seconds_max = max(self.seconds_max, time.monotonic() - begin)
+        return self.accepted(reply)
+
+    @staticmethod
+    def accepted(reply):
+        """Skips the RPC header behind the xid."""
         if (reply.u32(), reply.u32()) != (1, 0):
             raise ValueError("the call was denied")
         reply.u32()
@@ -224,6 +234,30 @@ class Client:
             found.append((reply.opaque().decode(), reply.opaque().decode()))
         return found
 
+    def nfs_many(self, name, procedure, all_args, depth=48):
+        """One call for each of @all_args, @depth of them under way at a time, in no order;
+        each must be OK. Nothing is retransmitted: the server must stay."""
+        if self.connection is None:
+            self.connection = Connection(*self.server)
+        waiting = iter(all_args)
+        under_way = {}
+        while True:
+            for args in itertools.islice(waiting, depth - len(under_way)):
+                xid, message = self.message(NFS_PROGRAM, procedure, args)
+                under_way[xid] = args
+                self.connection.send(message)
+            if not under_way:
+                return
+            reply = Reader(self.connection.receive())
+            args = under_way.pop(reply.u32())
+            status = self.accepted(reply).u32()
+            if status == JUKEBOX:
+                self.later += 1
+                waiting = itertools.chain([args], waiting)
+                time.sleep(0.01)
+            elif status != OK:
+                raise NfsError(name, status)
+
     def getattr(self, fh):
         return self.nfs("GETATTR", 1, pack_opaque(fh)).fattr()
 
@@ -256,11 +290,18 @@ class Client:
             raise ValueError("WRITE took %d of %d bytes" % (n, len(data)))
         return reply.u32(), reply.take(8)
 
-    def create(self, directory, name, how=GUARDED, mode=0o644):
+    @staticmethod
+    def create_args(directory, name, how=GUARDED, mode=0o644):
         # sattr3: the mode, nothing else set.
-        reply = self.nfs("CREATE", 8, pack_opaque(directory) + pack_opaque(name.encode())
-                         + pack_u32(how, 1, mode, 0, 0, 0, 0, 0))
+        return (pack_opaque(directory) + pack_opaque(name.encode())
+                + pack_u32(how, 1, mode, 0, 0, 0, 0, 0))
+
+    def create(self, directory, name, how=GUARDED, mode=0o644):
+        reply = self.nfs("CREATE", 8, self.create_args(directory, name, how, mode))
         return reply.post_op_fh() or self.lookup(directory, name)
+
+    def create_many(self, directory, names):
+        self.nfs_many("CREATE", 8, (self.create_args(directory, name) for name in names))
 
     def mkdir(self, directory, name):
         reply = self.nfs("MKDIR", 9, pack_opaque(directory) + pack_opaque(name.encode())
@@ -270,28 +311,55 @@ class Client:
     def remove(self, directory, name):
         self.nfs("REMOVE", 12, pack_opaque(directory) + pack_opaque(name.encode()))
 
+    def remove_many(self, directory, names):
+        self.nfs_many("REMOVE", 12, (pack_opaque(directory) + pack_opaque(name.encode())
+                                     for name in names))
+
+    @staticmethod
+    def rename_args(directory, old, new):
+        return (pack_opaque(directory) + pack_opaque(old.encode())
+                + pack_opaque(directory) + pack_opaque(new.encode()))
+
     def rename(self, directory, old, new):
-        self.nfs("RENAME", 14, pack_opaque(directory) + pack_opaque(old.encode())
-                 + pack_opaque(directory) + pack_opaque(new.encode()))
+        self.nfs("RENAME", 14, self.rename_args(directory, old, new))
+
+    def rename_many(self, directory, pairs):
+        self.nfs_many("RENAME", 14, (self.rename_args(directory, *pair) for pair in pairs))
+
+    def page(self, directory, cookie, size, plus=False):
+        """One READDIR, or READDIRPLUS, behind @cookie: [(name, fileid, cookie)], eof. The
+        reply is checked to be no longer than @size."""
+        args = pack_opaque(directory) + struct.pack(">Q8s", cookie, b"\0" * 8)
+        if plus:
+            reply = self.nfs("READDIRPLUS", 17, args + pack_u32(size, size))
+        else:
+            reply = self.nfs("READDIR", 16, args + pack_u32(size))
+        begin = reply.at
+        reply.post_op_attr()
+        reply.take(8)
+        entries = []
+        while reply.u32():
+            fileid = reply.u64()
+            name = reply.opaque().decode()
+            entries.append((name, fileid, reply.u64()))
+            if plus:
+                attr = reply.post_op_attr()
+                if attr and attr["fileid"] != fileid and name != "..":
+                    raise ValueError("%s: another file's attributes" % name)
+                reply.post_op_fh()
+        eof = bool(reply.u32())
+        if not entries and not eof:
+            raise ValueError("a page without entries that is not the last")
+        if reply.at - begin > size:
+            raise ValueError("%d bytes where %d were asked for" % (reply.at - begin, size))
+        return entries, eof
 
     def names(self, directory):
         """Names of a whole directory but . and .., in its order."""
         found = []
-        cookie, verifier, eof = 0, b"\0" * 8, False
+        cookie, eof = 0, False
         while not eof:
-            reply = self.nfs("READDIR", 16, pack_opaque(directory)
-                             + struct.pack(">Q8sI", cookie, verifier, 1 << 15))
-            reply.post_op_attr()
-            verifier = reply.take(8)
-            n = 0
-            while reply.u32():
-                reply.u64()
-                name = reply.opaque().decode()
-                cookie = reply.u64()
-                n += 1
-                if name not in (".", ".."):
-                    found.append(name)
-            eof = bool(reply.u32())
-            if n == 0 and not eof:
-                raise ValueError("READDIR gave nothing, and not the end")
+            entries, eof = self.page(directory, cookie, 1 << 15)
+            cookie = entries[-1][2] if entries else cookie
+            found += [name for name, _, _ in entries if name not in (".", "..")]
         return found
