@@ -4,9 +4,10 @@
     cases.py PLAN
 
 PLAN is JSON: {"nodes": [[host, port], ...], "zone", "partial", "fixed", "closed",
-"printed", "quick"}. Every node is a member of the zone; the last one is no member of the
-zone "partial"; this guest may only read "fixed", and may not mount "closed". "printed" is
-gvraft's command to mount the zone at /mnt/printed. $SHARE holds tree.tar.
+"printed", "quick", "crowd"}. Every node is a member of the zone; the last one is no member
+of the zone "partial"; this guest may only read "fixed", and may not mount "closed".
+"printed" is gvraft's command to mount the zone at /mnt/printed. The zone's folder "crowd"
+has as many files as the plan says, stay-00000 and so on. $SHARE holds tree.tar.
 One line per case, and no more than a case's output when it fails; then the closing line.
 """
 
@@ -19,6 +20,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 CASE_SECONDS_MAX = 150
@@ -54,6 +56,42 @@ def errno_of(call):
     except OSError as e:
         return e.errno
     return 0
+
+
+class Churn:
+    """A thread that makes, renames and removes names in a folder until told to stop."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.rounds = 0
+        self.error = None
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def round(self, i):
+        come, move = self.folder + "/come-%d-%d", self.folder + "/move-%d-%d"
+        for n in range(10):
+            write(come % (i, n), b"")
+        for n in range(0, 10, 2):
+            os.rename(come % (i, n), move % (i, n))
+            if i > 0:
+                os.rename(move % (i, n), come % (i - 1, n + 1))
+        if i > 1:
+            os.unlink(come % (i - 2, 1))
+
+    def run(self):
+        try:
+            while not self.stopping.is_set():
+                self.round(self.rounds)
+                self.rounds += 1
+        except OSError as e:  # The case tells it.
+            self.error = e
+
+    def stop(self):
+        self.stopping.set()
+        self.thread.join()
+        assert self.error is None, self.error
 
 
 class Cases:
@@ -266,6 +304,104 @@ class Cases:
         assert len(names) == n and names[n // 2] == "renamed-00000", len(names)
         assert read(self.a + "/many/renamed-00100") == b"100"
 
+    def check_crowd(self, names):
+        """Every name that was there all the time once, no other one twice."""
+        want = {"stay-%05d" % i for i in range(self.plan["crowd"])}
+        assert len(names) == len(set(names)), "a name twice"
+        assert want <= set(names), "%d names are missing" % len(want - set(names))
+        extra = {name for name in set(names) - want
+                 if not name.startswith(("come-", "move-"))}
+        assert not extra, sorted(extra)[:5]
+
+    def listed_while_it_changes(self):
+        """Listings through one node while names come and go through another."""
+        changes = Churn("/mnt/b/crowd")
+        try:
+            for i in range(2 if self.plan["quick"] else 4):
+                began = changes.rounds
+                # The kernel's own view of the folder is not to be used again.
+                self.remount("/mnt/a", 0)
+                if i % 2 == 0:
+                    with os.scandir("/mnt/a/crowd") as entries:
+                        names = []
+                        for entry in entries:
+                            names.append(entry.name)
+                            if len(names) % 4000 == 0:
+                                time.sleep(0.3)  # So that the folder changes meanwhile.
+                else:
+                    names = sh("ls -f /mnt/a/crowd").split()
+                    names = [name for name in names if name not in (".", "..")]
+                self.check_crowd(names)
+                assert changes.rounds > began or changes.error, "nothing changed"
+        finally:
+            changes.stop()
+
+    def list_find_and_remove(self):
+        """The usual tools on a large folder; then it goes, through the other node."""
+        self.remount("/mnt/a", 0)
+        n = len(os.listdir("/mnt/a/crowd"))
+        assert n >= self.plan["crowd"]
+        assert int(sh("find /mnt/a/crowd -type f | wc -l")) == n
+        assert int(sh("find /mnt/a/crowd -size -1 -name '[scm]*' | wc -l")) == n
+        assert int(sh("ls -l /mnt/a/crowd | wc -l")) == n + 1
+        assert int(sh("find /mnt/a/crowd -printf '%i\\n' | sort -u | wc -l")) == n + 1
+        sh("rm -r /mnt/b/crowd")
+        self.remount("/mnt/a", 0)
+        assert not os.path.exists("/mnt/a/crowd")
+
+    def silly_names(self):
+        """What is removed while it is open here gets a name of the client's own, which
+        the other node shows too, and which goes with the last close."""
+        os.chdir(self.a)
+        data = os.urandom(MIB + 1)
+        write("open", data)
+        write("other", b"other")
+        with open("open", "r+b") as f:
+            os.unlink("open")
+            names = os.listdir(self.b)
+            silly = [name for name in names if name.startswith(".nfs")]
+            assert len(silly) == 1 and sorted(names) == sorted(silly + ["other"]), names
+            assert digest(os.path.join(self.b, silly[0])) == hashlib.sha256(data).hexdigest()
+            assert f.read() == data
+            f.write(b"more")
+            f.flush()
+            os.fsync(f.fileno())
+            # A folder with such a name in it is not empty.
+            os.mkdir("d")
+            write("d/open", b"x")
+            with open("d/open", "rb"):
+                os.unlink("d/open")
+                assert errno_of(lambda: os.rmdir("d")) in (errno.ENOTEMPTY, errno.EBUSY)
+            os.rmdir("d")
+        os.chdir("/")
+        self.remount("/mnt/b", 1)
+        assert os.listdir(self.b) == ["other"]
+
+    def removed_elsewhere_while_open(self):
+        """Removed, or replaced, through the other node, where nobody knows that it is
+        open: read and written through the open file, and not from this side's memory."""
+        size = (2 if self.plan["quick"] else 8) * MIB
+        for how in "remove", "replace":
+            path, elsewhere = self.a + "/" + how, self.b + "/" + how
+            data = os.urandom(size)
+            write(path, data)
+            with open(path, "r+b") as f:
+                if how == "remove":
+                    os.unlink(elsewhere)
+                else:
+                    write(elsewhere + ".new", b"new")
+                    os.rename(elsewhere + ".new", elsewhere)
+                sh("sync; echo 3 >/proc/sys/vm/drop_caches")
+                assert f.read() == data
+                f.write(b"more")
+                f.flush()
+                os.fsync(f.fileno())
+                sh("echo 3 >/proc/sys/vm/drop_caches")
+                f.seek(size)
+                assert f.read() == b"more"
+        self.remount("/mnt/a", 0)
+        assert os.listdir(self.a) == ["replace"] and read(self.a + "/replace") == b"new"
+
     def node_without_data(self):
         """A zone of which the node has no copy works through it as through a member."""
         zone = "/" + self.plan["partial"]
@@ -303,7 +439,9 @@ def main():
                  cases.names_and_errors, cases.attributes, cases.big_file,
                  cases.holes_and_mmap, cases.rename_and_removed_while_open,
                  cases.untar_and_compare, cases.git_clone_and_fsck, cases.sqlite,
-                 cases.many_names, cases.node_without_data):
+                 cases.many_names, cases.silly_names, cases.removed_elsewhere_while_open,
+                 cases.listed_while_it_changes, cases.list_find_and_remove,
+                 cases.node_without_data):
         began = time.monotonic()
         signal.alarm(CASE_SECONDS_MAX)
         try:
