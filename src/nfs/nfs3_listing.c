@@ -7,11 +7,14 @@
 enum {
     COOKIE_DOT = 1,
     COOKIE_DOTDOT = 2,
-    ENTRY_FIXED_BYTES = 24,  /* Follows, fileid, the name's length, cookie. */
-    TAIL_BYTES = 8,          /* No entry follows; eof. */
-    FH_FIXED_BYTES = 8,      /* Follows, length. */
-    ZONE_BYTES_MIN = 4096,   /* Asked of a zone at least, so that an entry fits. */
-    ZONE_BYTES_PER_BYTE = 6, /* A zone's records have attributes: READDIR needs less. */
+    ENTRY_FIXED_BYTES = 24, /* Follows, fileid, the name's length, cookie. */
+    TAIL_BYTES = 8,         /* No entry follows; eof. */
+    FH_FIXED_BYTES = 8,     /* Follows, length. */
+    ZONE_BYTES_MIN = 4096,  /* Asked of a zone at least, so that an entry fits. */
+    /* Bytes of a zone's records for four bytes of a reply, with names of usual length: a
+     * record has attributes, but no filehandle. With others the reply is not full. */
+    ZONE_BYTES_PLAIN = 14,
+    ZONE_BYTES_PLUS = 3,
 };
 
 #define COOKIE_MAX ((uint64_t)INT64_MAX) /* No zone ever gives out a higher one. */
@@ -184,7 +187,7 @@ static uint32_t zone_bytes(const struct nfs3_listing *listing)
     uint32_t want = listing->maxcount;
 
     ASSERT(want <= NFS3_LISTING_MAX);
-    want *= listing->plus ? 1 : ZONE_BYTES_PER_BYTE;
+    want = want / 4 * (listing->plus ? ZONE_BYTES_PLUS : ZONE_BYTES_PLAIN);
     if (want < ZONE_BYTES_MIN) {
         want = ZONE_BYTES_MIN;
     }

@@ -95,7 +95,8 @@ static const char schema[] =
     "CREATE TABLE IF NOT EXISTS inode(ino INTEGER PRIMARY KEY, row BLOB);"
     "CREATE TABLE IF NOT EXISTS dirent(dir INT, name BLOB, ino INT, cookie INT,"
     " version INT, crc INT, PRIMARY KEY(dir, name)) WITHOUT ROWID;"
-    "CREATE INDEX IF NOT EXISTS dirent_cookie ON dirent(dir, cookie);"
+    /* Has the whole row, so that a listing does not look each name up. */
+    "CREATE INDEX IF NOT EXISTS dirent_cookie ON dirent(dir, cookie, ino, version, crc);"
     "CREATE TABLE IF NOT EXISTS number(name BLOB PRIMARY KEY, value INT, crc INT)"
     " WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS kv(key BLOB PRIMARY KEY, value BLOB, version INT,"
