@@ -222,6 +222,29 @@ static int set_level(struct config *c, const char *v)
     return rv;
 }
 
+static int set_lock(struct config *c, const char *v)
+{
+    static const char *const words[] = {"no", "yes", NULL};
+    uint32_t word = 0;
+    int rv = parse_word(v, words, &word);
+
+    if (rv == 0) {
+        c->memory.lock = word == 1;
+    }
+    return rv;
+}
+static int set_reserve(struct config *c, const char *v)
+{
+    uint64_t bytes = 0;
+    int rv = config_parse_bytes(v, &bytes);
+
+    if (rv != 0 || bytes > MEMORY_RESERVE_MAX) {
+        return -EINVAL;
+    }
+    c->memory.reserve_bytes = bytes;
+    return 0;
+}
+
 static const struct key {
     const char *section;
     const char *name;
@@ -232,6 +255,8 @@ static const struct key {
     {"node", "state", set_state, "an absolute path"},
     {"node", "socket", set_socket, "an absolute path"},
     {"node", "log", set_level, "error, warn, info or debug"},
+    {"node", "lock_memory", set_lock, "yes or no"},
+    {"node", "reserve_bytes", set_reserve, "a size of at most 1 GiB"},
     {"listen", "nfs", set_nfs, "an address such as 127.0.0.1:2049"},
     {"listen", "peer", set_peer, "an address such as 192.0.2.7:2646"},
     {"listen", "rpcbind", set_rpcbind, "auto or no"},
@@ -438,6 +463,7 @@ static void set_defaults(struct config *config)
         .heartbeat_ms = 60,
         .rpcbind = true,
         .log_level = LOG_LEVEL_INFO,
+        .memory = {.lock = true, .reserve_bytes = 16u << 20},
     };
     if (gethostname(config->name, sizeof config->name - 1) != 0 ||
         config_check_name(config->name) != 0) {

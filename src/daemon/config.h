@@ -9,6 +9,7 @@
 #define DAEMON_CONFIG_H
 
 #include "base/log.h"
+#include "daemon/memory.h"
 #include "nfs/export.h"
 
 #include <stdbool.h>
@@ -46,6 +47,7 @@ struct config {
     struct export_table *exports; /* Not NULL once it is loaded. */
     bool rpcbind;                 /* Register with a local one. */
     enum log_level log_level;
+    struct memory_config memory;
 };
 
 /* 0, or -EINVAL (or the errno of reading) with one line in @error that says what to do;

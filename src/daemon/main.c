@@ -1,13 +1,13 @@
 /*
  * grapevined: the daemon, one per node. See grapevined(8).
  */
+#include "daemon/memory.h"
 #include "daemon/node.h"
 
 #include "base/log.h"
 
 #include <errno.h>
 #include <getopt.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,15 +64,6 @@ static int run(const struct config *config)
     return node.exit_status;
 }
 
-/* Payload buffers pass from thread to thread; with an arena for each thread, every arena
- * would come to hold what the busiest moment needed. */
-static void bound_heap(void)
-{
-    (void)mallopt(M_ARENA_MAX, 2);
-    (void)mallopt(M_MMAP_THRESHOLD, 4 << 20);
-    (void)mallopt(M_TRIM_THRESHOLD, 16 << 20);
-}
-
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
@@ -113,10 +104,14 @@ int main(int argc, char **argv)
         return 2;
     }
     log_set_level(config.log_level);
-    bound_heap();
     (void)signal(SIGPIPE, SIG_IGN);
     umask(0027);
-    status = check ? 0 : run(&config);
+    if (check) {
+        status = 0;
+    } else {
+        memory_prepare(&config.memory);
+        status = run(&config);
+    }
     config_deinit(&config);
     return status;
 }

@@ -4,6 +4,10 @@
 
 #include <stddef.h>
 
+/* The default, a process's stack limit, is some 8 MiB of address space for each thread,
+ * of which these use a hundredth. */
+#define STACK_BYTES (1u << 20)
+
 /* So long without a job counts as idle. */
 #define IDLE_AFTER_NS 50000000u
 
@@ -128,6 +132,8 @@ static void worker_main(void *arg)
 int worker_start(struct worker *worker, struct inbox *inbox, void (*idle)(void *arg),
                  void *arg)
 {
+    const uv_thread_options_t options = {.flags = UV_THREAD_HAS_STACK_SIZE,
+                                         .stack_size = STACK_BYTES};
     int rv;
 
     *worker = (struct worker){.inbox = inbox, .idle = idle, .arg = arg};
@@ -140,7 +146,7 @@ int worker_start(struct worker *worker, struct inbox *inbox, void (*idle)(void *
         uv_mutex_destroy(&worker->lock);
         return rv;
     }
-    rv = uv_thread_create(&worker->thread, worker_main, worker);
+    rv = uv_thread_create_ex(&worker->thread, &options, worker_main, worker);
     if (rv != 0) {
         uv_cond_destroy(&worker->wake);
         uv_mutex_destroy(&worker->lock);

@@ -9,6 +9,7 @@ import ctypes
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -24,6 +25,8 @@ import nfs3
 WAIT_SECONDS_MAX = 120
 NAMES = ("chimay-bleue", "hertog-jan", "cara-pils", "orval", "rochefort")
 PR_SET_PDEATHSIG = 1
+PR_CAPBSET_DROP = 24
+CAP_SYS_RESOURCE = 24
 LIBC = ctypes.CDLL(None)
 
 
@@ -68,6 +71,13 @@ def die_with_parent():
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def die_with_parent_without_right():
+    """Whoever is not root has no such right anyway."""
+    die_with_parent()
+    LIBC.prctl(PR_CAPBSET_DROP, CAP_SYS_RESOURCE)
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (1 << 16, 1 << 16))
+
+
 class Node:
     """One daemon, its folder and its configuration."""
 
@@ -107,14 +117,14 @@ class Node:
     def running(self):
         return self.process is not None and self.process.poll() is None
 
-    def start(self):
+    def start(self, preexec=die_with_parent):
         assert not self.running()
         # A killed daemon leaves its socket behind: not the new one's answer.
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [program("daemon", "grapevined"), "--config", self.config],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, user=self.user,
-                preexec_fn=die_with_parent)
+                preexec_fn=preexec)
         wait(self.answers_or_ended, "%s answers" % self.name)
         assert self.running(), "%s did not start:\n%s" % (self.name, self.log_tail(5))
 

@@ -29,6 +29,22 @@ class Main(grapevine.GrapevineTest):
         self.assertEqual(len({n.zone("tier-1")["leader"] for n in gv.nodes}), 1)
         self.assertGreaterEqual(int(zone["used_bytes"]), 5_000_011)
 
+    # Rights that the kernel refuses are one line each in the log, and all works without.
+    def test_without_rights(self):
+        node = self.node()
+        node.start(grapevine.die_with_parent_without_right)
+        lines = node.log_tail(100).split("\n")
+        for text in "flusher", "memory is not locked":
+            found = [line for line in lines if text in line]
+            self.assertEqual(len(found), 1, lines)
+            self.assertIn("level=info", found[0])
+        node.ask("init")
+        self.assertEqual(node.stop(), 0)
+        node.write_config(node.config_text().replace("[listen]", "lock_memory = no\n[listen]"))
+        os.truncate(node.log, 0)
+        node.start(grapevine.die_with_parent_without_right)
+        self.assertNotIn("locked", node.log_tail(100))
+
     # What one client was told is done, a client of another node sees at once: reads are
     # linearizable, on members and through them.
     def test_reads_see_what_was_acknowledged(self):
