@@ -257,18 +257,8 @@ static bool join_enter(struct admin_call *call, const cJSON *answer)
     node->n_known = 0;
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(result, "nodes"))
     {
-        struct peer_node *peer = &node->known[node->n_known];
-        uint64_t port = 0;
-
-        if (node->n_known < DIRECTORY_NODES_MAX &&
-            json_u64(item, "number", &peer->number) && peer->number != 0 &&
-            json_hex(item, "fingerprint", peer->fingerprint, sizeof peer->fingerprint) &&
-            json_text(item, "host", peer->host, sizeof peer->host) &&
-            json_u64(item, "port", &port) && port <= 65535 &&
-            json_text(item, "name", node->known_names[node->n_known],
-                      sizeof node->known_names[0])) {
-            peer->port = (uint16_t)port;
-            node->n_known++;
+        if (!node_known_add(node, item)) {
+            log_warn("daemon", "msg=\"a node that the inviter named is of no use\"");
         }
     }
     if (node_known_save(node) != 0) {

@@ -73,6 +73,7 @@ struct node {
     struct peer_node known[DIRECTORY_NODES_MAX]; /* What peers was given. */
     char known_names[DIRECTORY_NODES_MAX][DIRECTORY_NAME_MAX + 1];
     uint32_t n_known;
+    uint64_t faulty_version; /* Node rows that no table can hold were told up to this. */
     bool link_up[DIRECTORY_NODES_MAX]; /* Control and log are up; same order. */
     struct router *router;
     struct router_actions router_actions;
@@ -140,6 +141,9 @@ int node_state_save(struct node *node);
 int node_zones_save(struct node *node);
 int node_known_save(struct node *node);
 void node_known_load(struct node *node);
+/* Know one more node, from @json's number, fingerprint, host, port and name. False if it
+ * is malformed, has a fault beside the others, or there is no room. */
+bool node_known_add(struct node *node, const cJSON *json);
 /* 0, or a fault with a line in @error: missing, read-only, or another node's. */
 int node_pool_check(struct node *node, const struct config_pool *pool,
                     char error[CONFIG_ERROR_MAX]);

@@ -462,42 +462,80 @@ int node_net_open(struct node *node, char error[CONFIG_ERROR_MAX])
     return 0;
 }
 
-/* The table that the directory now gives; before it is known, the one from the file. */
-void node_net_refresh(struct node *node)
+/* Nodes that left the directory: no report of them will come any more. */
+static void links_gone(struct node *node)
+{
+    for (uint32_t i = 0; i < node->n_known; i++) {
+        if (node->link_up[i] &&
+            directory_node(&node->directory, node->known[i].number) == NULL) {
+            node->link_up[i] = false;
+            link_changed(node, node->known[i].number, false);
+        }
+    }
+}
+
+/* One line for each row, however often the directory is read. */
+static void tell_fault(struct node *node, const struct directory_node *row,
+                       const char *fault, uint64_t told_version)
+{
+    if (row->version > told_version) {
+        log_error("daemon",
+                  "msg=\"this node's row cannot be used: see gvraft node remove\" "
+                  "node=%s reason=\"%s\"",
+                  row->name, fault);
+    }
+    if (row->version > node->faulty_version) {
+        node->faulty_version = row->version;
+    }
+}
+
+/* The directory's rows as the table of peers. */
+static void take_rows(struct node *node)
 {
     const struct directory *directory = &node->directory;
     struct peer_node fresh[DIRECTORY_NODES_MAX];
+    const char *names[DIRECTORY_NODES_MAX];
     bool link_up[DIRECTORY_NODES_MAX] = {false};
+    uint64_t told_version = node->faulty_version;
     uint32_t n = 0;
 
-    if (directory_node(directory, node->number) != NULL) {
-        for (uint32_t i = 0; i < directory->n_nodes; i++) {
-            int place = known_place(node, directory->nodes[i].peer.number);
+    for (uint32_t i = 0; i < directory->n_nodes; i++) {
+        const struct directory_node *row = &directory->nodes[i];
+        const char *fault = peer_node_fault(&row->peer, fresh, n);
+        int place = known_place(node, row->peer.number);
 
-            fresh[n] = directory->nodes[i].peer;
-            link_up[n] = place >= 0 && node->link_up[place];
-            n++;
+        if (fault != NULL) {
+            tell_fault(node, row, fault, told_version);
+            continue;
         }
-        for (uint32_t i = 0; i < node->n_known; i++) {
-            if (node->link_up[i] &&
-                directory_node(directory, node->known[i].number) == NULL) {
-                node->link_up[i] = false; /* No report of it will come any more. */
-                link_changed(node, node->known[i].number, false);
-            }
-        }
-        if (n != node->n_known || memcmp(fresh, node->known, n * sizeof fresh[0]) != 0) {
-            memcpy(node->known, fresh, n * sizeof fresh[0]);
-            memcpy(node->link_up, link_up, sizeof link_up);
-            for (uint32_t i = 0; i < n; i++) {
-                strcpy(node->known_names[i], directory->nodes[i].name);
-            }
-            node->n_known = n;
-            node_known_save(node);
-        }
+        fresh[n] = row->peer;
+        names[n] = row->name;
+        link_up[n] = place >= 0 && node->link_up[place];
+        n++;
+    }
+    if (n == node->n_known && memcmp(fresh, node->known, n * sizeof fresh[0]) == 0) {
+        return;
+    }
+    memcpy(node->known, fresh, n * sizeof fresh[0]);
+    memcpy(node->link_up, link_up, sizeof link_up);
+    for (uint32_t i = 0; i < n; i++) {
+        strcpy(node->known_names[i], names[i]);
+    }
+    node->n_known = n;
+    node_known_save(node);
+}
+
+/* The table that the directory now gives; before it is known, the one from the file. */
+void node_net_refresh(struct node *node)
+{
+    int rv;
+
+    if (directory_node(&node->directory, node->number) != NULL) {
+        links_gone(node);
+        take_rows(node);
     }
     if (node->peers != NULL) {
-        int rv = peer_net_nodes(node->peers, node->known, node->n_known);
-
+        rv = peer_net_nodes(node->peers, node->known, node->n_known);
         if (rv != 0) {
             log_error("daemon", "msg=\"peer table\" error=\"%s\"", strerror(-rv));
         }

@@ -234,6 +234,29 @@ int node_known_save(struct node *node)
     return save(node, "nodes.json", json);
 }
 
+bool node_known_add(struct node *node, const cJSON *json)
+{
+    struct peer_node peer = {0};
+    char name[DIRECTORY_NAME_MAX + 1];
+    uint64_t port = 0;
+
+    if (node->n_known == DIRECTORY_NODES_MAX || !json_u64(json, "number", &peer.number) ||
+        !json_hex(json, "fingerprint", peer.fingerprint, sizeof peer.fingerprint) ||
+        !json_text(json, "host", peer.host, sizeof peer.host) ||
+        !json_u64(json, "port", &port) || port > 65535 ||
+        !json_text(json, "name", name, sizeof name)) {
+        return false;
+    }
+    peer.port = (uint16_t)port;
+    if (peer_node_fault(&peer, node->known, node->n_known) != NULL) {
+        return false;
+    }
+    node->known[node->n_known] = peer;
+    strcpy(node->known_names[node->n_known], name);
+    node->n_known++;
+    return true;
+}
+
 /* Addresses and keys from before, so that a node starts without anybody's help. */
 void node_known_load(struct node *node)
 {
@@ -244,18 +267,8 @@ void node_known_load(struct node *node)
     json = load(node, "nodes.json", &rv);
     cJSON_ArrayForEach(item, json)
     {
-        struct peer_node *peer = &node->known[node->n_known];
-        char *name = node->known_names[node->n_known];
-        uint64_t port = 0;
-
-        if (node->n_known < DIRECTORY_NODES_MAX &&
-            json_u64(item, "number", &peer->number) && peer->number != 0 &&
-            json_hex(item, "fingerprint", peer->fingerprint, sizeof peer->fingerprint) &&
-            json_text(item, "host", peer->host, sizeof peer->host) &&
-            json_u64(item, "port", &port) && port <= 65535 &&
-            json_text(item, "name", name, DIRECTORY_NAME_MAX + 1)) {
-            peer->port = (uint16_t)port;
-            node->n_known++;
+        if (!node_known_add(node, item)) {
+            log_warn("daemon", "msg=\"a row of nodes.json is of no use\"");
         }
     }
     cJSON_Delete(json);

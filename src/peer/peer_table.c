@@ -32,55 +32,55 @@ int peer_address(const char *host, uint16_t port, struct sockaddr_storage *out)
 
 static int by_number(const void *a, const void *b)
 {
-    const struct peer_row *left = a;
-    const struct peer_row *right = b;
+    const struct peer_node *left = a;
+    const struct peer_node *right = b;
 
-    return (left->node.number > right->node.number) -
-           (left->node.number < right->node.number);
+    return (left->number > right->number) - (left->number < right->number);
 }
 
-static int by_key(const void *a, const void *b)
-{
-    const struct peer_node *const *left = a;
-    const struct peer_node *const *right = b;
-
-    return memcmp((*left)->fingerprint, (*right)->fingerprint, PEER_FINGERPRINT_BYTES);
-}
-
-static bool node_valid(const struct peer_node *node)
+const char *peer_node_fault(const struct peer_node *node, const struct peer_node *others,
+                            uint32_t n)
 {
     struct sockaddr_storage address;
 
-    return node->number != 0 && memchr(node->host, 0, sizeof node->host) != NULL &&
-           peer_address(node->host, node->port, &address) == 0;
-}
-
-/* Two nodes with one key would make the sender's number a claim and not a fact. */
-static int keys_unique(const struct peer_node *nodes, uint32_t n)
-{
-    const struct peer_node **sorted = calloc(n, sizeof *sorted);
-    int rv = 0;
-
-    if (sorted == NULL) {
-        return -ENOMEM;
+    if (node->number == 0) {
+        return "number 0";
+    }
+    if (memchr(node->host, 0, sizeof node->host) == NULL ||
+        peer_address(node->host, node->port, &address) != 0) {
+        return "its address is not numeric";
     }
     for (uint32_t i = 0; i < n; i++) {
-        sorted[i] = &nodes[i];
-    }
-    qsort(sorted, n, sizeof *sorted, by_key);
-    for (uint32_t i = 1; i < n; i++) {
-        if (by_key(&sorted[i - 1], &sorted[i]) == 0) {
-            rv = -EINVAL;
+        if (others[i].number == node->number) {
+            return "its number is another node's";
+        }
+        /* Two nodes with one key would make the sender's number a claim, not a fact. */
+        if (memcmp(others[i].fingerprint, node->fingerprint, PEER_FINGERPRINT_BYTES) ==
+            0) {
+            return "its key is another node's";
         }
     }
-    free(sorted);
-    return rv;
+    return NULL;
+}
+
+/* The usable ones of @nodes, by number; their count. */
+static uint32_t pick(struct peer_node *sorted, const struct peer_node *nodes, uint32_t n)
+{
+    uint32_t kept = 0;
+
+    memcpy(sorted, nodes, n * sizeof *sorted);
+    qsort(sorted, n, sizeof *sorted, by_number);
+    for (uint32_t i = 0; i < n; i++) {
+        if (peer_node_fault(&sorted[i], sorted, kept) == NULL) {
+            sorted[kept++] = sorted[i];
+        }
+    }
+    return kept;
 }
 
 int peer_table_init(struct peer_table *table, const struct peer_node *nodes, uint32_t n)
 {
-    struct peer_row *rows;
-    int rv;
+    struct peer_node *sorted;
 
     *table = (struct peer_table){0};
     if (n > PEER_NODES_MAX) {
@@ -89,30 +89,18 @@ int peer_table_init(struct peer_table *table, const struct peer_node *nodes, uin
     if (n == 0) {
         return 0;
     }
-    rv = keys_unique(nodes, n);
-    if (rv != 0) {
-        return rv;
-    }
-    rows = calloc(n, sizeof *rows);
-    if (rows == NULL) {
+    sorted = calloc(n, sizeof *sorted);
+    table->rows = calloc(n, sizeof *table->rows);
+    if (sorted == NULL || table->rows == NULL) {
+        free(sorted);
+        peer_table_deinit(table);
         return -ENOMEM;
     }
-    for (uint32_t i = 0; i < n; i++) {
-        if (!node_valid(&nodes[i])) {
-            free(rows);
-            return -EINVAL;
-        }
-        rows[i].node = nodes[i];
+    table->n = pick(sorted, nodes, n);
+    for (uint32_t i = 0; i < table->n; i++) {
+        table->rows[i].node = sorted[i];
     }
-    qsort(rows, n, sizeof *rows, by_number);
-    for (uint32_t i = 1; i < n; i++) {
-        if (rows[i - 1].node.number == rows[i].node.number) {
-            free(rows);
-            return -EINVAL;
-        }
-    }
-    table->rows = rows;
-    table->n = n;
+    free(sorted);
     return 0;
 }
 
@@ -124,7 +112,7 @@ void peer_table_deinit(struct peer_table *table)
 
 struct peer_row *peer_table_find(const struct peer_table *table, uint64_t number)
 {
-    struct peer_row wanted = {.node.number = number};
+    const struct peer_node wanted = {.number = number};
 
     if (table->n == 0) {
         return NULL;

@@ -11,7 +11,7 @@
 struct sockaddr_storage;
 
 struct peer_row {
-    struct peer_node node;
+    struct peer_node node; /* First: rows are found by it. */
     void *state; /* The user's. */
 };
 
@@ -20,8 +20,8 @@ struct peer_table {
     uint32_t n;
 };
 
-/* 0; -EINVAL: a number is 0 or twice there, a key is twice there, an address is not
- * numeric; -E2BIG; -ENOMEM. */
+/* Of @nodes in rising order, those without a fault beside the ones taken before them
+ * (peer_node_fault); one bad row costs no other its place. 0, -E2BIG or -ENOMEM. */
 int peer_table_init(struct peer_table *table, const struct peer_node *nodes, uint32_t n);
 void peer_table_deinit(struct peer_table *table);
 

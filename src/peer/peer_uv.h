@@ -50,6 +50,11 @@ struct peer_node {
     uint16_t port;
 };
 
+/* Why @node cannot be in a table beside the @n @others: number 0, an address that is not
+ * numeric, the number or the key of another. A few words that live on; NULL: it can. */
+const char *peer_node_fault(const struct peer_node *node, const struct peer_node *others,
+                            uint32_t n);
+
 /* One data frame. */
 struct peer_message {
     uint64_t node; /* Whom to; when it arrives: from whom. */
@@ -104,8 +109,8 @@ uint16_t peer_net_port(const struct peer_net *net);
  * Replace the table of nodes; this node's own row is ignored. Connections to nodes no
  * longer in it, or with another key or address, are closed at once (`state` follows from
  * the loop); new ones are dialled (with backoff, for ever). May be called from inside
- * callbacks. -EINVAL: number 0, a number or key twice, or an address that is not
- * numeric; -E2BIG, -ENOMEM. After a fault the old table stays.
+ * callbacks. A row with a peer_node_fault beside those with lower numbers is left out.
+ * 0, -E2BIG or -ENOMEM. After a fault the old table stays.
  */
 int peer_net_nodes(struct peer_net *net, const struct peer_node *nodes, uint32_t n);
 
