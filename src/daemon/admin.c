@@ -465,7 +465,7 @@ void admin_ask_frame(struct node *node, uint64_t from, struct slice head,
     if (head.len != ASK_HEAD_BYTES || body.len > ASK_BYTES_MAX) {
         return;
     }
-    json = cJSON_ParseWithLength((const char *)body.data, body.len);
+    json = json_parse((const char *)body.data, body.len);
     reply = calloc(1, sizeof *reply);
     if (json != NULL && reply != NULL) {
         *reply = (struct ask_reply){
@@ -489,7 +489,7 @@ void admin_ask_answer(struct node *node, uint64_t from, struct slice head,
     number = wire_load_u64(head.data);
     for (struct admin_ask *ask = node->asks; ask != NULL; ask = ask->next) {
         if (ask->number == number && ask->to == from) {
-            json = cJSON_ParseWithLength((const char *)body.data, body.len);
+            json = json_parse((const char *)body.data, body.len);
             ask_end(node, ask, json);
             cJSON_Delete(json);
             return;
@@ -522,7 +522,7 @@ void admin_join_request(void *ctx, uint64_t request_number, const uint8_t *finge
                         const char *remote_host, struct slice body)
 {
     struct node *node = ctx;
-    cJSON *json = cJSON_ParseWithLength((const char *)body.data, body.len);
+    cJSON *json = json_parse((const char *)body.data, body.len);
     struct join_reply *reply = calloc(1, sizeof *reply);
     struct admin_call *call;
 
@@ -540,7 +540,6 @@ void admin_join_request(void *ctx, uint64_t request_number, const uint8_t *finge
     }
     call = call_new(node, &accept_command, on_joined, reply);
     call->args = json;
-    cJSON_DeleteItemFromObjectCaseSensitive(json, "fingerprint");
-    json_put_hex(json, "fingerprint", fingerprint, PEER_FINGERPRINT_BYTES);
+    memcpy(call->fingerprint, fingerprint, sizeof call->fingerprint);
     call_poll(call);
 }

@@ -38,6 +38,8 @@ struct admin_call {
     uint64_t number;
     uint64_t bytes;
     void *state; /* malloc'ed; freed with the call. */
+    /* Of a join request: the key that TLS proved. Never taken from the request itself. */
+    uint8_t fingerprint[PEER_FINGERPRINT_BYTES];
     void (*done)(void *arg, cJSON *answer);
     void *arg;
 };

@@ -199,7 +199,7 @@ static void on_join_answer(void *arg, int rv, struct slice answer)
     call->busy--;
     call->outcome = rv;
     if (rv == 0) {
-        call->state = cJSON_ParseWithLength((const char *)answer.data, answer.len);
+        call->state = json_parse((const char *)answer.data, answer.len);
     }
     call->phase = 2;
     if (!call->ended) {
@@ -351,8 +351,6 @@ static bool accept_parse(struct admin_call *call, struct joiner *joiner)
 
     if (!json_hex(call->args, "token", joiner->token, sizeof joiner->token) ||
         !json_hex(call->args, "secret", secret, sizeof secret) ||
-        !json_hex(call->args, "fingerprint", joiner->row.peer.fingerprint,
-                  sizeof joiner->row.peer.fingerprint) ||
         !json_text(call->args, "name", joiner->row.name, sizeof joiner->row.name) ||
         config_check_name(joiner->row.name) != 0 ||
         !json_text(call->args, "host", joiner->row.peer.host,
@@ -361,6 +359,8 @@ static bool accept_parse(struct admin_call *call, struct joiner *joiner)
         return false;
     }
     joiner->row.peer.port = (uint16_t)port;
+    memcpy(joiner->row.peer.fingerprint, call->fingerprint,
+           sizeof joiner->row.peer.fingerprint);
     return peer_sha256(secret, sizeof secret, joiner->digest) == 0;
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "daemon/json.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -123,7 +124,7 @@ static void on_answer(void *arg, cJSON *answer)
 
 static void client_ask(struct client *client, size_t len)
 {
-    cJSON *request = cJSON_ParseWithLength(client->request, len);
+    cJSON *request = json_parse(client->request, len);
 
     client->asked = true;
     client->waiting = true;

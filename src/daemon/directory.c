@@ -153,7 +153,7 @@ static bool parse_pair(struct directory *directory, const struct zone_kv *pair)
     bool good = true;
     cJSON *json;
 
-    json = cJSON_ParseWithLength((const char *)pair->value.data, pair->value.len);
+    json = json_parse((const char *)pair->value.data, pair->value.len);
     if (json == NULL) {
         return false;
     }

@@ -45,6 +45,39 @@ bool hex_get(const char *hex, uint8_t *bytes, size_t len)
     return true;
 }
 
+/* cJSON bounds the depth (CJSON_NESTING_LIMIT). */
+static bool keys_differ(const cJSON *json)
+{
+    uint32_t n = 0;
+
+    for (const cJSON *item = json->child; item != NULL; item = item->next) {
+        if (cJSON_IsObject(json) && ++n > JSON_KEYS_MAX) {
+            return false;
+        }
+        for (const cJSON *other = json->child; cJSON_IsObject(json) && other != item;
+             other = other->next) {
+            if (strcmp(other->string, item->string) == 0) {
+                return false;
+            }
+        }
+        if (!keys_differ(item)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+cJSON *json_parse(const char *text, size_t len)
+{
+    cJSON *json = cJSON_ParseWithLength(text, len);
+
+    if (json != NULL && !keys_differ(json)) {
+        cJSON_Delete(json);
+        json = NULL;
+    }
+    return json;
+}
+
 bool json_text(const cJSON *object, const char *key, char *out, size_t cap)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);

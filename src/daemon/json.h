@@ -12,6 +12,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/*
+ * Text from outside, or NULL: it does not parse, an object has a key twice (readers could
+ * disagree about which one counts) or more than JSON_KEYS_MAX keys.
+ */
+#define JSON_KEYS_MAX 64u
+cJSON *json_parse(const char *text, size_t len);
+
 /* False if the key is absent or of another kind, or the text does not fit @cap. */
 bool json_text(const cJSON *object, const char *key, char *out, size_t cap);
 bool json_u64(const cJSON *object, const char *key, uint64_t *out);

@@ -66,7 +66,7 @@ static cJSON *load(struct node *node, const char *name, int *rv)
     if (*rv != 0) {
         return NULL;
     }
-    json = cJSON_ParseWithLength(text, len);
+    json = json_parse(text, len);
     free(text);
     *rv = json == NULL ? -EUCLEAN : 0;
     return json;
