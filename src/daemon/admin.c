@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/wire.h"
+#include "daemon/join.h"
 #include "daemon/json.h"
 #include "zone/zone.h"
 
@@ -197,13 +198,22 @@ static void refuse(void (*done)(void *arg, cJSON *answer), void *arg, const char
     done(arg, answer);
 }
 
+static uint32_t n_calls(const struct node *node)
+{
+    uint32_t n = 0;
+
+    for (const struct admin_call *call = node->calls; call != NULL; call = call->next) {
+        n++;
+    }
+    return n;
+}
+
 static void request(struct node *node, const cJSON *json, bool from_peer,
                     void (*done)(void *arg, cJSON *answer), void *arg)
 {
     const struct admin_command *command = NULL;
     struct admin_call *call;
     uint64_t version = 0;
-    uint32_t n = 0;
     char name[64];
 
     if (!from_peer && (!json_u64(json, "version", &version) || version != 1)) {
@@ -219,15 +229,12 @@ static void request(struct node *node, const cJSON *json, bool from_peer,
             command = &commands[i];
         }
     }
-    for (call = node->calls; call != NULL; call = call->next) {
-        n++;
-    }
     if (command == NULL) {
         refuse(done, arg, "this daemon does not know that command: is gvraft newer?");
     } else if (!node->initialised && !command->anywhere) {
         refuse(done, arg,
                "this node belongs to no grapevine yet: use gvraft init or gvraft join");
-    } else if (n >= CALLS_MAX || node->stopping) {
+    } else if (n_calls(node) >= CALLS_MAX || node->stopping) {
         refuse(done, arg, "the daemon is busy or stopping: try again later");
     } else {
         call = call_new(node, command, done, arg);
@@ -524,22 +531,23 @@ void admin_join_request(void *ctx, uint64_t request_number, const uint8_t *finge
     struct node *node = ctx;
     cJSON *json = json_parse((const char *)body.data, body.len);
     struct join_reply *reply = calloc(1, sizeof *reply);
+    struct join_request *wanted = calloc(1, sizeof *wanted);
     struct admin_call *call;
 
-    (void)remote_host;
-    if (json == NULL || reply == NULL) {
-        cJSON_Delete(json);
-        free(reply);
-        return; /* Its deadline closes it. */
-    }
+    ASSERT(reply != NULL && wanted != NULL);
     *reply = (struct join_reply){.node = node, .request = request_number};
-    if (node->stopping || !node->initialised) {
-        cJSON_Delete(json);
-        refuse(on_joined, reply, "the inviting node is stopping: try again later");
-        return;
+    if (json == NULL || !join_parse(json, fingerprint, wanted)) {
+        refuse(on_joined, reply, "the join request does not parse");
+        free(wanted);
+    } else if (node->stopping || !node->initialised || n_calls(node) >= CALLS_MAX) {
+        refuse(on_joined, reply,
+               "the inviting node is busy or stopping: try again later");
+        free(wanted);
+    } else {
+        call = call_new(node, &accept_command, on_joined, reply);
+        call->state = wanted;
+        snprintf(call->remote, sizeof call->remote, "%s", remote_host);
+        call_poll(call);
     }
-    call = call_new(node, &accept_command, on_joined, reply);
-    call->args = json;
-    memcpy(call->fingerprint, fingerprint, sizeof call->fingerprint);
-    call_poll(call);
+    cJSON_Delete(json);
 }

@@ -37,9 +37,8 @@ struct admin_call {
     char pool[DIRECTORY_NAME_MAX + 1];
     uint64_t number;
     uint64_t bytes;
-    void *state; /* malloc'ed; freed with the call. */
-    /* Of a join request: the key that TLS proved. Never taken from the request itself. */
-    uint8_t fingerprint[PEER_FINGERPRINT_BYTES];
+    void *state;                   /* malloc'ed; freed with the call. */
+    char remote[PEER_ADDRESS_MAX]; /* Where a join request came from. */
     void (*done)(void *arg, cJSON *answer);
     void *arg;
 };
@@ -72,6 +71,12 @@ struct zone_kv admin_pair(const char *key, const char *value, uint64_t version);
  * is malloc'ed text. */
 bool admin_find(struct admin_call *call, const char *key, uint64_t *version,
                 char **value);
+/* Add the removal of @token's row to @op, if there is room. @keys must live as long. */
+struct admin_keys {
+    char key[ZONE_KV_MAX][DIRECTORY_NAME_MAX + 8];
+};
+void admin_drop_token(struct zone_op *op, struct admin_keys *keys,
+                      const struct directory_token *token);
 /* Ask the node @to; @answered gets the answer (borrowed) or NULL after ADMIN_ASK_MS. The
  * call is busy meanwhile. */
 void admin_ask(struct admin_call *call, uint64_t to, const char *command, cJSON *args,

@@ -1,15 +1,15 @@
 /*
  * admin_join: founding a grapevine, inviting into it, joining it.
  *
- * A token is one line of hex: {version, grapevine id, inviter's number, key hash, host,
- * port, token id, secret}. It can be used once and until it expires; the directory keeps
- * only the secret's SHA-256. The rows of a join (token used, next number, new node) are
- * one compare-and-set, so two joiners never get one number or one name.
+ * Who may join is decided in daemon/join.c, on this node's view of the directory: a
+ * stranger without an invitation costs no other node anything. The rows of a join (token
+ * used, next number, new node) are one compare-and-set, so a view that was behind shows,
+ * and two joiners never get one number or one name.
  */
 #include "daemon/admin.h"
 
 #include "base/log.h"
-#include "base/wire.h"
+#include "daemon/join.h"
 #include "daemon/json.h"
 #include "peer/peer_digest.h"
 
@@ -20,20 +20,9 @@
 #include <string.h>
 #include <time.h>
 
-#define TOKEN_VERSION 1
-#define TOKEN_ID_BYTES 8u
-#define TOKEN_SECRET_BYTES 16u
-#define TOKEN_BYTES_MAX 256u
 #define TOKEN_TTL_MAX_S (30u * 86400u)
 #define ANSWER_NODES_MAX 24u
-#define RETRIES_MAX 20u
-
-struct token {
-    uint8_t grapevine_id[16];
-    struct peer_node inviter;
-    uint8_t id[TOKEN_ID_BYTES];
-    uint8_t secret[TOKEN_SECRET_BYTES];
-};
+#define ACCEPT_MS_MAX 8000u /* Within what the peer port gives a request. */
 
 static uint64_t wall_s(void)
 {
@@ -76,56 +65,20 @@ void admin_init(struct admin_call *call)
 
 /* invite */
 
-static void token_encode(const struct token *token, char *hex)
-{
-    uint8_t bytes[TOKEN_BYTES_MAX];
-    struct wire_enc enc = wire_enc(bytes, sizeof bytes);
-
-    wire_put_u8(&enc, TOKEN_VERSION);
-    wire_put_bytes(&enc, token->grapevine_id, sizeof token->grapevine_id);
-    wire_put_u64(&enc, token->inviter.number);
-    wire_put_bytes(&enc, token->inviter.fingerprint, sizeof token->inviter.fingerprint);
-    wire_put_u16(&enc, token->inviter.port);
-    wire_put_blob(&enc, token->inviter.host, strlen(token->inviter.host));
-    wire_put_bytes(&enc, token->id, sizeof token->id);
-    wire_put_bytes(&enc, token->secret, sizeof token->secret);
-    hex_put(hex, bytes, enc.len);
-}
-
-static bool token_decode(const char *hex, struct token *token)
-{
-    uint8_t bytes[TOKEN_BYTES_MAX];
-    size_t len = strlen(hex) / 2;
-    const uint8_t *host;
-    struct wire_dec dec;
-    size_t host_len;
-
-    *token = (struct token){0};
-    if (len > sizeof bytes || !hex_get(hex, bytes, len)) {
-        return false;
-    }
-    dec = wire_dec(bytes, len);
-    if (wire_get_u8(&dec) != TOKEN_VERSION) {
-        return false;
-    }
-    wire_get_bytes(&dec, token->grapevine_id, sizeof token->grapevine_id);
-    token->inviter.number = wire_get_u64(&dec);
-    wire_get_bytes(&dec, token->inviter.fingerprint, sizeof token->inviter.fingerprint);
-    token->inviter.port = wire_get_u16(&dec);
-    host = wire_get_blob(&dec, sizeof token->inviter.host - 1, &host_len);
-    if (host == NULL) {
-        return false;
-    }
-    memcpy(token->inviter.host, host, host_len);
-    wire_get_bytes(&dec, token->id, sizeof token->id);
-    wire_get_bytes(&dec, token->secret, sizeof token->secret);
-    return wire_done(&dec) && token->inviter.number != 0;
-}
-
-static void token_key(const uint8_t id[TOKEN_ID_BYTES], char *key)
+static void token_key(const uint8_t id[DIRECTORY_TOKEN_BYTES], char *key)
 {
     strcpy(key, "token/");
-    hex_put(key + 6, id, TOKEN_ID_BYTES);
+    hex_put(key + 6, id, DIRECTORY_TOKEN_BYTES);
+}
+
+void admin_drop_token(struct zone_op *op, struct admin_keys *keys,
+                      const struct directory_token *token)
+{
+    if (op->n_kv < ZONE_KV_MAX) {
+        token_key(token->id, keys->key[op->n_kv]);
+        op->kv[op->n_kv] = admin_pair(keys->key[op->n_kv], NULL, ZONE_KV_ANY);
+        op->n_kv++;
+    }
 }
 
 static void invite_write(struct admin_call *call, uint64_t ttl_s)
@@ -133,27 +86,28 @@ static void invite_write(struct admin_call *call, uint64_t ttl_s)
     struct node *node = call->node;
     const struct directory_node *self = directory_node(&node->directory, node->number);
     struct zone_op op = {.type = ZONE_OP_KV, .n_kv = 1};
-    uint8_t digest[PEER_DIGEST_BYTES];
-    char hex[2 * TOKEN_BYTES_MAX + 1];
-    struct token token = {0};
-    cJSON *row = cJSON_CreateObject();
+    struct directory_token row = {.expires_s = wall_s() + ttl_s};
+    struct join_token *token = calloc(1, sizeof *token);
+    char hex[JOIN_TOKEN_HEX_MAX + 1];
     char key[64];
     char *text;
 
-    memcpy(token.grapevine_id, node->grapevine_id, sizeof token.grapevine_id);
-    token.inviter = self->peer;
-    node_random(token.id, sizeof token.id);
-    node_random(token.secret, sizeof token.secret);
-    token_encode(&token, hex);
-    (void)peer_sha256(token.secret, sizeof token.secret, digest);
-    json_put_hex(row, "hash", digest, sizeof digest);
-    json_put_u64(row, "expires", wall_s() + ttl_s);
-    text = cJSON_PrintUnformatted(row);
-    cJSON_Delete(row);
-    token_key(token.id, key);
+    if (token == NULL) {
+        admin_error(call, "out of memory");
+        return;
+    }
+    call->state = token;
+    memcpy(token->grapevine_id, node->grapevine_id, sizeof token->grapevine_id);
+    token->inviter = self->peer;
+    node_random(token->id, sizeof token->id);
+    node_random(token->secret, sizeof token->secret);
+    join_token_encode(token, hex);
+    (void)peer_sha256(token->secret, sizeof token->secret, row.hash);
+    text = directory_token_json(&row);
+    token_key(token->id, key);
     call->result = cJSON_CreateObject();
     cJSON_AddStringToObject(call->result, "token", hex);
-    json_put_u64(call->result, "expires", wall_s() + ttl_s);
+    json_put_u64(call->result, "expires", row.expires_s);
     if (text != NULL) {
         op.kv[0] = admin_pair(key, text, 0);
         admin_op(call, node->grapevine_id, &op);
@@ -163,6 +117,7 @@ static void invite_write(struct admin_call *call, uint64_t ttl_s)
 
 void admin_invite(struct admin_call *call)
 {
+    const struct join_token *token;
     uint64_t ttl_s = 3600;
 
     if (call->phase == 0) {
@@ -179,11 +134,19 @@ void admin_invite(struct admin_call *call)
         invite_write(call, ttl_s);
         return;
     }
-    if (call->outcome != 0) {
+    if (call->phase == 1 && call->outcome != 0) {
         admin_error(call,
                     "the invitation could not be written (%s): is a majority of "
                     "the nodes reachable?",
                     outcome_name(call->outcome));
+        return;
+    }
+    /* Whoever joins asks this node, which decides by what it has read. */
+    call->phase = 2;
+    token = call->state;
+    if (directory_token(&call->node->directory, token->id) == NULL) {
+        (void)admin_late(call, "the invitation was written, but this node has not read "
+                               "it back yet: see gvraft status");
         return;
     }
     admin_done(call, call->result);
@@ -207,7 +170,7 @@ static void on_join_answer(void *arg, int rv, struct slice answer)
     }
 }
 
-static void join_send(struct admin_call *call, const struct token *token)
+static void join_send(struct admin_call *call, const struct join_token *token)
 {
     struct node *node = call->node;
     cJSON *json = cJSON_CreateObject();
@@ -296,8 +259,8 @@ static void join_answered(struct admin_call *call)
 void admin_join(struct admin_call *call)
 {
     struct node *node = call->node;
-    char hex[2 * TOKEN_BYTES_MAX + 1];
-    struct token token;
+    char hex[JOIN_TOKEN_HEX_MAX + 1];
+    struct join_token token;
     cJSON *result;
 
     if (call->phase == 0) {
@@ -306,7 +269,7 @@ void admin_join(struct admin_call *call)
             return;
         }
         if (!json_text(call->args, "token", hex, sizeof hex) ||
-            !token_decode(hex, &token)) {
+            !join_token_decode(hex, &token)) {
             admin_error(call, "that is no invitation: give the whole line that gvraft "
                               "invite printed");
             return;
@@ -336,76 +299,15 @@ void admin_join(struct admin_call *call)
 
 /* join, the inviter's side */
 
-struct joiner {
-    uint8_t token[TOKEN_ID_BYTES];
-    uint8_t digest[PEER_DIGEST_BYTES];
-    uint8_t fingerprint[PEER_FINGERPRINT_BYTES];
-    struct directory_node row;
-    unsigned tries;
-};
-
-static bool accept_parse(struct admin_call *call, struct joiner *joiner)
+static void accept_answer(struct admin_call *call)
 {
-    uint8_t secret[TOKEN_SECRET_BYTES];
-    uint64_t port = 0;
-
-    if (!json_hex(call->args, "token", joiner->token, sizeof joiner->token) ||
-        !json_hex(call->args, "secret", secret, sizeof secret) ||
-        !json_text(call->args, "name", joiner->row.name, sizeof joiner->row.name) ||
-        config_check_name(joiner->row.name) != 0 ||
-        !json_text(call->args, "host", joiner->row.peer.host,
-                   sizeof joiner->row.peer.host) ||
-        !json_u64(call->args, "port", &port) || port == 0 || port > 65535) {
-        return false;
-    }
-    joiner->row.peer.port = (uint16_t)port;
-    memcpy(joiner->row.peer.fingerprint, call->fingerprint,
-           sizeof joiner->row.peer.fingerprint);
-    return peer_sha256(secret, sizeof secret, joiner->digest) == 0;
-}
-
-/* The token's row says yes, or an error was told. *@again: it was used by this very key
- * before (the answer got lost). */
-static bool token_good(struct admin_call *call, const struct joiner *joiner,
-                       const char *row, bool *again)
-{
-    uint8_t digest[PEER_DIGEST_BYTES];
-    uint8_t used_by[PEER_FINGERPRINT_BYTES];
-    cJSON *json = row == NULL ? NULL : cJSON_Parse(row);
-    uint64_t expires = 0;
-    bool known = json_hex(json, "hash", digest, sizeof digest) &&
-                 json_u64(json, "expires", &expires) &&
-                 memcmp(digest, joiner->digest, sizeof digest) == 0;
-    bool used = json_hex(json, "used_by", used_by, sizeof used_by);
-
-    *again = used && memcmp(used_by, joiner->row.peer.fingerprint, sizeof used_by) == 0;
-    cJSON_Delete(json);
-    if (!known) {
-        admin_error(call, "the invitation is not valid here: make a new one with gvraft "
-                          "invite");
-        return false;
-    }
-    if (used && !*again) {
-        admin_error(call, "the invitation was used already: make a new one with gvraft "
-                          "invite");
-        return false;
-    }
-    if (!used && wall_s() > expires) {
-        admin_error(call,
-                    "the invitation has expired: make a new one with gvraft invite");
-        return false;
-    }
-    return true;
-}
-
-static void accept_answer(struct admin_call *call, const struct joiner *joiner)
-{
+    const struct join_request *request = call->state;
     const struct directory *directory = &call->node->directory;
     cJSON *result = cJSON_CreateObject();
     cJSON *nodes = cJSON_AddArrayToObject(result, "nodes");
 
     json_put_hex(result, "grapevine", call->node->grapevine_id, 16);
-    json_put_u64(result, "number", joiner->row.peer.number);
+    json_put_u64(result, "number", request->node.peer.number);
     for (uint32_t i = 0; i < directory->n_nodes && i < ANSWER_NODES_MAX; i++) {
         char *text = directory_node_json(&directory->nodes[i]);
         cJSON *item = text == NULL ? NULL : cJSON_Parse(text);
@@ -418,33 +320,29 @@ static void accept_answer(struct admin_call *call, const struct joiner *joiner)
 }
 
 /* One compare-and-set: the token is used, the number taken, the node known. */
-static void accept_write(struct admin_call *call, struct joiner *joiner,
-                         const uint64_t versions[3], const char *counter)
+static void accept_write(struct admin_call *call, const struct join_request *request)
 {
+    const struct directory *directory = &call->node->directory;
+    struct directory_token token = *directory_token(directory, request->token);
     struct zone_op op = {.type = ZONE_OP_KV, .n_kv = 3};
     char key[64];
     char node_key[DIRECTORY_NAME_MAX + 8];
     char number[24];
-    cJSON *row = cJSON_CreateObject();
     char *token_text;
     char *node_text;
 
-    joiner->row.peer.number = (counter == NULL ? 1 : strtoull(counter, NULL, 10)) + 1;
-    snprintf(number, sizeof number, "%" PRIu64, joiner->row.peer.number);
-    json_put_hex(row, "hash", joiner->digest, sizeof joiner->digest);
-    json_put_u64(row, "expires", 0);
-    json_put_hex(row, "used_by", joiner->row.peer.fingerprint,
-                 sizeof joiner->row.peer.fingerprint);
-    token_text = cJSON_PrintUnformatted(row);
-    cJSON_Delete(row);
-    node_text = directory_node_json(&joiner->row);
-    token_key(joiner->token, key);
-    snprintf(node_key, sizeof node_key, "node/%s", joiner->row.name);
+    token.used = true;
+    memcpy(token.used_by, request->node.peer.fingerprint, sizeof token.used_by);
+    token_text = directory_token_json(&token);
+    node_text = directory_node_json(&request->node);
+    token_key(request->token, key);
+    snprintf(node_key, sizeof node_key, "node/%s", request->node.name);
+    snprintf(number, sizeof number, "%" PRIu64, request->node.peer.number);
     if (token_text != NULL && node_text != NULL) {
-        op.kv[0] = admin_pair(key, token_text, versions[0]);
-        op.kv[1] = admin_pair("counter/node", number, versions[1]);
-        op.kv[2] = admin_pair(node_key, node_text, versions[2]);
-        call->phase = 3;
+        op.kv[0] = admin_pair(key, token_text, token.version);
+        op.kv[1] = admin_pair("counter/node", number, directory->counter_version);
+        op.kv[2] = admin_pair(node_key, node_text, 0);
+        call->phase = 1;
         admin_op(call, call->node->grapevine_id, &op);
     } else {
         admin_error(call, "out of memory");
@@ -453,83 +351,41 @@ static void accept_write(struct admin_call *call, struct joiner *joiner,
     free(node_text);
 }
 
-static void accept_rows(struct admin_call *call, struct joiner *joiner)
+static void accept_decide(struct admin_call *call)
 {
-    char key[64];
-    char node_key[DIRECTORY_NAME_MAX + 8];
-    uint64_t versions[3];
-    struct directory_node old = {0};
-    char *token = NULL;
-    char *counter = NULL;
-    char *row = NULL;
-    bool again = false;
-    cJSON *json;
+    struct join_request *request = call->state;
+    char error[CONFIG_ERROR_MAX];
 
-    token_key(joiner->token, key);
-    snprintf(node_key, sizeof node_key, "node/%s", joiner->row.name);
-    (void)admin_find(call, key, &versions[0], &token);
-    (void)admin_find(call, "counter/node", &versions[1], &counter);
-    (void)admin_find(call, node_key, &versions[2], &row);
-    if (!token_good(call, joiner, token, &again)) {
-        goto out;
+    switch (join_decide(&call->node->directory, call->remote, request, wall_s(), error)) {
+    case JOIN_REFUSED:
+        admin_error(call, "%s", error);
+        break;
+    case JOIN_AGAIN:
+        accept_answer(call);
+        break;
+    case JOIN_NEW:
+        accept_write(call, request);
+        break;
     }
-    json = row == NULL ? NULL : cJSON_Parse(row);
-    if (json != NULL && again && json_u64(json, "number", &old.peer.number)) {
-        joiner->row.peer.number = old.peer.number;
-        accept_answer(call, joiner);
-    } else if (row != NULL) {
-        admin_error(call, "the name '%s' is taken: give the new node another [node] name",
-                    joiner->row.name);
-    } else {
-        accept_write(call, joiner, versions, counter);
-    }
-    cJSON_Delete(json);
-out:
-    free(token);
-    free(counter);
-    free(row);
 }
 
 void admin_accept(struct admin_call *call)
 {
-    struct zone_op op = {.type = ZONE_OP_KV_GET};
-    struct joiner *joiner = call->state;
-
-    switch (call->phase) {
-    case 0:
-        call->state = joiner = calloc(1, sizeof *joiner);
-        if (joiner == NULL || !accept_parse(call, joiner)) {
-            admin_error(call, "the join request does not parse");
-            return;
+    if (call->phase == 0) {
+        if (admin_again(call)) {
+            accept_decide(call);
         }
-        call->phase = 1;
-        /* Falls through to reading the rows. */
-        __attribute__((fallthrough));
-    case 1:
-        call->phase = 2;
-        admin_op(call, call->node->grapevine_id, &op);
         return;
-    case 2:
-        if (call->outcome != 0) {
-            admin_error(call,
-                        "the directory cannot be read now (%s): is a majority of "
-                        "the nodes reachable?",
-                        outcome_name(call->outcome));
-            return;
-        }
-        accept_rows(call, joiner);
-        return;
-    default:
-        if (call->outcome == OUT_MISMATCH && ++joiner->tries < RETRIES_MAX) {
-            call->phase = 1; /* Somebody else joined meanwhile. */
-            admin_accept(call);
-        } else if (call->outcome != 0) {
-            admin_error(call,
-                        "the directory could not be written (%s): is a majority of "
-                        "the nodes reachable?",
-                        outcome_name(call->outcome));
-        } else {
-            accept_answer(call, joiner);
-        }
+    }
+    if (call->outcome == 0) {
+        accept_answer(call);
+    } else if (call->outcome == OUT_MISMATCH &&
+               host_now_ms() < call->begun_ms + ACCEPT_MS_MAX) {
+        call->phase = 0; /* The view was behind: decide on the next one. */
+    } else {
+        admin_error(call,
+                    "the directory could not be written (%s): is a majority of "
+                    "the nodes reachable?",
+                    outcome_name(call->outcome));
     }
 }

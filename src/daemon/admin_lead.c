@@ -6,6 +6,7 @@
 #include "daemon/json.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define MAJORITY_HINT "is a majority of the nodes reachable?"
 
@@ -140,11 +141,31 @@ static bool is_member_anywhere(const struct directory *directory, uint64_t numbe
     return false;
 }
 
+/* The node's row goes, and with it the invitation that it came by: what it could still
+ * be asked is the answer to a node that is no longer there. */
+static void remove_write(struct admin_call *call, const struct directory_node *node)
+{
+    const struct directory *directory = &call->node->directory;
+    struct zone_op op = {.type = ZONE_OP_KV, .n_kv = 1};
+    struct admin_keys keys;
+
+    snprintf(keys.key[0], sizeof keys.key[0], "node/%s", node->name);
+    op.kv[0] = admin_pair(keys.key[0], NULL, node->version);
+    for (uint32_t i = 0; i < directory->n_tokens; i++) {
+        const struct directory_token *token = &directory->tokens[i];
+
+        if (token->used &&
+            memcmp(token->used_by, node->peer.fingerprint, sizeof token->used_by) == 0) {
+            admin_drop_token(&op, &keys, token);
+        }
+    }
+    call->phase = 1;
+    admin_op(call, call->node->grapevine_id, &op);
+}
+
 void admin_node_remove(struct admin_call *call)
 {
-    struct zone_op op = {.type = ZONE_OP_KV, .n_kv = 1};
     const struct directory_node *node;
-    char key[DIRECTORY_NAME_MAX + 8];
     const char *slug = "";
 
     if (call->phase == 1) {
@@ -169,8 +190,5 @@ void admin_node_remove(struct admin_call *call)
                     node->name, slug);
         return;
     }
-    snprintf(key, sizeof key, "node/%s", node->name);
-    op.kv[0] = admin_pair(key, NULL, node->version);
-    call->phase = 1;
-    admin_op(call, call->node->grapevine_id, &op);
+    remove_write(call, node);
 }

@@ -123,6 +123,24 @@ int config_parse_address(const char *text, struct config_address *out)
     return 0;
 }
 
+int config_check_host(const char *host)
+{
+    struct in6_addr in6;
+    struct in_addr in4;
+
+    if (inet_pton(AF_INET6, host, &in6) == 1) {
+        if (!IN6_IS_ADDR_V4MAPPED(&in6)) {
+            return IN6_IS_ADDR_UNSPECIFIED(&in6) || IN6_IS_ADDR_MULTICAST(&in6) ? -EINVAL
+                                                                                : 0;
+        }
+        memcpy(&in4, in6.s6_addr + 12, sizeof in4);
+    } else if (inet_pton(AF_INET, host, &in4) != 1) {
+        return -EINVAL;
+    }
+    /* 0.0.0.0/8 is this machine, 224.0.0.0 and above are groups and broadcast. */
+    return ntohl(in4.s_addr) >> 24 == 0 || ntohl(in4.s_addr) >> 24 >= 224 ? -EINVAL : 0;
+}
+
 static int parse_text(const char *value, char *out, size_t cap)
 {
     if (value[0] == '\0' || strlen(value) >= cap) {

@@ -61,6 +61,8 @@ const struct config_pool *config_pool(const struct config *config, const char *n
 int config_parse_bytes(const char *text, uint64_t *out);
 /* "127.0.0.1:2049" or "[::1]:2049". */
 int config_parse_address(const char *text, struct config_address *out);
+/* 0, or -EINVAL: not a numeric address of one machine (a wildcard, multicast). */
+int config_check_host(const char *host);
 /* A name for nodes, pools and zones: a-z, 0-9, '-', '.', '_' inside; 1 to 63 bytes. */
 int config_check_name(const char *name);
 

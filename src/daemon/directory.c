@@ -14,6 +14,7 @@ void directory_deinit(struct directory *directory)
     free(directory->nodes);
     free(directory->zones);
     free(directory->gone);
+    free(directory->tokens);
     *directory = (struct directory){0};
 }
 
@@ -122,6 +123,22 @@ static bool parse_zone(const cJSON *json, const char *slug, struct directory_zon
            parse_members(json, zone);
 }
 
+static bool parse_token(const cJSON *json, const char *id, struct directory_token *token)
+{
+    *token = (struct directory_token){0};
+    token->used = json_hex(json, "used_by", token->used_by, sizeof token->used_by);
+    return hex_get(id, token->id, sizeof token->id) &&
+           json_hex(json, "hash", token->hash, sizeof token->hash) &&
+           json_u64(json, "expires", &token->expires_s);
+}
+
+static bool parse_counter(const cJSON *json, struct directory *directory)
+{
+    return cJSON_IsNumber(json) && json->valuedouble >= 0 &&
+           json->valuedouble < (double)(1ull << 47) &&
+           (directory->counter = (uint64_t)json->valuedouble) > 0;
+}
+
 static void parse_grapevine(const cJSON *json, struct directory *directory)
 {
     directory->has_handle_key =
@@ -173,6 +190,16 @@ static bool parse_pair(struct directory *directory, const struct zone_kv *pair)
     } else if (key_after(pair, "gone/", rest) && directory->n_gone < DIRECTORY_GONE_MAX) {
         good = hex_get(rest, directory->gone[directory->n_gone], 16);
         directory->n_gone += good ? 1 : 0;
+    } else if (key_after(pair, "token/", rest) &&
+               directory->n_tokens < DIRECTORY_TOKENS_MAX) {
+        struct directory_token *token = &directory->tokens[directory->n_tokens];
+
+        good = parse_token(json, rest, token);
+        token->version = pair->version;
+        directory->n_tokens += good ? 1 : 0;
+    } else if (key_after(pair, "counter/node", rest) && rest[0] == '\0') {
+        good = parse_counter(json, directory);
+        directory->counter_version = pair->version;
     } else if (key_after(pair, "grapevine", rest) && rest[0] == '\0') {
         parse_grapevine(json, directory);
     }
@@ -203,7 +230,9 @@ int directory_parse(struct directory *directory, struct slice pairs, uint64_t in
     fresh.nodes = calloc(DIRECTORY_NODES_MAX, sizeof *fresh.nodes);
     fresh.zones = calloc(DIRECTORY_ZONES_MAX, sizeof *fresh.zones);
     fresh.gone = calloc(DIRECTORY_GONE_MAX, sizeof *fresh.gone);
-    if (fresh.nodes == NULL || fresh.zones == NULL || fresh.gone == NULL) {
+    fresh.tokens = calloc(DIRECTORY_TOKENS_MAX, sizeof *fresh.tokens);
+    if (fresh.nodes == NULL || fresh.zones == NULL || fresh.gone == NULL ||
+        fresh.tokens == NULL) {
         directory_deinit(&fresh);
         return -ENOMEM;
     }
@@ -296,6 +325,17 @@ bool directory_is_first(const struct directory_zone *zone, uint64_t raft_id)
     return false;
 }
 
+const struct directory_token *directory_token(const struct directory *directory,
+                                              const uint8_t id[DIRECTORY_TOKEN_BYTES])
+{
+    for (uint32_t i = 0; i < directory->n_tokens; i++) {
+        if (memcmp(directory->tokens[i].id, id, DIRECTORY_TOKEN_BYTES) == 0) {
+            return &directory->tokens[i];
+        }
+    }
+    return NULL;
+}
+
 /* Takes @json. */
 static char *print_and_free(cJSON *json)
 {
@@ -335,6 +375,18 @@ static cJSON *genesis_json(const struct directory_genesis *genesis)
         cJSON_AddItemToArray(first, cJSON_CreateString(text));
     }
     return json;
+}
+
+char *directory_token_json(const struct directory_token *token)
+{
+    cJSON *json = cJSON_CreateObject();
+
+    json_put_hex(json, "hash", token->hash, sizeof token->hash);
+    json_put_u64(json, "expires", token->expires_s);
+    if (token->used) {
+        json_put_hex(json, "used_by", token->used_by, sizeof token->used_by);
+    }
+    return print_and_free(json);
 }
 
 char *directory_zone_json(const struct directory_zone *zone)

@@ -6,7 +6,8 @@
  *   node/NAME        {"number","fingerprint","host","port"}
  *   zone/SLUG        {"id","display","quota","genesis":{...},"members":[...]}
  *   gone/ID          {"slug"}: a zone that was deleted; its datasets are removed
- *   token/ID         {"hash","expires","used"}
+ *   token/ID         {"hash","expires","used_by"}
+ *   counter/node     the highest node number so far
  * (docs/formats/directory.md). This is their parsed copy, rebuilt whole after every
  * change. Pure: rows in, view out. What does not parse is left out and logged.
  */
@@ -23,6 +24,8 @@
 #define DIRECTORY_NODES_MAX 256u
 #define DIRECTORY_ZONES_MAX 256u
 #define DIRECTORY_GONE_MAX 4096u
+#define DIRECTORY_TOKENS_MAX 1024u
+#define DIRECTORY_TOKEN_BYTES 8u
 #define DIRECTORY_MEMBERS_MAX 32u
 #define DIRECTORY_NAME_MAX 63u
 #define DIRECTORY_DISPLAY_MAX 127u
@@ -65,6 +68,16 @@ struct directory_zone {
     struct directory_member members[DIRECTORY_MEMBERS_MAX];
 };
 
+/* An invitation. */
+struct directory_token {
+    uint8_t id[DIRECTORY_TOKEN_BYTES];
+    uint8_t hash[32]; /* SHA-256 of its secret. */
+    uint8_t used_by[PEER_FINGERPRINT_BYTES];
+    bool used;
+    uint64_t expires_s; /* Since 1970. */
+    uint64_t version;
+};
+
 struct directory {
     uint8_t handle_key[32];
     bool has_handle_key;
@@ -73,9 +86,13 @@ struct directory {
     uint32_t n_nodes;
     uint32_t n_zones;
     uint32_t n_gone;
+    uint32_t n_tokens;
+    uint64_t counter; /* The highest node number given so far. */
+    uint64_t counter_version;
     struct directory_node *nodes; /* In rising number order. */
     struct directory_zone *zones; /* In rising slug order. */
     uint8_t (*gone)[16];          /* Ids of deleted zones. */
+    struct directory_token *tokens;
 };
 
 /* Rebuild from the pairs that KV_GET gave (zone_kv_put's records). 0 or -ENOMEM; the
@@ -98,8 +115,12 @@ const struct directory_member *directory_member(const struct directory_zone *zon
 /* True if the raft id was in the zone's first configuration. */
 bool directory_is_first(const struct directory_zone *zone, uint64_t raft_id);
 
+const struct directory_token *directory_token(const struct directory *directory,
+                                              const uint8_t id[DIRECTORY_TOKEN_BYTES]);
+
 /* The JSON value of a row, malloc'ed; NULL without memory. */
 char *directory_node_json(const struct directory_node *node);
+char *directory_token_json(const struct directory_token *token);
 char *directory_zone_json(const struct directory_zone *zone);
 
 static inline uint64_t directory_raft_id(uint64_t node, uint16_t life)

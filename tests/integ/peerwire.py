@@ -1,0 +1,161 @@
+"""The node-to-node protocol from the outside: what a stranger, or a node that has gone
+bad, can say to a daemon. docs/formats/peer.md has the formats.
+"""
+
+import json
+import os
+import socket
+import ssl
+import struct
+import threading
+import time
+
+import grapevine
+
+HELLO, PING, PONG, DATA, JOIN, JOIN_ANSWER = range(1, 7)
+CONTROL, LOG, BULK = range(3)
+FRAME_OP, FRAME_ANSWER, FRAME_PULL, FRAME_PULL_ANSWER, FRAME_ASK, FRAME_ASK_ANSWER = range(2, 8)
+HELLO_FORMAT = "<H16sQQQQBQ"
+OP_KV = 75
+KV_ANY = 2 ** 64 - 1
+
+
+def frame(kind, head=b"", body=b"", of_type=0):
+    return struct.pack("<BBBBII", 1, kind, of_type, 0, len(head), len(body)) + head + body
+
+
+def blob(data):
+    return struct.pack("<I", len(data)) + data
+
+
+class Connection:
+    """TLS to a node's peer port with the key in @pem; whose it is decides the node."""
+
+    def __init__(self, node, pem):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_cert_chain(pem)
+        raw = socket.create_connection((node.host, node.peer_port),
+                                       timeout=grapevine.WAIT_SECONDS_MAX)
+        self.socket = context.wrap_socket(raw)
+        self.lock = threading.Lock()
+
+    def send(self, data):
+        with self.lock:
+            self.socket.sendall(data)
+
+    def exactly(self, n):
+        data = b""
+        while len(data) < n:
+            piece = self.socket.recv(n - len(data))
+            if not piece:
+                raise ConnectionError("closed by the other side")
+            data += piece
+        return data
+
+    def receive(self):
+        """The next frame: kind, type, head, body."""
+        _, kind, of_type, _, head_len, body_len = struct.unpack("<BBBBII", self.exactly(12))
+        return kind, of_type, self.exactly(head_len), self.exactly(body_len)
+
+    def closed(self):
+        """Read until the other side closes; True once it has."""
+        try:
+            while self.socket.recv(65536):
+                pass
+        except ConnectionError:
+            pass
+        return True
+
+    def close(self):
+        self.socket.close()
+
+
+def join(node, pem, text):
+    """One join request, its body as it is: the answer."""
+    connection = Connection(node, pem)
+    try:
+        connection.send(frame(JOIN, body=text.encode()))
+        return json.loads(connection.receive()[3])
+    finally:
+        connection.close()
+
+
+def join_text(invitation, name, port, host="127.0.0.1", more=""):
+    """The body of a join request by @invitation, the line that gvraft invite prints."""
+    data = bytes.fromhex(invitation)
+    # Version, grapevine, inviter's number, its key, port; then the host, counted.
+    at = 1 + 16 + 8 + 32 + 2
+    at += 4 + struct.unpack_from("<I", data, at)[0]
+    return '{%s"token":"%s","secret":"%s","name":"%s","host":"%s","port":%d}' % (
+        more, data[at:at + 8].hex(), data[at + 8:at + 24].hex(), name, host, port)
+
+
+def pem_of(node):
+    return os.path.join(node.dir, "state", "node.pem")
+
+
+class BadNode:
+    """Speaks to the node @to, whose number is @to_number, as the node that is stopped and
+    whose state folder is @of's. Its own number must be the lower one: it dials."""
+
+    def __init__(self, of, to, to_number):
+        with open(os.path.join(of.dir, "state", "node.json"), encoding="utf-8") as f:
+            state = json.load(f)
+        self.grapevine_id = bytes.fromhex(state["grapevine"])
+        self.number = int(state["number"])
+        self.boot = int(state["boot"]) + time.monotonic_ns()
+        self.seq = 0
+        self.answers = []  # (channel, type, head, body) of all data frames.
+        self.connections = []
+        for channel in (CONTROL, LOG, BULK):
+            connection = Connection(to, pem_of(of))
+            connection.send(frame(HELLO, body=struct.pack(
+                HELLO_FORMAT, 1, self.grapevine_id, self.number, to_number, self.boot,
+                time.monotonic_ns(), channel, 0)))
+            assert connection.receive()[0] == HELLO
+            self.connections.append(connection)
+            threading.Thread(target=self.listen, args=(connection, channel),
+                             daemon=True).start()
+
+    def listen(self, connection, channel):
+        try:
+            while True:
+                kind, of_type, head, body = connection.receive()
+                if kind == PING:
+                    connection.send(frame(PONG, body=body))
+                elif kind == DATA:
+                    self.answers.append((channel, of_type, head, body))
+        except (OSError, ValueError):
+            return
+
+    def send(self, channel, of_type, head, body=b""):
+        self.connections[channel].send(frame(DATA, head, body, of_type))
+
+    def wait_answer(self, of_type, matches):
+        """The first data frame of the type whose head and body match."""
+        def found():
+            return [(h, b) for _, t, h, b in list(self.answers) if t == of_type
+                    and matches(h, b)]
+        return grapevine.wait(found, "an answer of type %d" % of_type)[0]
+
+    def write_rows(self, rows):
+        """Compare-and-set of directory rows, whatever was there; the outcome."""
+        self.seq += 1
+        op = struct.pack("<BBB", 1, OP_KV, len(rows))
+        for key, value in rows:
+            op += blob(key.encode()) + struct.pack("<QB", KV_ANY, value is None) + blob(
+                (value or "").encode())
+        entry = struct.pack("<BQQQQQ16s", 1, 0, self.number, self.boot, self.seq, self.seq,
+                            bytes(16))
+        self.send(LOG, FRAME_OP,
+                  self.grapevine_id + struct.pack("<QB", self.seq, 0) + entry + op)
+        head, _ = self.wait_answer(FRAME_ANSWER,
+                                   lambda h, b: struct.unpack_from("<Q", h)[0] == self.seq)
+        return struct.unpack_from("<I", head, 8)[0]
+
+    def close(self):
+        for connection in self.connections:
+            connection.close()

@@ -1,0 +1,109 @@
+"""Strangers, removed nodes and nodes that have gone bad: what they say is not believed
+further than docs/architecture.md says ("What a node is trusted with")."""
+
+import json
+import os
+import shutil
+
+import grapevine
+import peerwire
+
+
+class Joining(grapevine.GrapevineTest):
+    def add_by(self, gv, name):
+        """One more node; it and the invitation that it came by."""
+        node = grapevine.Node(self.tmp, name, "127.0.0.%d" % (len(gv.nodes) + 1))
+        gv.nodes.append(node)
+        node.start()
+        token = gv[0].ask("invite")["token"]
+        node.ask("join", "-", stdin=token + "\n")
+        grapevine.wait(lambda: all(n["up"] for n in gv[0].status()["nodes"]), "all are up")
+        return node, token
+
+    def names(self, node):
+        return sorted(n["name"] for n in node.status()["nodes"])
+
+    def refused(self, answer, text):
+        self.assertFalse(answer["ok"], answer)
+        self.assertIn(text, answer["error"])
+
+    def restart(self, nodes):
+        """All at once, so that they have only what their files say."""
+        for node in nodes:
+            node.kill()
+        for node in nodes:
+            node.start()
+        for node in nodes:
+            grapevine.wait(lambda n=node: all(m["up"] for m in n.status()["nodes"]),
+                           "%s reaches all" % node.name)
+
+    # A node that was removed does not come back by the invitation it once came by, under
+    # its name or another, and a node that is there does not become two.
+    def test_used_invitation(self):
+        gv = self.grapevine(2)
+        node, token = self.add_by(gv, "cara-pils")
+        pem = peerwire.pem_of(node)
+        again = peerwire.join(gv[0], pem, peerwire.join_text(token, node.name, 2646))
+        self.assertEqual((again["ok"], again["result"]["number"]), (True, "3"))
+        twin = peerwire.join(gv[0], pem, peerwire.join_text(token, "twin", 2646))
+        self.refused(twin, "used already")
+        node.kill()
+        gv[0].ask("node", "remove", node.name)
+        grapevine.wait(lambda: len(self.names(gv[0])) == 2, "it is removed")
+        for name in (node.name, "twin"):
+            answer = peerwire.join(gv[0], pem, peerwire.join_text(token, name, 2646))
+            self.assertFalse(answer["ok"], answer)
+            self.assertIn("gvraft invite", answer["error"])
+        self.assertEqual(self.names(gv[0]), sorted(n.name for n in gv.nodes[:2]))
+        self.restart(gv.nodes[:2])
+
+    # The key that counts is the one that TLS proves, however the request spells another.
+    def test_forged_key(self):
+        gv = self.grapevine(1)
+        node, token = self.add_by(gv, "cara-pils")
+        stranger = self.node("orval")
+        stranger.start()
+        pem = peerwire.pem_of(stranger)
+        with open(os.path.join(gv[0].dir, "state", "nodes.json"), encoding="utf-8") as f:
+            key = next(n["fingerprint"] for n in json.load(f) if n["name"] == node.name)
+        for more in ("", '"fingerprint":"%s",' % key, '"fingerprint":"%s",' % key * 2):
+            for name in (node.name, "evil"):
+                answer = peerwire.join(gv[0], pem, peerwire.join_text(
+                    token, name, 2646, more=more))
+                self.assertFalse(answer["ok"], (more, answer))
+        self.assertEqual(len(self.names(gv[0])), 2)
+
+    # A node whose node.json is gone, but not its key, is another node under one key: it is
+    # told what to do, and does no harm.
+    def test_same_key_again(self):
+        gv = self.grapevine(2)
+        node, _ = self.add_by(gv, "cara-pils")
+        node.kill()
+        shutil.copy(peerwire.pem_of(node), self.tmp)
+        shutil.rmtree(os.path.join(node.dir, "state"))
+        os.mkdir(os.path.join(node.dir, "state"))
+        shutil.copy(os.path.join(self.tmp, "node.pem"), peerwire.pem_of(node))
+        old, node.name = node.name, "orval"
+        node.write_config()
+        node.start()
+        done = node.gvraft("join", gv[0].ask("invite")["token"])
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("node remove %s" % old, done.stderr)
+        self.assertTrue(node.status().get("uninitialised"))
+        gv[0].ask("node", "remove", old)
+        grapevine.wait(lambda: old not in self.names(gv[0]), "it is removed")
+        node.ask("join", gv[0].ask("invite")["token"])
+        self.restart(gv.nodes)
+
+    # An address that leads nowhere is refused by the inviter, with a line for whoever
+    # joins.
+    def test_bad_address(self):
+        gv = self.grapevine(1)
+        stranger = self.node("orval")
+        stranger.start()
+        token = gv[0].ask("invite")["token"]
+        for host in ("nas.local", "0.0.0.0", "::", "224.0.0.1", ""):
+            answer = peerwire.join(gv[0], peerwire.pem_of(stranger), peerwire.join_text(
+                token, "orval", 2646, host=host))
+            self.refused(answer, "[listen] peer")
+        stranger.ask("join", token)
