@@ -179,8 +179,8 @@ static void join_send(struct admin_call *call, const struct join_token *token)
     json_put_hex(json, "token", token->id, sizeof token->id);
     json_put_hex(json, "secret", token->secret, sizeof token->secret);
     cJSON_AddStringToObject(json, "name", node->config.name);
-    cJSON_AddStringToObject(json, "host", node->config.peer.host);
-    json_put_number(json, "port", node->config.peer.port);
+    cJSON_AddStringToObject(json, "host", node->config.advertise.host);
+    json_put_number(json, "port", node->config.advertise.port);
     text = cJSON_PrintUnformatted(json);
     cJSON_Delete(json);
     if (text == NULL) {
@@ -272,6 +272,11 @@ void admin_join(struct admin_call *call)
             !join_token_decode(hex, &token)) {
             admin_error(call, "that is no invitation: give the whole line that gvraft "
                               "invite printed");
+            return;
+        }
+        if (node->config.advertise.port == 0) {
+            admin_error(call, "[listen] peer has port 0, so other nodes could not find "
+                              "this one again: give it a port, and restart");
             return;
         }
         call->phase = 1;

@@ -198,6 +198,13 @@ static int set_peer(struct config *c, const char *v)
 {
     return config_parse_address(v, &c->peer);
 }
+static int set_advertise(struct config *c, const char *v)
+{
+    if (config_parse_address(v, &c->advertise) != 0 || c->advertise.port == 0) {
+        return -EINVAL;
+    }
+    return config_check_host(c->advertise.host);
+}
 static int set_journal(struct config *c, const char *v)
 {
     uint64_t bytes = 0;
@@ -278,6 +285,7 @@ static const struct key {
     {"listen", "nfs", set_nfs, "an address such as 127.0.0.1:2049"},
     {"listen", "peer", set_peer, "an address such as 192.0.2.7:2646"},
     {"listen", "rpcbind", set_rpcbind, "auto or no"},
+    {"listen", "advertise", set_advertise, "one machine's address, as 192.0.2.7:2646"},
     {"zones", "journal_bytes", set_journal, "a size of at least 64 MiB"},
     {"zones", "election_ms", set_election, "a number from 50 to 60000"},
     {"zones", "heartbeat_ms", set_heartbeat, "a number from 10 to 10000"},
@@ -489,7 +497,24 @@ static void set_defaults(struct config *config)
     }
 }
 
-static int check_whole(const struct config *config, const char *path, char *error)
+/* What a node listens on may be every address; others need one. */
+static int check_advertise(struct config *config, const char *path, char *error)
+{
+    if (config->advertise.host[0] != '\0') {
+        return 0;
+    }
+    if (config_check_host(config->peer.host) != 0) {
+        snprintf(error, CONFIG_ERROR_MAX,
+                 "%s: no other node can connect to [listen] peer = %s: add advertise = "
+                 "ADDRESS:PORT, where they reach this one",
+                 path, config->peer.host);
+        return -EINVAL;
+    }
+    config->advertise = config->peer;
+    return 0;
+}
+
+static int check_whole(struct config *config, const char *path, char *error)
 {
     if (config->name[0] == '\0') {
         snprintf(error, CONFIG_ERROR_MAX,
@@ -508,7 +533,7 @@ static int check_whole(const struct config *config, const char *path, char *erro
             return -EINVAL;
         }
     }
-    return 0;
+    return check_advertise(config, path, error);
 }
 
 int config_load(const char *path, struct config *config, char error[CONFIG_ERROR_MAX])

@@ -41,6 +41,7 @@ struct config {
     struct config_pool pools[CONFIG_POOLS_MAX];
     struct config_address nfs;
     struct config_address peer;
+    struct config_address advertise; /* Where others find it; peer unless given. */
     uint64_t journal_bytes;
     uint32_t election_ms;
     uint32_t heartbeat_ms;

@@ -151,8 +151,9 @@ static void seed_rows(struct node *node)
     strcpy(self.name, node->config.name);
     memcpy(self.peer.fingerprint, peer_identity_fingerprint(node->identity),
            sizeof self.peer.fingerprint);
-    strcpy(self.peer.host, node->config.peer.host);
-    self.peer.port = peer_net_port(node->peers);
+    strcpy(self.peer.host, node->config.advertise.host);
+    self.peer.port = node->config.advertise.port != 0 ? node->config.advertise.port
+                                                      : peer_net_port(node->peers);
     text = directory_node_json(&self);
     node_random(secret, sizeof secret);
     hex_put(hex, secret, sizeof secret);

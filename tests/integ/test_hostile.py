@@ -107,3 +107,23 @@ class Joining(grapevine.GrapevineTest):
                 token, "orval", 2646, host=host))
             self.refused(answer, "[listen] peer")
         stranger.ask("join", token)
+
+    # A node that listens everywhere tells the others one address, and they find it there
+    # after they were all away.
+    def test_wildcard_listener(self):
+        gv = self.grapevine(1)
+        node = grapevine.Node(self.tmp, "orval", "127.0.0.2")
+        gv.nodes.append(node)
+        listens = "peer = %s:%d\n" % (node.host, node.peer_port)
+        everywhere = "peer = 0.0.0.0:%d\n" % node.peer_port
+        node.write_config(node.config_text().replace(listens, everywhere))
+        status, error = node.run_to_end()
+        self.assertEqual(status, 2)
+        self.assertIn("advertise", error)
+        node.write_config(node.config_text().replace(
+            listens, everywhere + "advertise = %s:%d\n" % (node.host, node.peer_port)))
+        node.start()
+        node.ask("join", gv[0].ask("invite")["token"])
+        self.restart(gv.nodes)
+        self.assertEqual([n["host"] for n in gv[0].status()["nodes"]],
+                         ["127.0.0.1", "127.0.0.2"])

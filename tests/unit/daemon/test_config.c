@@ -133,6 +133,31 @@ static void rpcbind(void)
     refused("[listen]\nrpcbind = yes\n", ".conf:2:", "auto or no");
 }
 
+/* Other nodes are told the listening address, unless another one is given. */
+static void advertised_is_what_listens(void)
+{
+    CHECK_INT(load("[listen]\npeer = 192.0.2.7:2646\n"), 0);
+    CHECK_STR(config.advertise.host, "192.0.2.7");
+    CHECK_UINT(config.advertise.port, 2646);
+    config_deinit(&config);
+    CHECK_INT(load("[listen]\npeer = 0.0.0.0:2646\nadvertise = 192.0.2.8:12646\n"), 0);
+    CHECK_STR(config.peer.host, "0.0.0.0");
+    CHECK_STR(config.advertise.host, "192.0.2.8");
+    CHECK_UINT(config.advertise.port, 12646);
+    config_deinit(&config);
+}
+
+/* A wildcard leads nowhere: it is refused where it is configured, not by another node. */
+static void wildcard_needs_an_address(void)
+{
+    refused("[listen]\npeer = 0.0.0.0:2646\n", ".conf", "advertise");
+    refused("[listen]\npeer = [::]:2646\n", ".conf", "advertise");
+    refused("[listen]\nadvertise = 0.0.0.0:2646\n", ".conf:2:", "advertise");
+    refused("[listen]\nadvertise = nas.local:2646\n", ".conf:2:", "advertise");
+    refused("[listen]\nadvertise = 192.0.2.7:0\n", ".conf:2:", "advertise");
+    refused("[listen]\nadvertise = 192.0.2.7\n", ".conf:2:", "advertise");
+}
+
 /* A file that cannot be read is told by its name. */
 static void file_that_is_not_there(void)
 {
@@ -143,4 +168,5 @@ static void file_that_is_not_there(void)
 
 TEST_MAIN(CHECK_TEST(exports), CHECK_TEST(long_zone_names), CHECK_TEST(bad_exports),
           CHECK_TEST(bad_sections), CHECK_TEST(long_lines), CHECK_TEST(rpcbind),
+          CHECK_TEST(advertised_is_what_listens), CHECK_TEST(wildcard_needs_an_address),
           CHECK_TEST(file_that_is_not_there))
