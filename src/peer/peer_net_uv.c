@@ -268,7 +268,6 @@ int peer_net_open(struct uv_loop_s *loop, const struct peer_config *config,
     }
     net->callbacks = *callbacks;
     net->timer_at = UINT64_MAX;
-    net->join_tokens = PEER_JOIN_BURST;
     STAILQ_INIT(&net->removed);
     TAILQ_INIT(&net->sessions);
     prng_seed(&net->prng, config->boot ^ (config->self << 32));
@@ -454,10 +453,7 @@ int peer_join_answer(struct peer_net *net, uint64_t request, struct slice answer
     header.body_len = (uint32_t)answer.len;
     rv = peer_conn_send(&session->conn, &header, (struct slice){0}, answer);
     if (rv == 0) {
-        net->phases[PEER_JOINING]--;
-        net->phases[PEER_ANSWERED]++;
-        session->phase = PEER_ANSWERED;
-        session->deadline = uv_now(net->loop) + PEER_JOIN_MS_MAX;
+        peer_session_answered(session);
     }
     return rv;
 }

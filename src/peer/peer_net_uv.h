@@ -17,10 +17,9 @@ enum {
     PEER_PING_OTHER_MS = 1000,
     PEER_BACKOFF_MS_MIN = 50,
     PEER_BACKOFF_MS_MAX = 2000,
-    PEER_STRANGERS_MAX = 64, /* Accepted and not yet known to be anybody. */
-    PEER_JOINS_MAX = 8,      /* Join requests that wait for their answer. */
-    PEER_JOIN_BURST = 8,     /* Requests at once; after that one a second. */
-    PEER_JOIN_REFILL_MS = 1000,
+    PEER_STRANGERS_MAX = 64,  /* Accepted and not yet known to be anybody. */
+    PEER_JOINS_MAX = 8,       /* Join requests that wait for their answer. */
+    PEER_ANSWERED_MAX = 64,   /* Answers under way to their askers. */
     PEER_COMPLAINTS_MAX = 10, /* Log lines in each window. */
     PEER_COMPLAINTS_MS = 10000,
 };
@@ -57,7 +56,7 @@ enum peer_phase {
     PEER_STRANGER, /* Accepted; waits for a hello or a join request. */
     PEER_UP,
     PEER_JOINING,  /* Asked to join; waits for this side's answer. */
-    PEER_ANSWERED, /* Waits for the other side to close. */
+    PEER_ANSWERED, /* Closed once the answer has left. */
     PEER_GONE,
     PEER_PHASES
 };
@@ -92,8 +91,6 @@ struct peer_net {
     unsigned phases[PEER_PHASES];        /* Sessions in each. */
     struct prng prng;
     uint64_t requests;
-    unsigned join_tokens;
-    uint64_t join_refilled_at;
     unsigned complaints;
     unsigned complaints_dropped;
     uint64_t complaints_since;
@@ -112,6 +109,8 @@ void peer_net_complain(struct peer_net *net, const char *host, const char *why);
 
 void peer_session_dial(struct peer_net *net, struct peer_link *link);
 void peer_session_accept(struct peer_net *net);
+/* Its answer to a join request is queued. */
+void peer_session_answered(struct peer_session *session);
 /* Close without a word to the user. */
 void peer_session_drop(struct peer_session *session);
 /* Close as broken: the link goes down, and is dialled again if it is ours to dial. */

@@ -304,25 +304,28 @@ static void on_hello(struct peer_session *session, const struct peer_hello *hell
     go_up(session, hello);
 }
 
-static bool take_join_token(struct peer_net *net)
+/* At @max sessions in @phase the one longest in it goes: whoever comes is served, and a
+ * crowd can only push out its own kind. */
+static void evict_oldest(struct peer_net *net, enum peer_phase phase, unsigned max,
+                         const char *why)
 {
-    uint64_t now = uv_now(net->loop);
-    uint64_t refills = (now - net->join_refilled_at) / PEER_JOIN_REFILL_MS;
+    struct peer_session *oldest = NULL;
+    struct peer_session *session;
 
-    if (refills >= PEER_JOIN_BURST - net->join_tokens) {
-        net->join_tokens = PEER_JOIN_BURST;
-        net->join_refilled_at = now;
-    } else {
-        net->join_tokens += (unsigned)refills;
-        net->join_refilled_at += refills * PEER_JOIN_REFILL_MS;
+    if (net->phases[phase] < max) {
+        return;
     }
-    if (net->join_tokens == 0) {
-        return false;
+    TAILQ_FOREACH(session, &net->sessions, entry)
+    {
+        if (session->phase == phase &&
+            (oldest == NULL || session->deadline < oldest->deadline)) {
+            oldest = session;
+        }
     }
-    net->join_tokens--;
-    return true;
+    peer_session_fail(oldest, -EBUSY, why);
 }
 
+/* The user answers at once what is no good, so what waits is few and was looked at. */
 static void on_join(struct peer_session *session, struct slice body)
 {
     struct peer_net *net = session->net;
@@ -331,11 +334,7 @@ static void on_join(struct peer_session *session, struct slice body)
         peer_session_fail(session, -EACCES, "joining is not possible here");
         return;
     }
-    if (net->phases[PEER_JOINING] + net->phases[PEER_ANSWERED] >= PEER_JOINS_MAX ||
-        !take_join_token(net)) {
-        peer_session_fail(session, -EBUSY, "too many join requests");
-        return;
-    }
+    evict_oldest(net, PEER_JOINING, PEER_JOINS_MAX, "too many join requests");
     set_phase(session, PEER_JOINING);
     session->deadline = uv_now(net->loop) + PEER_JOIN_MS_MAX;
     peer_conn_expect(&session->conn, 0);
@@ -343,6 +342,14 @@ static void on_join(struct peer_session *session, struct slice body)
     session->request = net->requests;
     net->callbacks.join(net->callbacks.ctx, session->request,
                         peer_conn_fingerprint(&session->conn), session->host, body);
+}
+
+void peer_session_answered(struct peer_session *session)
+{
+    evict_oldest(session->net, PEER_ANSWERED, PEER_ANSWERED_MAX,
+                 "too many join requests");
+    set_phase(session, PEER_ANSWERED);
+    session->deadline = uv_now(session->net->loop) + PEER_HELLO_MS_MAX;
 }
 
 static void on_frame(struct peer_conn *conn, const struct peer_frame *frame)
@@ -386,6 +393,10 @@ static void on_drained(struct peer_conn *conn)
     struct peer_net *net = session->net;
     struct peer_link *link = session->link;
 
+    if (session->phase == PEER_ANSWERED && peer_conn_queued(conn) == 0) {
+        peer_session_drop(session); /* The socket has it; closing sends it first. */
+        return;
+    }
     if (session->phase != PEER_UP || !link->full ||
         peer_conn_queued(conn) > net->config.queue_bytes_mark) {
         return;
@@ -454,24 +465,6 @@ void peer_session_dial(struct peer_net *net, struct peer_link *link)
     }
 }
 
-/* Room for one more stranger: the oldest goes. Who belongs here says hello within
- * milliseconds, so a flood of silent connections does not shut the door on it. */
-static void evict_stranger(struct peer_net *net)
-{
-    struct peer_session *session;
-
-    if (net->phases[PEER_STRANGER] < PEER_STRANGERS_MAX) {
-        return;
-    }
-    TAILQ_FOREACH(session, &net->sessions, entry)
-    {
-        if (session->phase == PEER_STRANGER) {
-            peer_session_fail(session, -EBUSY, "too many strangers");
-            return;
-        }
-    }
-}
-
 void peer_session_accept(struct peer_net *net)
 {
     struct peer_session *session = calloc(1, sizeof *session);
@@ -482,7 +475,9 @@ void peer_session_accept(struct peer_net *net)
         peer_net_arm(net, uv_now(net->loop) + PEER_BACKOFF_MS_MAX);
         return;
     }
-    evict_stranger(net);
+    /* Who belongs here says hello within milliseconds, so a flood of silent connections
+     * does not shut the door on it. */
+    evict_oldest(net, PEER_STRANGER, PEER_STRANGERS_MAX, "too many strangers");
     session_init(session, net, PEER_STRANGER);
     rv = peer_conn_accept(&session->conn, &net->io, &session_events,
                           (uv_stream_t *)&net->listener);

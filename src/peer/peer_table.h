@@ -12,7 +12,7 @@ struct sockaddr_storage;
 
 struct peer_row {
     struct peer_node node; /* First: rows are found by it. */
-    void *state; /* The user's. */
+    void *state;           /* The user's. */
 };
 
 struct peer_table {

@@ -75,10 +75,11 @@ struct peer_callbacks {
     /* The send queue of a channel, once above the mark, has drained below it. */
     void (*writable)(void *ctx, uint64_t node, enum peer_channel channel); /* Or NULL. */
     /*
-     * A join request, rate-limited; usually from somebody whose key is in no table, but
-     * who asks again because an answer was lost may be in it already. The key is proved,
-     * nothing else. Answer with peer_join_answer, at most once, within 10 s. NULL:
-     * joining is not possible here.
+     * A join request; usually from somebody whose key is in no table, but who asks again
+     * because an answer was lost may be in it already. The key is proved, nothing else.
+     * Answer with peer_join_answer, at most once, within 10 s, and what is no good at
+     * once: at most 8 wait, and one more costs the oldest its place. NULL: joining is
+     * not possible here.
      */
     void (*join)(void *ctx, uint64_t request, const uint8_t *fingerprint,
                  const char *remote_host, struct slice body);

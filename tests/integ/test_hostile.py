@@ -108,6 +108,28 @@ class Joining(grapevine.GrapevineTest):
             self.refused(answer, "[listen] peer")
         stranger.ask("join", token)
 
+    # Strangers cannot shut the door: junk is answered and closed at once, whoever holds
+    # connections open holds no place, and one who has an invitation comes in meanwhile.
+    def test_door_stays_open(self):
+        gv = self.grapevine(1)
+        stranger = self.node("orval")
+        stranger.start()
+        pem = peerwire.pem_of(stranger)
+        token = gv[0].ask("invite")["token"]
+        wrong = token[:-2] + ("00" if token[-2:] != "00" else "01")
+        held = []
+        self.addCleanup(lambda: [c.close() for c in held])
+        for body in ("junk", "", "{}", "[" * 500, peerwire.join_text(wrong, "evil", 2646)) * 6:
+            connection = peerwire.Connection(gv[0], pem)
+            connection.send(peerwire.frame(peerwire.JOIN, body=body.encode()))
+            held.append(connection)
+        stranger.ask("join", token)
+        for connection in held:
+            kind, _, _, body = connection.receive()
+            self.assertEqual(kind, peerwire.JOIN_ANSWER)
+            self.assertFalse(json.loads(body)["ok"])
+            self.assertTrue(connection.closed())
+
     # A node that listens everywhere tells the others one address, and they find it there
     # after they were all away.
     def test_wildcard_listener(self):

@@ -165,14 +165,16 @@ static void no_answer_is_a_fault(void)
     fixture_deinit(&f);
 }
 
-/* Requests that wait for an answer are bounded; what is too much is refused and the
- * inviter's operator never sees it. */
+/* Requests that wait for an answer are bounded; one more costs the oldest its place, so
+ * that nobody can keep the door shut, and whoever was answered holds none. */
 static void requests_are_bounded(void)
 {
-    enum { ASKERS = 12, WAITING_MAX = 8 };
+    enum { ASKERS = 12, WAITING_MAX = 8, ROUNDS = 4 };
     struct fixture f = {0};
     struct result results[ASKERS] = {0};
+    struct result late = {0};
     unsigned refused = 0;
+    unsigned waiting = 0;
 
     one_node_up(&f);
     for (unsigned i = 0; i < ASKERS; i++) {
@@ -186,12 +188,24 @@ static void requests_are_bounded(void)
         }
     }
     CHECK_UINT(refused, ASKERS - WAITING_MAX);
-    CHECK_UINT(f.nodes[0].request, WAITING_MAX);
-    for (uint64_t request = 1; request <= WAITING_MAX; request++) {
-        CHECK_INT(peer_join_answer(f.nodes[0].net, request, slice_borrow("ok", 2)), 0);
+    CHECK_UINT(f.nodes[0].request, ASKERS);
+    for (uint64_t request = 1; request <= ASKERS; request++) {
+        waiting +=
+            peer_join_answer(f.nodes[0].net, request, slice_borrow("ok", 2)) == 0 ? 1 : 0;
     }
+    CHECK_UINT(waiting, WAITING_MAX);
     for (unsigned i = 0; i < ASKERS; i++) {
         RUN_UNTIL(&f, results[i].done);
+    }
+    for (unsigned i = 0; i < ROUNDS * WAITING_MAX; i++) {
+        late = (struct result){0};
+        ask(&f, &late, "token");
+        RUN_UNTIL(&f, f.nodes[0].request == ASKERS + i + 1);
+        CHECK_INT(
+            peer_join_answer(f.nodes[0].net, f.nodes[0].request, slice_borrow("ok", 2)),
+            0);
+        RUN_UNTIL(&f, late.done);
+        CHECK_INT(late.rv, 0);
     }
     fixture_deinit(&f);
 }
