@@ -331,24 +331,6 @@ struct zone_kv admin_pair(const char *key, const char *value, uint64_t version)
     };
 }
 
-bool admin_find(struct admin_call *call, const char *key, uint64_t *version, char **value)
-{
-    struct wire_dec dec = wire_dec(call->kv.data.data, call->kv.data.len);
-    struct zone_kv pair;
-
-    *version = 0;
-    *value = NULL;
-    while (zone_kv_get(&dec, &pair)) {
-        if (pair.key.len == strlen(key) &&
-            memcmp(pair.key.data, key, pair.key.len) == 0) {
-            *version = pair.version;
-            *value = strndup((const char *)pair.value.data, pair.value.len);
-            return *value != NULL;
-        }
-    }
-    return false;
-}
-
 /* Questions between nodes. */
 
 struct admin_ask {

@@ -67,10 +67,6 @@ bool admin_late(struct admin_call *call, const char *what);
 void admin_op(struct admin_call *call, const uint8_t zone_id[16],
               const struct zone_op *op);
 struct zone_kv admin_pair(const char *key, const char *value, uint64_t version);
-/* The version and value of @key among the pairs of call->kv; false if absent. The value
- * is malloc'ed text. */
-bool admin_find(struct admin_call *call, const char *key, uint64_t *version,
-                char **value);
 /* Add the removal of @token's row to @op, if there is room. @keys must live as long. */
 struct admin_keys {
     char key[ZONE_KV_MAX][DIRECTORY_NAME_MAX + 8];

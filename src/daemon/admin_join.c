@@ -81,11 +81,39 @@ void admin_drop_token(struct zone_op *op, struct admin_keys *keys,
     }
 }
 
+static bool is_expired(const struct directory_token *token)
+{
+    return wall_s() > token->expires_s;
+}
+
+static bool has_room(const struct directory *directory)
+{
+    for (uint32_t i = 0; i < directory->n_tokens; i++) {
+        if (is_expired(&directory->tokens[i])) {
+            return true; /* It gives its place up. */
+        }
+    }
+    return directory->n_tokens < DIRECTORY_TOKENS_MAX;
+}
+
+/* Invitations that nobody can use any more go when a new one is made: as many as one op
+ * holds, so that they become fewer whenever there are many. */
+static void drop_expired(const struct directory *directory, struct zone_op *op,
+                         struct admin_keys *keys)
+{
+    for (uint32_t i = 0; i < directory->n_tokens; i++) {
+        if (is_expired(&directory->tokens[i])) {
+            admin_drop_token(op, keys, &directory->tokens[i]);
+        }
+    }
+}
+
 static void invite_write(struct admin_call *call, uint64_t ttl_s)
 {
     struct node *node = call->node;
     const struct directory_node *self = directory_node(&node->directory, node->number);
     struct zone_op op = {.type = ZONE_OP_KV, .n_kv = 1};
+    struct admin_keys keys;
     struct directory_token row = {.expires_s = wall_s() + ttl_s};
     struct join_token *token = calloc(1, sizeof *token);
     char hex[JOIN_TOKEN_HEX_MAX + 1];
@@ -110,6 +138,7 @@ static void invite_write(struct admin_call *call, uint64_t ttl_s)
     json_put_u64(call->result, "expires", row.expires_s);
     if (text != NULL) {
         op.kv[0] = admin_pair(key, text, 0);
+        drop_expired(&node->directory, &op, &keys);
         admin_op(call, node->grapevine_id, &op);
     }
     free(text);
@@ -128,6 +157,13 @@ void admin_invite(struct admin_call *call)
         }
         if (directory_node(&call->node->directory, call->node->number) == NULL) {
             (void)admin_late(call, "this node has not read the directory yet");
+            return;
+        }
+        if (!has_room(&call->node->directory)) {
+            admin_error(call,
+                        "%u invitations are open, the most there can be: wait until "
+                        "some expire",
+                        call->node->directory.n_tokens);
             return;
         }
         call->phase = 1;

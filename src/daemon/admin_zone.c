@@ -293,6 +293,11 @@ static void create_parse(struct admin_call *call)
     if (!parse_quota(call, &zone->quota_bytes) || !parse_members(call, zone)) {
         return;
     }
+    if (call->node->directory.n_zones >= DIRECTORY_ZONES_MAX) {
+        admin_error(call, "the grapevine has %u zones, the most it can have",
+                    call->node->directory.n_zones);
+        return;
+    }
     if (zone->n_members == 0) {
         admin_error(call, "a zone needs at least one member: give --member NODE[:POOL]");
         return;
@@ -392,6 +397,13 @@ void admin_zone_delete(struct admin_call *call)
     if (call->phase == 0) {
         zone = admin_zone(call);
         if (zone == NULL) {
+            return;
+        }
+        if (call->node->directory.n_gone >= DIRECTORY_GONE_MAX) {
+            admin_error(call,
+                        "%u zones were deleted in this grapevine, the most it can "
+                        "remember: members can still be removed",
+                        DIRECTORY_GONE_MAX);
             return;
         }
         snprintf(key, sizeof key, "zone/%s", zone->slug);

@@ -163,10 +163,30 @@ static bool key_after(const struct zone_kv *pair, const char *prefix, char *rest
     return strlen(rest) == left;
 }
 
+/* The list doubles: most grapevines delete few zones. False without memory. */
+static bool keep_gone(struct directory *directory, const uint8_t id[16])
+{
+    uint32_t n = directory->n_gone;
+
+    if ((n & (n - 1)) == 0) {
+        size_t room = n == 0 ? 1 : 2 * (size_t)n;
+        void *more = realloc(directory->gone, room * sizeof *directory->gone);
+
+        if (more == NULL) {
+            return false;
+        }
+        directory->gone = more;
+    }
+    memcpy(directory->gone[n], id, sizeof directory->gone[n]);
+    directory->n_gone++;
+    return true;
+}
+
 /* One row into the view. False if it is malformed. */
 static bool parse_pair(struct directory *directory, const struct zone_kv *pair)
 {
     char rest[DIRECTORY_NAME_MAX + 1];
+    uint8_t id[16];
     bool good = true;
     cJSON *json;
 
@@ -188,8 +208,7 @@ static bool parse_pair(struct directory *directory, const struct zone_kv *pair)
         zone->version = pair->version;
         directory->n_zones += good ? 1 : 0;
     } else if (key_after(pair, "gone/", rest) && directory->n_gone < DIRECTORY_GONE_MAX) {
-        good = hex_get(rest, directory->gone[directory->n_gone], 16);
-        directory->n_gone += good ? 1 : 0;
+        good = hex_get(rest, id, sizeof id) && keep_gone(directory, id);
     } else if (key_after(pair, "token/", rest) &&
                directory->n_tokens < DIRECTORY_TOKENS_MAX) {
         struct directory_token *token = &directory->tokens[directory->n_tokens];
@@ -215,6 +234,11 @@ static int by_number(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+static int by_id(const void *a, const void *b)
+{
+    return memcmp(a, b, 16);
+}
+
 static int by_slug(const void *a, const void *b)
 {
     return strcmp(((const struct directory_zone *)a)->slug,
@@ -229,10 +253,8 @@ int directory_parse(struct directory *directory, struct slice pairs, uint64_t in
 
     fresh.nodes = calloc(DIRECTORY_NODES_MAX, sizeof *fresh.nodes);
     fresh.zones = calloc(DIRECTORY_ZONES_MAX, sizeof *fresh.zones);
-    fresh.gone = calloc(DIRECTORY_GONE_MAX, sizeof *fresh.gone);
     fresh.tokens = calloc(DIRECTORY_TOKENS_MAX, sizeof *fresh.tokens);
-    if (fresh.nodes == NULL || fresh.zones == NULL || fresh.gone == NULL ||
-        fresh.tokens == NULL) {
+    if (fresh.nodes == NULL || fresh.zones == NULL || fresh.tokens == NULL) {
         directory_deinit(&fresh);
         return -ENOMEM;
     }
@@ -245,6 +267,9 @@ int directory_parse(struct directory *directory, struct slice pairs, uint64_t in
     }
     qsort(fresh.nodes, fresh.n_nodes, sizeof *fresh.nodes, by_number);
     qsort(fresh.zones, fresh.n_zones, sizeof *fresh.zones, by_slug);
+    if (fresh.n_gone > 0) {
+        qsort(fresh.gone, fresh.n_gone, sizeof *fresh.gone, by_id);
+    }
     directory_deinit(directory);
     *directory = fresh;
     return 0;
@@ -296,12 +321,8 @@ const struct directory_zone *directory_zone_named(const struct directory *direct
 
 bool directory_is_gone(const struct directory *directory, const uint8_t id[16])
 {
-    for (uint32_t i = 0; i < directory->n_gone; i++) {
-        if (memcmp(directory->gone[i], id, 16) == 0) {
-            return true;
-        }
-    }
-    return false;
+    return directory->n_gone > 0 && bsearch(id, directory->gone, directory->n_gone,
+                                            sizeof *directory->gone, by_id) != NULL;
 }
 
 const struct directory_member *directory_member(const struct directory_zone *zone,

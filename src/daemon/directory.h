@@ -23,7 +23,7 @@
 
 #define DIRECTORY_NODES_MAX 256u
 #define DIRECTORY_ZONES_MAX 256u
-#define DIRECTORY_GONE_MAX 4096u
+#define DIRECTORY_GONE_MAX 65536u
 #define DIRECTORY_TOKENS_MAX 1024u
 #define DIRECTORY_TOKEN_BYTES 8u
 #define DIRECTORY_MEMBERS_MAX 32u
@@ -91,7 +91,7 @@ struct directory {
     uint64_t counter_version;
     struct directory_node *nodes; /* In rising number order. */
     struct directory_zone *zones; /* In rising slug order. */
-    uint8_t (*gone)[16];          /* Ids of deleted zones. */
+    uint8_t (*gone)[16];          /* Ids of deleted zones, rising. */
     struct directory_token *tokens;
 };
 

@@ -14,6 +14,7 @@
 #define HOST_PULL_ROWS (1u << 20) /* Bytes of rows in one answer. */
 #define HOST_PULL_SILENCE_MS 10000u
 #define HOST_SETTLE_BYTES (16u << 20)
+#define HOST_PAIRS_BYTES_MAX (64u << 20)
 #define HOST_SOURCES_MAX 64u /* Requests of pullers at one time. */
 
 /* What one journal and store open; used by the zone thread, but for append. */

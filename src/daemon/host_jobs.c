@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/outcome.h"
+#include "base/wire.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -433,28 +434,89 @@ void host_do_read(struct host *host, uint64_t token)
 
 struct pairs_job {
     struct host_job base;
-    struct zone_result result;
+    struct buf *pairs;
+    uint64_t index;
     void (*done)(void *arg, int rv, struct slice pairs, uint64_t index);
     void *arg;
 };
 
+/* Append @page's records to @all. */
+static int keep_page(struct buf **all, struct slice page)
+{
+    size_t had = *all == NULL ? 0 : (*all)->len;
+    struct buf *grown;
+
+    if (had + page.len > HOST_PAIRS_BYTES_MAX) {
+        return -EFBIG;
+    }
+    if (*all == NULL || page.len > (*all)->cap - had) {
+        grown = buf_new(2 * had + page.len);
+        if (grown == NULL) {
+            return -ENOMEM;
+        }
+        if (had > 0) {
+            memcpy(grown->data, (*all)->data, had);
+        }
+        grown->len = had;
+        buf_unref(*all);
+        *all = grown;
+    }
+    if (page.len > 0) {
+        memcpy((*all)->data + had, page.data, page.len);
+        (*all)->len += page.len;
+    }
+    return 0;
+}
+
+/* The key of the last of a page's records. */
+static struct slice last_key(struct slice page)
+{
+    struct wire_dec dec = wire_dec(page.data, page.len);
+    struct slice key = {0};
+    struct zone_kv pair;
+
+    while (zone_kv_get(&dec, &pair)) {
+        key = pair.key;
+    }
+    return key;
+}
+
+/* A page at a time; nothing is applied in between, since this is the zone's thread. */
 static void run_pairs(struct job *base)
 {
     struct pairs_job *job = (struct pairs_job *)base;
     struct zone_op op = {.type = ZONE_OP_KV_GET};
+    struct zone_result page = {0};
+    int rv;
 
-    job->base.rv = zone_read(job->base.host->disk.zone, &op, &job->result);
-    if (job->base.rv == 0 && job->result.outcome != 0) {
-        job->base.rv = -EIO;
-    }
+    do {
+        struct zone_result next;
+
+        rv = zone_read(job->base.host->disk.zone, &op, &next);
+        if (rv == 0 && next.outcome != 0) {
+            rv = -EIO;
+        }
+        zone_result_clear(&page); /* It held op.to_name. */
+        page = next;
+        if (rv == 0) {
+            rv = keep_page(&job->pairs, page.data);
+            op.to_name = last_key(page.data);
+        }
+    } while (rv == 0 && !page.eof);
+    job->index = page.index;
+    job->base.rv = rv;
+    zone_result_clear(&page);
 }
 
 static void done_pairs(struct job *base)
 {
     struct pairs_job *job = (struct pairs_job *)base;
 
-    job->done(job->arg, job->base.rv, job->result.data, job->result.index);
-    zone_result_clear(&job->result);
+    job->done(job->arg, job->base.rv,
+              job->pairs == NULL ? (struct slice){0}
+                                 : slice_borrow(job->pairs->data, job->pairs->len),
+              job->index);
+    buf_unref(job->pairs);
     host_job_end(&job->base);
 }
 

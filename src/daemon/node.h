@@ -79,6 +79,7 @@ struct node {
     struct router_actions router_actions;
     bool routing;
     struct directory directory;
+    uint32_t n_gone_told; /* Deleted zones that the router has heard of. */
     bool reading_directory;
     bool directory_stale;
     struct host *home; /* The grapevine's own group. */

@@ -443,12 +443,15 @@ void node_zones_refresh(struct node *node)
             zone_adopt(node, zone, member);
         }
     }
-    for (uint32_t i = 0; i < directory->n_gone; i++) {
+    /* Rows of zones that are gone only become more: the router hears of them once. */
+    for (uint32_t i = 0; i < directory->n_gone && directory->n_gone > node->n_gone_told;
+         i++) {
         struct router_event event = {.type = ROUTER_EV_ZONE_GONE};
 
         memcpy(event.zone_id, directory->gone[i], 16);
         node_router_event(node, &event);
     }
+    node->n_gone_told = directory->n_gone;
 }
 
 /* Reading the directory. It is small: every change reads it whole. */

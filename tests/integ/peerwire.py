@@ -98,51 +98,54 @@ def pem_of(node):
 
 
 class BadNode:
-    """Speaks to the node @to, whose number is @to_number, as the node that is stopped and
-    whose state folder is @of's. Its own number must be the lower one: it dials."""
+    """Speaks to the nodes @to, {number: node}, as the node @of that was killed. It dials,
+    so its number must be the lowest."""
 
-    def __init__(self, of, to, to_number):
+    def __init__(self, of, to):
         with open(os.path.join(of.dir, "state", "node.json"), encoding="utf-8") as f:
             state = json.load(f)
         self.grapevine_id = bytes.fromhex(state["grapevine"])
         self.number = int(state["number"])
         self.boot = int(state["boot"]) + time.monotonic_ns()
         self.seq = 0
-        self.answers = []  # (channel, type, head, body) of all data frames.
-        self.connections = []
-        for channel in (CONTROL, LOG, BULK):
-            connection = Connection(to, pem_of(of))
-            connection.send(frame(HELLO, body=struct.pack(
-                HELLO_FORMAT, 1, self.grapevine_id, self.number, to_number, self.boot,
-                time.monotonic_ns(), channel, 0)))
-            assert connection.receive()[0] == HELLO
-            self.connections.append(connection)
-            threading.Thread(target=self.listen, args=(connection, channel),
-                             daemon=True).start()
+        self.frames = []  # (from, type, head, body) of all data frames.
+        self.connections = {}
+        for number, node in to.items():
+            for channel in (CONTROL, LOG, BULK):
+                self.dial(node, pem_of(of), number, channel)
 
-    def listen(self, connection, channel):
+    def dial(self, node, pem, number, channel):
+        connection = Connection(node, pem)
+        connection.send(frame(HELLO, body=struct.pack(
+            HELLO_FORMAT, 1, self.grapevine_id, self.number, number, self.boot,
+            time.monotonic_ns(), channel, 0)))
+        assert connection.receive()[0] == HELLO
+        self.connections[number, channel] = connection
+        threading.Thread(target=self.listen, args=(connection, number), daemon=True).start()
+
+    def listen(self, connection, number):
         try:
             while True:
                 kind, of_type, head, body = connection.receive()
                 if kind == PING:
                     connection.send(frame(PONG, body=body))
                 elif kind == DATA:
-                    self.answers.append((channel, of_type, head, body))
+                    self.frames.append((number, of_type, head, body))
         except (OSError, ValueError):
             return
 
-    def send(self, channel, of_type, head, body=b""):
-        self.connections[channel].send(frame(DATA, head, body, of_type))
+    def send(self, to, of_type, head, body=b""):
+        """One data frame to (number, channel)."""
+        self.connections[to].send(frame(DATA, head, body, of_type))
 
-    def wait_answer(self, of_type, matches):
-        """The first data frame of the type whose head and body match."""
+    def wait_frame(self, of_type, matches):
+        """The head and body of the first data frame of the type that match."""
         def found():
-            return [(h, b) for _, t, h, b in list(self.answers) if t == of_type
+            return [(h, b) for _, t, h, b in list(self.frames) if t == of_type
                     and matches(h, b)]
-        return grapevine.wait(found, "an answer of type %d" % of_type)[0]
+        return grapevine.wait(found, "a frame of type %d" % of_type)[0]
 
-    def write_rows(self, rows):
-        """Compare-and-set of directory rows, whatever was there; the outcome."""
+    def write_rows_at(self, number, rows):
         self.seq += 1
         op = struct.pack("<BBB", 1, OP_KV, len(rows))
         for key, value in rows:
@@ -150,12 +153,19 @@ class BadNode:
                 (value or "").encode())
         entry = struct.pack("<BQQQQQ16s", 1, 0, self.number, self.boot, self.seq, self.seq,
                             bytes(16))
-        self.send(LOG, FRAME_OP,
+        self.send((number, LOG), FRAME_OP,
                   self.grapevine_id + struct.pack("<QB", self.seq, 0) + entry + op)
-        head, _ = self.wait_answer(FRAME_ANSWER,
-                                   lambda h, b: struct.unpack_from("<Q", h)[0] == self.seq)
+        head, _ = self.wait_frame(FRAME_ANSWER,
+                                  lambda h, b: struct.unpack_from("<Q", h)[0] == self.seq)
         return struct.unpack_from("<I", head, 8)[0]
 
+    def write_rows(self, rows):
+        """Directory rows, {key: value}, whatever was there; None removes. Asks whoever
+        leads the directory."""
+        numbers = sorted({number for number, _ in self.connections})
+        grapevine.wait(lambda: any(self.write_rows_at(n, list(rows.items())) == 0
+                                   for n in numbers), "rows are written")
+
     def close(self):
-        for connection in self.connections:
+        for connection in self.connections.values():
             connection.close()

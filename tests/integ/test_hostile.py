@@ -9,6 +9,37 @@ import grapevine
 import peerwire
 
 
+KIB = 1 << 10
+
+
+class BadRows(grapevine.GrapevineTest):
+    """A node of the grapevine may write any row; none stops the others."""
+
+    def with_bad_node(self):
+        """Three nodes, the first of which is killed and spoken for by the test."""
+        gv = self.grapevine(3)
+        # The two others can go on without the first once all three vote: the last change
+        # was begun, and what is written after it is there.
+        grapevine.wait(lambda: "from=3 to=3" in gv[0].log_tail(), "all vote")
+        gv[0].ask("invite")
+        gv[0].kill()
+        bad = peerwire.BadNode(gv[0], {2: gv[1], 3: gv[2]})
+        self.addCleanup(bad.close)
+        return gv, bad
+
+    # However much there is, all rows are read: those of the nodes come late in the order.
+    def test_directory_of_megabytes(self):
+        gv, bad = self.with_bad_node()
+        for i in range(20):
+            bad.write_rows({"aa/%d.%d" % (i, k): '"%s"' % ("x" * 60 * KIB)
+                            for k in range(4)})
+        node = self.node("orval")
+        node.start()
+        node.ask("join", gv[1].ask("invite")["token"])
+        self.assertEqual(sorted(n["name"] for n in node.status()["nodes"]),
+                         sorted(n.name for n in gv.nodes + [node]))
+
+
 class Joining(grapevine.GrapevineTest):
     def add_by(self, gv, name):
         """One more node; it and the invitation that it came by."""
