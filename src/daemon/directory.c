@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/wire.h"
+#include "daemon/config.h"
 #include "daemon/json.h"
 
 #include <errno.h>
@@ -23,7 +24,7 @@ static bool parse_node(const cJSON *json, const char *name, struct directory_nod
     uint64_t port = 0;
 
     *node = (struct directory_node){0};
-    if (strlen(name) > DIRECTORY_NAME_MAX) {
+    if (config_check_name(name) != 0) {
         return false;
     }
     strcpy(node->name, name);
@@ -44,10 +45,11 @@ static bool parse_member(const cJSON *json, struct directory_member *member)
     *member = (struct directory_member){
         .leaving = json_flag(json, "leaving"),
     };
-    return json_u64(json, "node", &member->node) &&
+    return json_u64(json, "node", &member->node) && member->node != 0 &&
            json_u64(json, "raft_id", &member->raft_id) &&
            directory_raft_node(member->raft_id) == member->node &&
-           json_text(json, "pool", member->pool, sizeof member->pool);
+           json_text(json, "pool", member->pool, sizeof member->pool) &&
+           config_check_name(member->pool) == 0;
 }
 
 static bool parse_members(const cJSON *json, struct directory_zone *zone)
@@ -60,11 +62,14 @@ static bool parse_members(const cJSON *json, struct directory_zone *zone)
     }
     cJSON_ArrayForEach(item, members)
     {
-        if (zone->n_members == DIRECTORY_MEMBERS_MAX ||
-            !parse_member(item, &zone->members[zone->n_members])) {
+        struct directory_member member;
+
+        /* A node is a member once, so its raft id, which holds its number, is too. */
+        if (zone->n_members == DIRECTORY_MEMBERS_MAX || !parse_member(item, &member) ||
+            directory_member(zone, member.node) != NULL) {
             return false;
         }
-        zone->n_members++;
+        zone->members[zone->n_members++] = member;
     }
     return true;
 }
@@ -78,8 +83,14 @@ static bool parse_first(const cJSON *json, struct directory_genesis *genesis)
         return false;
     }
     for (int i = 0; i < n; i++) {
-        if (!json_u64_of(cJSON_GetArrayItem(ids, i), &genesis->first[i])) {
+        if (!json_u64_of(cJSON_GetArrayItem(ids, i), &genesis->first[i]) ||
+            directory_raft_node(genesis->first[i]) == 0) {
             return false;
+        }
+        for (int k = 0; k < i; k++) { /* raft takes nobody twice. */
+            if (genesis->first[k] == genesis->first[i]) {
+                return false;
+            }
         }
     }
     genesis->n_first = (uint32_t)n;
@@ -110,7 +121,8 @@ static bool parse_genesis(const cJSON *json, struct directory_genesis *genesis)
 static bool parse_zone(const cJSON *json, const char *slug, struct directory_zone *zone)
 {
     *zone = (struct directory_zone){0};
-    if (strlen(slug) > DIRECTORY_NAME_MAX) {
+    /* The slug becomes the name of a folder. */
+    if (config_check_name(slug) != 0) {
         return false;
     }
     strcpy(zone->slug, slug);
@@ -245,6 +257,54 @@ static int by_slug(const void *a, const void *b)
                   ((const struct directory_zone *)b)->slug);
 }
 
+/* Of rows that claim to be one node or one zone, the one that was there first stays. */
+static void drop_twin_nodes(struct directory *directory)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < directory->n_nodes; i++) {
+        struct directory_node *node = &directory->nodes[i];
+        struct directory_node *twin = n == 0 ? NULL : &directory->nodes[n - 1];
+
+        if (twin == NULL || twin->peer.number != node->peer.number) {
+            directory->nodes[n++] = *node;
+            continue;
+        }
+        log_warn("daemon", "msg=\"two rows for one node number\" names=%s,%s", twin->name,
+                 node->name);
+        if (node->version < twin->version) {
+            *twin = *node;
+        }
+    }
+    directory->n_nodes = n;
+}
+
+static void drop_twin_zones(struct directory *directory)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < directory->n_zones; i++) {
+        struct directory_zone *zone = &directory->zones[i];
+        struct directory_zone *twin = NULL;
+
+        for (uint32_t k = 0; k < n && twin == NULL; k++) {
+            twin = memcmp(directory->zones[k].id, zone->id, sizeof zone->id) == 0
+                       ? &directory->zones[k]
+                       : NULL;
+        }
+        if (twin == NULL) {
+            directory->zones[n++] = *zone;
+            continue;
+        }
+        log_warn("daemon", "msg=\"two rows for one zone\" slugs=%s,%s", twin->slug,
+                 zone->slug);
+        if (zone->version < twin->version) {
+            *twin = *zone;
+        }
+    }
+    directory->n_zones = n;
+}
+
 int directory_parse(struct directory *directory, struct slice pairs, uint64_t index)
 {
     struct wire_dec dec = wire_dec(pairs.data, pairs.len);
@@ -266,6 +326,8 @@ int directory_parse(struct directory *directory, struct slice pairs, uint64_t in
         }
     }
     qsort(fresh.nodes, fresh.n_nodes, sizeof *fresh.nodes, by_number);
+    drop_twin_nodes(&fresh);
+    drop_twin_zones(&fresh);
     qsort(fresh.zones, fresh.n_zones, sizeof *fresh.zones, by_slug);
     if (fresh.n_gone > 0) {
         qsort(fresh.gone, fresh.n_gone, sizeof *fresh.gone, by_id);

@@ -156,6 +156,11 @@ static int zones_load(struct node *node, char *error)
             rv = -EUCLEAN;
             break;
         }
+        if (config_check_name(node->zones[node->n_zones].pool) != 0 ||
+            config_check_name(node->zones[node->n_zones].slug) != 0) {
+            log_error("daemon", "msg=\"zones.json names no folder of a pool: left out\"");
+            continue;
+        }
         node->n_zones++;
     }
     cJSON_Delete(json);

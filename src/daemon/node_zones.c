@@ -58,17 +58,18 @@ static void fill_config(struct node *node, struct host_config *config)
     node_random(&config->seed, sizeof config->seed);
 }
 
-/* The first configuration of a group: all its first members vote. */
+/* The first configuration of a group: all its first members vote. Empty if there can be
+ * no such group. */
 static struct slice first_conf(const struct rgroup_conf *conf)
 {
     struct buf *buf = buf_new(RGROUP_CONF_BYTES_MAX);
-    struct slice slice;
+    struct slice slice = {0};
     size_t len = 0;
 
-    ASSERT(buf != NULL);
-    ASSERT(rgroup_conf_encode(conf, buf->data, buf->cap, &len) == 0);
-    buf->len = len;
-    slice = slice_of(buf, 0, len);
+    if (buf != NULL && rgroup_conf_encode(conf, buf->data, buf->cap, &len) == 0) {
+        buf->len = len;
+        slice = slice_of(buf, 0, len);
+    }
     buf_unref(buf);
     return slice;
 }
@@ -97,6 +98,9 @@ int node_home_open(struct node *node, bool initial)
 
         bootstrap = first_conf(&conf);
         config.bootstrap = bootstrap;
+        if (bootstrap.len == 0) {
+            return -ENOMEM;
+        }
     }
     node_host_callbacks(node, &callbacks);
     rv = host_open(&config, &callbacks, &node->home);
@@ -171,7 +175,9 @@ static void zone_host_open(struct node *node, struct node_zone *local,
         config.bootstrap = bootstrap;
     }
     node_host_callbacks(node, &callbacks);
-    rv = host_open(&config, &callbacks, &local->host);
+    rv = member->initial && bootstrap.len == 0
+             ? -EINVAL
+             : host_open(&config, &callbacks, &local->host);
     slice_unref(&bootstrap);
     if (rv != 0) {
         log_error("daemon", "msg=\"could not open a zone\" zone=%s error=\"%s\"",
@@ -438,6 +444,9 @@ void node_zones_refresh(struct node *node)
         const struct directory_zone *zone = &directory->zones[i];
         const struct directory_member *member = directory_member(zone, node->number);
 
+        if (memcmp(zone->id, node->grapevine_id, sizeof zone->id) == 0) {
+            continue; /* No zone is the directory. */
+        }
         route_zone(node, zone);
         if (member != NULL) {
             zone_adopt(node, zone, member);
@@ -449,7 +458,9 @@ void node_zones_refresh(struct node *node)
         struct router_event event = {.type = ROUTER_EV_ZONE_GONE};
 
         memcpy(event.zone_id, directory->gone[i], 16);
-        node_router_event(node, &event);
+        if (memcmp(event.zone_id, node->grapevine_id, 16) != 0) {
+            node_router_event(node, &event);
+        }
     }
     node->n_gone_told = directory->n_gone;
 }

@@ -40,6 +40,66 @@ class BadRows(grapevine.GrapevineTest):
                          sorted(n.name for n in gv.nodes + [node]))
 
 
+    def zone_row(self, zone_id, members, pool="tank"):
+        return json.dumps({
+            "id": zone_id, "display": "x", "quota": str(1 << 30), "next_life": "2",
+            "root_uid": 0, "root_gid": 0, "root_mode": 0o755, "created_ns": "1",
+            "members": [{"node": str(m), "raft_id": str(m << 16 | 1), "pool": pool,
+                         "initial": True, "leaving": False} for m in members]})
+
+    def logged(self, node, text):
+        with open(node.log, encoding="utf-8", errors="replace") as f:
+            return text in f.read()
+
+    # A zone's name is no path: what lies outside of the pools stays. A row that names a
+    # member twice, the directory itself, or a pool elsewhere is no zone.
+    def test_zone_rows(self):
+        gv, bad = self.with_bad_node()
+        precious = os.path.join(gv[1].dir, "precious")
+        os.makedirs(precious)
+        grapevine_id = bad.grapevine_id.hex()
+        for i, slug in enumerate(("../../../precious", "../../precious", "tier/..")):
+            zone_id = "%02x" % (i + 1) * 16
+            bad.write_rows({"zone/" + slug: self.zone_row(zone_id, (2,))})
+            bad.write_rows({"zone/" + slug: None, "gone/" + zone_id: "{}"})
+        bad.write_rows({"zone/twice": self.zone_row("aa" * 16, (2, 2)),
+                        "zone/out": self.zone_row("bb" * 16, (2,), "../../../precious"),
+                        "zone/self": self.zone_row(grapevine_id, (2,)),
+                        "gone/" + grapevine_id: "{}",
+                        "zone/last": self.zone_row("cc" * 16, (2, 3))})
+        gv.wait_settled("last")
+        self.assertTrue(os.path.isdir(precious))
+        self.assertEqual(os.listdir(precious), [])
+        for node in gv.nodes[1:]:
+            self.assertTrue(self.logged(node, 'key=\"zone/twice\"'))
+            node.kill()
+            node.start()
+        gv.wait_settled("last")
+        client = gv.client("last", 1)
+        client.create(client.root, "works")
+
+    # A node's row that no table can hold costs no other node its place, also after all
+    # have only what their files say.
+    def test_node_rows(self):
+        gv, bad = self.with_bad_node()
+        with open(os.path.join(gv[1].dir, "state", "nodes.json"), encoding="utf-8") as f:
+            key = next(n["fingerprint"] for n in json.load(f) if n["name"] == gv[1].name)
+        row = {"number": "9", "fingerprint": key, "host": "127.0.0.9", "port": 2646}
+        bad.write_rows({
+            "node/twin": json.dumps(row),
+            "node/named": json.dumps(dict(row, number="10", fingerprint="10" * 32,
+                                          host="nas.local")),
+            "node/second": json.dumps(dict(row, number="2", fingerprint="11" * 32))})
+        for node in gv.nodes[1:]:
+            grapevine.wait(lambda n=node: self.logged(n, "node=named"), "it is told")
+            node.kill()
+        for node in gv.nodes[1:]:
+            node.start()
+        gv[1].ask("node", "remove", "named")
+        grapevine.wait(lambda: {n["name"]: n["up"] for n in gv[2].status()["nodes"]}[
+            gv[1].name], "they reach each other")
+
+
 class Joining(grapevine.GrapevineTest):
     def add_by(self, gv, name):
         """One more node; it and the invitation that it came by."""
