@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/outcome.h"
+#include "daemon/dataset.h"
 
 #include <errno.h>
 #include <libgen.h>
@@ -135,8 +136,9 @@ static int open_all(struct host *host, struct open_job *job)
         return -ENOENT;
     }
     if (create) {
-        job->step = "make the dataset's folder";
-        rv = host->config.disk->ops->mkdir(host->config.disk, host->config.dir);
+        job->step = "make a dataset";
+        rv = dataset_make_begin(host->config.disk, host->config.dir, host->config.journal,
+                                host->config.zone_id);
         if (rv != 0) {
             return rv;
         }
@@ -151,7 +153,13 @@ static int open_all(struct host *host, struct open_job *job)
             rv = open_journal(host, job, false);
         }
     }
-    return rv != 0 ? rv : open_store(host, job, create);
+    if (rv == 0) {
+        rv = open_store(host, job, create);
+    }
+    if (rv == 0 && create) {
+        dataset_make_end(host->config.disk, host->config.dir);
+    }
+    return rv;
 }
 
 static void run_open(struct job *job)

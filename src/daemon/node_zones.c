@@ -9,11 +9,11 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "daemon/dataset.h"
 #include "daemon/json.h"
 #include "zone/zone.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -192,33 +192,20 @@ struct removal {
     uv_work_t work;
     struct node *node;
     uint8_t zone_id[16];
-    bool has_paths;
-    bool failed;
+    const struct config_pool *pool; /* NULL: it is not configured any more. */
+    char slug[DIRECTORY_NAME_MAX + 1];
+    int rv;
     char dir[HOST_PATH_MAX];
     char journal[HOST_PATH_MAX];
 };
-
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-    (void)st;
-    (void)flag;
-    (void)ftw;
-    return remove(path);
-}
-
-/* What is not there counts as removed. */
-static bool remove_tree(const char *path)
-{
-    return nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) == 0 ||
-           errno == ENOENT;
-}
 
 static void run_removal(uv_work_t *work)
 {
     struct removal *removal = work->data;
 
-    if (removal->has_paths) {
-        removal->failed = !remove_tree(removal->journal) || !remove_tree(removal->dir);
+    if (removal->pool != NULL) {
+        removal->rv = dataset_remove(removal->pool->path, removal->slug, removal->journal,
+                                     removal->zone_id);
     }
 }
 
@@ -230,11 +217,13 @@ static void done_removal(uv_work_t *work, int status)
     (void)status;
     for (uint32_t i = 0; i < node->n_zones; i++) {
         if (memcmp(node->zones[i].id, removal->zone_id, 16) == 0) {
-            if (removal->failed) {
+            if (removal->rv != 0) {
                 log_warn("daemon",
                          "msg=\"dataset not removed whole, remove the rest by hand\" "
-                         "zone=%s dir=\"%s\"",
-                         node->zones[i].slug, removal->dir);
+                         "zone=%s dir=\"%s\" error=\"%s\"",
+                         node->zones[i].slug, removal->dir,
+                         removal->rv == -EEXIST ? "this folder is not that zone's"
+                                                : strerror(-removal->rv));
             } else {
                 log_info("daemon", "msg=\"dataset removed\" zone=%s",
                          node->zones[i].slug);
@@ -274,7 +263,8 @@ static void zone_remove(struct node *node, struct node_zone *local)
     removal->node = node;
     memcpy(removal->zone_id, local->id, sizeof removal->zone_id);
     if (pool != NULL) {
-        removal->has_paths = true;
+        removal->pool = pool;
+        strcpy(removal->slug, local->slug);
         paths_of(node, local, pool, removal->dir, removal->journal);
     }
     local->removing = true;

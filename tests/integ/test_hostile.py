@@ -4,6 +4,7 @@ further than docs/architecture.md says ("What a node is trusted with")."""
 import json
 import os
 import shutil
+import subprocess
 
 import grapevine
 import peerwire
@@ -78,6 +79,30 @@ class BadRows(grapevine.GrapevineTest):
         client = gv.client("last", 1)
         client.create(client.root, "works")
 
+    # A folder in a pool that has a zone's name and other content is somebody's: the zone
+    # cannot be there, and its end leaves the folder as it is.
+    def test_folder_in_the_way(self):
+        gv = self.grapevine(1)
+        folder = os.path.join(gv[0].pools["tank"], "photos")
+        os.mkdir(folder)
+        with open(os.path.join(folder, "cat"), "w", encoding="utf-8") as f:
+            f.write("a cat")
+        waiting = subprocess.Popen(
+            [grapevine.program("cli", "gvraft"), "--socket", gv[0].socket, "zone", "create",
+             "photos", "--quota", "1GiB", "--member", gv[0].name],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(waiting.wait)
+        self.addCleanup(waiting.kill)
+        grapevine.wait(lambda: self.logged(gv[0], "Directory not empty"), "it is refused")
+        gv[0].ask("zone", "delete", "photos", "--yes")
+        grapevine.wait(lambda: self.logged(gv[0], "remove the rest by hand"), "it is told")
+        self.assertEqual(os.listdir(folder), ["cat"])
+        shutil.rmtree(folder)
+        gv.make_zone("photos", [0])
+        gv[0].ask("zone", "delete", "photos", "--yes")
+        grapevine.wait(lambda: not os.path.exists(folder), "the dataset is removed")
+        self.assertEqual(os.listdir(gv[0].pools["tank"]), [".grapevine-pool"])
+
     # A node's row that no table can hold costs no other node its place, also after all
     # have only what their files say.
     def test_node_rows(self):
@@ -92,6 +117,7 @@ class BadRows(grapevine.GrapevineTest):
             "node/second": json.dumps(dict(row, number="2", fingerprint="11" * 32))})
         for node in gv.nodes[1:]:
             grapevine.wait(lambda n=node: self.logged(n, "node=named"), "it is told")
+        for node in gv.nodes[1:]:
             node.kill()
         for node in gv.nodes[1:]:
             node.start()

@@ -1,0 +1,183 @@
+#include "daemon/dataset.h"
+
+#include "daemon/config.h"
+#include "daemon/json.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define PATH_BYTES (2 * CONFIG_TEXT_MAX)
+#define SIGN_BYTES_MAX 4096u
+#define MAKING "making"
+
+static void join_path(char *out, const char *folder, const char *name)
+{
+    snprintf(out, PATH_BYTES, "%s/%s", folder, name);
+}
+
+/* True if the file @name in @dir has the line "zone ID", as the store's marker does
+ * (docs/formats/store.md). */
+static bool names_zone(struct disk *disk, const char *dir, const char *name,
+                       const uint8_t id[16])
+{
+    char line[5 + 32 + 2] = "zone ";
+    char path[PATH_BYTES];
+    char *text = NULL;
+    size_t len = 0;
+    bool found;
+
+    join_path(path, dir, name);
+    if (disk_read_file(disk, path, SIGN_BYTES_MAX, &text, &len) != 0) {
+        return false;
+    }
+    hex_put(line + 5, id, 16);
+    strcat(line, "\n");
+    found = strncmp(text, line, strlen(line)) == 0;
+    for (const char *at = strchr(text, '\n'); at != NULL && !found;
+         at = strchr(at + 1, '\n')) {
+        found = strncmp(at + 1, line, strlen(line)) == 0;
+    }
+    free(text);
+    return found;
+}
+
+static int count_one(void *ctx, const char *name)
+{
+    int *count = ctx;
+
+    /* A sign that a crash left half-written says nothing and harms nothing. */
+    *count += strncmp(name, MAKING, strlen(MAKING)) == 0 ? 0 : 1;
+    return 0;
+}
+
+static int check_empty(struct disk *disk, const char *dir)
+{
+    int count = 0;
+    int rv = disk->ops->list(disk, dir, count_one, &count);
+
+    if (rv != 0) {
+        return rv == -ENOENT ? 0 : rv;
+    }
+    return count == 0 ? 0 : -ENOTEMPTY;
+}
+
+int dataset_make_begin(struct disk *disk, const char *dir, const char *journal,
+                       const uint8_t id[16])
+{
+    char sign[5 + 32 + 2] = "zone ";
+    char path[PATH_BYTES];
+    int rv;
+
+    if (names_zone(disk, dir, MAKING, id)) {
+        return 0;
+    }
+    rv = check_empty(disk, dir);
+    if (rv == 0) {
+        rv = check_empty(disk, journal);
+    }
+    if (rv == 0) {
+        rv = disk->ops->mkdir(disk, dir);
+    }
+    if (rv != 0) {
+        return rv;
+    }
+    hex_put(sign + 5, id, 16);
+    strcat(sign, "\n");
+    join_path(path, dir, MAKING);
+    return disk_replace_file(disk, path, sign, strlen(sign));
+}
+
+void dataset_make_end(struct disk *disk, const char *dir)
+{
+    char path[PATH_BYTES];
+
+    join_path(path, dir, MAKING);
+    (void)disk->ops->unlink(disk, path); /* If it stays, it says what the marker says. */
+}
+
+static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+    (void)st;
+    (void)flag;
+    (void)ftw;
+    return remove(path);
+}
+
+/* What is not there counts as removed. */
+static int remove_tree(const char *path)
+{
+    if (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) == 0 ||
+        errno == ENOENT) {
+        return 0;
+    }
+    return errno > 0 ? -errno : -EIO;
+}
+
+/* Move the folder @dir to @trash if it is the zone's; an empty one is nobody's. */
+static int put_aside(const char *dir, const char *trash, const uint8_t id[16])
+{
+    struct disk *disk = disk_posix();
+    struct stat st;
+
+    if (lstat(dir, &st) != 0) {
+        return errno == ENOENT ? 0 : -errno;
+    }
+    if (!S_ISDIR(st.st_mode)) {
+        return -EEXIST;
+    }
+    if (remove(dir) == 0) {
+        return 0;
+    }
+    if (!names_zone(disk, dir, "marker", id) && !names_zone(disk, dir, MAKING, id)) {
+        return -EEXIST;
+    }
+    if (rename(dir, trash) != 0) {
+        return -errno;
+    }
+    return disk_sync_parent(disk, trash);
+}
+
+static bool is_below(const char *path, const char *folder)
+{
+    size_t len = strlen(folder);
+
+    return strncmp(path, folder, len) == 0 && path[len] == '/';
+}
+
+int dataset_remove(const char *pool, const char *slug, const char *journal,
+                   const uint8_t id[16])
+{
+    char hex[2 * 16 + 1];
+    char name[sizeof hex + 16];
+    char trash[PATH_BYTES];
+    char dir[PATH_BYTES];
+    struct stat st;
+    int rv;
+
+    if (config_check_name(slug) != 0) {
+        return -EEXIST;
+    }
+    hex_put(hex, id, 16);
+    snprintf(name, sizeof name, ".removing-%s", hex);
+    join_path(trash, pool, name);
+    join_path(dir, pool, slug);
+    /* What is there already is the rest of an earlier removal: @dir is another's. */
+    if (lstat(trash, &st) != 0) {
+        rv = put_aside(dir, trash, id);
+        if (rv != 0) {
+            return rv;
+        }
+    }
+    if (lstat(trash, &st) != 0) {
+        return 0;
+    }
+    /* A journal elsewhere first: the dataset is what says whose it is. One inside went
+     * along, and what has its path now is another's. */
+    rv = is_below(journal, dir) ? 0 : remove_tree(journal);
+    return rv != 0 ? rv : remove_tree(trash);
+}

@@ -1,0 +1,36 @@
+/*
+ * dataset: a zone's folder in a pool, from its first file to its last.
+ *
+ * A folder is only ever filled or removed on evidence that it is that zone's: the file
+ * "making" that is written before anything else, or the store's marker that comes last.
+ * Somebody's folder that has a zone's name is left as it is.
+ *
+ * A removal renames first, to a name that no zone can have: from then on the zone's name
+ * is free, and what a crash leaves half-removed is known by that name. Blocks; not for a
+ * loop thread.
+ */
+#ifndef DAEMON_DATASET_H
+#define DAEMON_DATASET_H
+
+#include "base/disk.h"
+
+#include <stdint.h>
+
+/*
+ * Begin to make the dataset @dir (its journal in @journal, perhaps inside) of zone @id,
+ * or go on where a crash ended that. 0; -ENOTEMPTY: there is something else; a fault.
+ */
+int dataset_make_begin(struct disk *disk, const char *dir, const char *journal,
+                       const uint8_t id[16]);
+/* The marker is there. */
+void dataset_make_end(struct disk *disk, const char *dir);
+
+/*
+ * Remove zone @id's dataset, named @slug in the folder @pool, and its journal @journal.
+ * What is not there counts as removed. 0; -EEXIST: the folder is not that zone's; or the
+ * errno of removing, then part of it may be gone and the next call goes on.
+ */
+int dataset_remove(const char *pool, const char *slug, const char *journal,
+                   const uint8_t id[16]);
+
+#endif

@@ -1,0 +1,179 @@
+/* A folder is filled and removed only where it is the zone's own. */
+#include "daemon/dataset.h"
+#include "daemon/json.h"
+#include "lib/check.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const uint8_t zone[16] = {1, 2, 3};
+static const uint8_t other[16] = {1, 2, 4};
+static char pool[512];
+static char journals[1024];
+
+static const char *at(const char *name)
+{
+    static char paths[4][2048];
+    static unsigned next;
+    char *path = paths[next++ % 4];
+
+    snprintf(path, sizeof paths[0], "%s/%s", pool, name);
+    return path;
+}
+
+static void fresh_pool(void)
+{
+    snprintf(pool, sizeof pool, "%s/pool-XXXXXX", check_tmpdir());
+    CHECK(mkdtemp(pool) != NULL);
+    snprintf(journals, sizeof journals, "%s-journals", pool);
+    CHECK_INT(mkdir(journals, 0755), 0);
+}
+
+static void write_file(const char *name, const char *text)
+{
+    FILE *file = fopen(at(name), "w");
+
+    CHECK(file != NULL);
+    fputs(text, file);
+    fclose(file);
+}
+
+static bool is_there(const char *name)
+{
+    return access(at(name), F_OK) == 0;
+}
+
+/* As the store writes it. */
+static void write_marker(const char *dir, const uint8_t id[16])
+{
+    char hex[33];
+    char text[128];
+    char name[64];
+
+    hex_put(hex, id, 16);
+    snprintf(text, sizeof text, "grapevinefs dataset 2\nzone %s\ngeneration 0\n", hex);
+    snprintf(name, sizeof name, "%s/marker", dir);
+    write_file(name, text);
+}
+
+static int begin(const char *slug, const uint8_t id[16])
+{
+    char dir[1024];
+    char journal[1100];
+
+    snprintf(dir, sizeof dir, "%s/%s", pool, slug);
+    snprintf(journal, sizeof journal, "%s/journal", dir);
+    return dataset_make_begin(disk_posix(), dir, journal, id);
+}
+
+static int take_away(const char *slug, const uint8_t id[16])
+{
+    char journal[1100];
+
+    snprintf(journal, sizeof journal, "%s/%s/journal", pool, slug);
+    return dataset_remove(pool, slug, journal, id);
+}
+
+/* Made, and taken away whole; a second time there is nothing to do. */
+static void made_and_removed(void)
+{
+    fresh_pool();
+    CHECK_INT(begin("tier-1", zone), 0);
+    CHECK(is_there("tier-1/making"));
+    write_marker("tier-1", zone);
+    dataset_make_end(disk_posix(), at("tier-1"));
+    CHECK(!is_there("tier-1/making"));
+    CHECK_INT(mkdir(at("tier-1/journal"), 0755), 0);
+    write_file("tier-1/journal/1", "x");
+    CHECK_INT(take_away("tier-1", zone), 0);
+    CHECK(!is_there("tier-1"));
+    CHECK_INT(take_away("tier-1", zone), 0);
+    CHECK_INT(rmdir(pool), 0);
+}
+
+/* A folder with other things in it, or of another zone, is neither filled nor removed,
+ * and a path is no name. */
+static void what_is_not_ours_stays(void)
+{
+    fresh_pool();
+    CHECK_INT(mkdir(at("photos"), 0755), 0);
+    write_file("photos/cat", "x");
+    CHECK_INT(begin("photos", zone), -ENOTEMPTY);
+    CHECK_INT(take_away("photos", zone), -EEXIST);
+    write_marker("photos", other);
+    CHECK_INT(take_away("photos", zone), -EEXIST);
+    CHECK(is_there("photos/cat"));
+    CHECK_INT(take_away("../precious", zone), -EEXIST);
+    CHECK_INT(symlink(at("photos"), at("link")), 0);
+    write_marker("photos", zone);
+    CHECK_INT(take_away("link", zone), -EEXIST);
+    CHECK(is_there("photos/cat"));
+    CHECK_INT(take_away("absent", zone), 0);
+}
+
+/* What a crash left half-made is gone on with by the same zone only, and can be removed
+ * by it. */
+static void half_made(void)
+{
+    fresh_pool();
+    CHECK_INT(mkdir(at("tier-1"), 0755), 0);
+    write_file("tier-1/making.tmp", "");
+    CHECK_INT(begin("tier-1", zone), 0);
+    write_file("tier-1/meta.db", "x");
+    CHECK_INT(begin("tier-1", zone), 0);
+    CHECK_INT(begin("tier-1", other), -ENOTEMPTY);
+    CHECK_INT(take_away("tier-1", other), -EEXIST);
+    CHECK_INT(take_away("tier-1", zone), 0);
+    CHECK(!is_there("tier-1"));
+}
+
+/* What a crash left half-removed has lost its marker, but not its new name; a zone that
+ * has the old name since is not touched. */
+static void half_removed(void)
+{
+    char rest[64] = ".removing-";
+
+    fresh_pool();
+    hex_put(rest + strlen(rest), zone, 16);
+    CHECK_INT(mkdir(at(rest), 0755), 0);
+    CHECK_INT(begin("tier-1", other), 0);
+    write_marker("tier-1", other);
+    CHECK_INT(mkdir(at("tier-1/journal"), 0755), 0);
+    CHECK_INT(take_away("tier-1", zone), 0);
+    CHECK(!is_there(rest));
+    CHECK(is_there("tier-1/marker"));
+    CHECK(is_there("tier-1/journal"));
+}
+
+/* A journal on another device goes too, and one that is there keeps a dataset from being
+ * made. */
+static void journal_elsewhere(void)
+{
+    char journal[1100];
+    char dir[1024];
+
+    fresh_pool();
+    snprintf(dir, sizeof dir, "%s/tier-1", pool);
+    snprintf(journal, sizeof journal, "%s/tier-1", journals);
+    CHECK_INT(mkdir(journal, 0755), 0);
+    CHECK_INT(dataset_make_begin(disk_posix(), dir, journal, zone), 0);
+    strcat(journal, "/1");
+    CHECK_INT(mkdir(journal, 0755), 0);
+    *strrchr(journal, '/') = '\0';
+    CHECK_INT(dataset_remove(pool, "tier-1", journal, other), -EEXIST);
+    CHECK_INT(access(journal, F_OK), 0);
+    CHECK_INT(dataset_remove(pool, "tier-1", journal, zone), 0);
+    CHECK(access(journal, F_OK) != 0);
+    CHECK_INT(mkdir(journal, 0755), 0);
+    strcat(journal, "/cat");
+    CHECK_INT(mkdir(journal, 0755), 0);
+    *strrchr(journal, '/') = '\0';
+    CHECK_INT(dataset_make_begin(disk_posix(), dir, journal, zone), -ENOTEMPTY);
+}
+
+TEST_MAIN(CHECK_TEST(made_and_removed), CHECK_TEST(what_is_not_ours_stays),
+          CHECK_TEST(half_made), CHECK_TEST(half_removed), CHECK_TEST(journal_elsewhere))
