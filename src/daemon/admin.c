@@ -15,6 +15,8 @@
 #define ASK_HEAD_BYTES 8u
 #define ASK_BYTES_MAX (1u << 20)
 #define CALLS_MAX 256u
+#define CALLS_PER_NODE_MAX 64u
+#define CALLS_OF_NODES_MAX 192u /* So that the control socket has the rest. */
 
 static const struct admin_command commands[] = {
     {.name = "init", .poll = admin_init, .anywhere = true, .blind = true},
@@ -208,7 +210,21 @@ static uint32_t n_calls(const struct node *node)
     return n;
 }
 
-static void request(struct node *node, const cJSON *json, bool from_peer,
+/* @from 0: the control socket. */
+static bool has_room(const struct node *node, uint64_t from)
+{
+    uint32_t n_nodes = 0;
+    uint32_t n_own = 0;
+
+    for (const struct admin_call *call = node->calls; call != NULL; call = call->next) {
+        n_nodes += call->from != 0 ? 1 : 0;
+        n_own += call->from == from ? 1 : 0;
+    }
+    return n_calls(node) < CALLS_MAX &&
+           (from == 0 || (n_own < CALLS_PER_NODE_MAX && n_nodes < CALLS_OF_NODES_MAX));
+}
+
+static void request(struct node *node, const cJSON *json, uint64_t from,
                     void (*done)(void *arg, cJSON *answer), void *arg)
 {
     const struct admin_command *command = NULL;
@@ -216,7 +232,7 @@ static void request(struct node *node, const cJSON *json, bool from_peer,
     uint64_t version = 0;
     char name[64];
 
-    if (!from_peer && (!json_u64(json, "version", &version) || version != 1)) {
+    if (from == 0 && (!json_u64(json, "version", &version) || version != 1)) {
         refuse(done, arg, "this daemon speaks version 1 of the control protocol");
         return;
     }
@@ -225,7 +241,7 @@ static void request(struct node *node, const cJSON *json, bool from_peer,
         return;
     }
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
-        if (strcmp(commands[i].name, name) == 0 && (!from_peer || commands[i].remote)) {
+        if (strcmp(commands[i].name, name) == 0 && (from == 0 || commands[i].remote)) {
             command = &commands[i];
         }
     }
@@ -234,10 +250,11 @@ static void request(struct node *node, const cJSON *json, bool from_peer,
     } else if (!node->initialised && !command->anywhere) {
         refuse(done, arg,
                "this node belongs to no grapevine yet: use gvraft init or gvraft join");
-    } else if (n_calls(node) >= CALLS_MAX || node->stopping) {
+    } else if (!has_room(node, from) || node->stopping) {
         refuse(done, arg, "the daemon is busy or stopping: try again later");
     } else {
         call = call_new(node, command, done, arg);
+        call->from = from;
         call->args =
             cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(json, "args"), true);
         call_poll(call);
@@ -247,7 +264,7 @@ static void request(struct node *node, const cJSON *json, bool from_peer,
 void admin_request(struct node *node, const cJSON *json,
                    void (*done)(void *arg, cJSON *answer), void *arg)
 {
-    request(node, json, false, done, arg);
+    request(node, json, 0, done, arg);
 }
 
 /* Arguments. */
@@ -459,7 +476,7 @@ void admin_ask_frame(struct node *node, uint64_t from, struct slice head,
     if (json != NULL && reply != NULL) {
         *reply = (struct ask_reply){
             .node = node, .to = from, .number = wire_load_u64(head.data)};
-        request(node, json, true, on_asked, reply);
+        request(node, json, from, on_asked, reply);
     } else {
         free(reply);
     }
@@ -521,7 +538,7 @@ void admin_join_request(void *ctx, uint64_t request_number, const uint8_t *finge
     if (json == NULL || !join_parse(json, fingerprint, wanted)) {
         refuse(on_joined, reply, "the join request does not parse");
         free(wanted);
-    } else if (node->stopping || !node->initialised || n_calls(node) >= CALLS_MAX) {
+    } else if (node->stopping || !node->initialised || !has_room(node, 0)) {
         refuse(on_joined, reply,
                "the inviting node is busy or stopping: try again later");
         free(wanted);

@@ -20,6 +20,7 @@ struct admin_call {
     struct admin_call *next;
     struct node *node;
     const struct admin_command *command;
+    uint64_t from; /* The node that asks; 0: the control socket, or a stranger. */
     cJSON *args;
     cJSON *result;
     cJSON *warnings;

@@ -266,14 +266,42 @@ static bool row_written(struct admin_call *call)
     return call->outcome == 0;
 }
 
+/* Whose the zone's root is, and its mode. What is given has to be right: a default in its
+ * place would give the zone to somebody else. */
+static bool parse_root(const cJSON *args, struct directory_zone *zone)
+{
+    uint64_t uid = 0;
+    uint64_t gid = 0;
+    unsigned long bits = 0755;
+    char mode[8];
+    char *end = mode;
+
+    if (cJSON_GetObjectItemCaseSensitive(args, "mode") != NULL) {
+        if (!json_text(args, "mode", mode, sizeof mode) || mode[0] < '0' ||
+            mode[0] > '7') {
+            return false;
+        }
+        bits = strtoul(mode, &end, 8);
+        if (*end != '\0') {
+            return false;
+        }
+    }
+    if ((cJSON_GetObjectItemCaseSensitive(args, "uid") != NULL &&
+         !json_u64(args, "uid", &uid)) ||
+        (cJSON_GetObjectItemCaseSensitive(args, "gid") != NULL &&
+         !json_u64(args, "gid", &gid)) ||
+        bits > 07777 || uid > UINT32_MAX || gid > UINT32_MAX) {
+        return false;
+    }
+    zone->genesis.root_uid = (uint32_t)uid;
+    zone->genesis.root_gid = (uint32_t)gid;
+    zone->genesis.root_mode = (uint32_t)bits;
+    return true;
+}
+
 static void create_parse(struct admin_call *call)
 {
     struct directory_zone *zone = &call->zone;
-    struct directory_genesis *genesis = &zone->genesis;
-    uint64_t uid = 0;
-    uint64_t gid = 0;
-    char mode[8];
-    char *end = mode;
 
     if (!admin_arg(call, "slug", call->slug, sizeof call->slug)) {
         return;
@@ -307,21 +335,10 @@ static void create_parse(struct admin_call *call)
         zone->display[0] == '\0') {
         strcpy(zone->display, zone->slug);
     }
-    (void)json_u64(call->args, "uid", &uid);
-    (void)json_u64(call->args, "gid", &gid);
-    if (json_text(call->args, "mode", mode, sizeof mode)) {
-        genesis->root_mode = (uint32_t)strtoul(mode, &end, 8);
-    } else {
-        mode[0] = '\0';
-        genesis->root_mode = 0755;
-    }
-    if (*end != '\0' || genesis->root_mode > 07777 || uid > UINT32_MAX ||
-        gid > UINT32_MAX) {
+    if (!parse_root(call->args, zone)) {
         admin_error(call, "mode or owner is wrong: give an octal mode and numbers");
         return;
     }
-    genesis->root_uid = (uint32_t)uid;
-    genesis->root_gid = (uint32_t)gid;
     call->phase = 1;
     own_pools(call);
     ask_pools(call);

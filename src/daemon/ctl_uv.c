@@ -29,6 +29,7 @@ struct ctl {
     uv_pipe_t listener;
     uint32_t n_clients;
     struct client *clients;
+    bool accept_waits; /* No memory for a client; ctl_tick asks again. */
     bool closed;
     char path[CONFIG_TEXT_MAX];
 };
@@ -175,19 +176,17 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     }
 }
 
-static void on_connection(uv_stream_t *stream, int status)
+/* libuv tells of a next connection only once this one was accepted. */
+static void take_client(struct ctl *ctl)
 {
-    struct ctl *ctl = stream->data;
-    struct client *client;
+    uv_stream_t *stream = (uv_stream_t *)&ctl->listener;
+    struct client *client = calloc(1, sizeof *client);
 
-    if (status != 0) {
-        return;
-    }
-    client = calloc(1, sizeof *client);
     if (client != NULL) {
         client->request = malloc(REQUEST_MAX);
     }
-    if (client == NULL || client->request == NULL) {
+    ctl->accept_waits = client == NULL || client->request == NULL;
+    if (ctl->accept_waits) {
         free(client);
         return;
     }
@@ -201,6 +200,21 @@ static void on_connection(uv_stream_t *stream, int status)
         ctl->n_clients > CLIENTS_MAX ||
         uv_read_start((uv_stream_t *)&client->pipe, on_alloc, on_read) != 0) {
         client_close(client);
+    }
+}
+
+static void on_connection(uv_stream_t *stream, int status)
+{
+    if (status == 0) {
+        take_client(stream->data);
+    }
+}
+
+void ctl_tick(struct ctl *ctl)
+{
+    if (ctl != NULL && ctl->accept_waits &&
+        !uv_is_closing((uv_handle_t *)&ctl->listener)) {
+        take_client(ctl);
     }
 }
 

@@ -26,6 +26,7 @@ struct host_disk {
 
 struct host_cursor {
     uint64_t id;
+    uint64_t puller; /* Its raft id; it has one cursor at a time. */
     uint64_t used_ms;
     struct store_cursor *cursor;
 };

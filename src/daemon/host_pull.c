@@ -59,34 +59,48 @@ void host_cursors_close(struct host *host)
     }
 }
 
-static struct host_cursor *cursor_find(struct host *host, uint64_t id)
-{
-    for (uint32_t i = 0; i < HOST_CURSORS_MAX; i++) {
-        if (host->cursors[i].cursor != NULL && host->cursors[i].id == id) {
-            return &host->cursors[i];
-        }
-    }
-    return NULL;
-}
-
-/* A free place, or that of a puller that went away. NULL: all are busy. */
-static struct host_cursor *cursor_place(struct host *host, uint64_t now_ms)
+/* The puller's own; nobody goes on with, or closes, another's. */
+static struct host_cursor *cursor_find(struct host *host, uint64_t puller, uint64_t id)
 {
     for (uint32_t i = 0; i < HOST_CURSORS_MAX; i++) {
         struct host_cursor *cursor = &host->cursors[i];
 
-        if (cursor->cursor == NULL || now_ms > cursor->used_ms + CURSOR_IDLE_MS) {
-            cursor_drop(cursor);
+        if (cursor->cursor != NULL && cursor->id == id && cursor->puller == puller) {
             return cursor;
         }
     }
     return NULL;
 }
 
+/* The place that the puller has already, a free one, or that of a puller that went away.
+ * NULL: all are busy. */
+static struct host_cursor *cursor_place(struct host *host, uint64_t puller,
+                                        uint64_t now_ms)
+{
+    struct host_cursor *place = NULL;
+
+    for (uint32_t i = 0; i < HOST_CURSORS_MAX; i++) {
+        struct host_cursor *cursor = &host->cursors[i];
+
+        if (cursor->cursor != NULL && cursor->puller == puller) {
+            place = cursor;
+            break;
+        }
+        if (place == NULL &&
+            (cursor->cursor == NULL || now_ms > cursor->used_ms + CURSOR_IDLE_MS)) {
+            place = cursor;
+        }
+    }
+    if (place != NULL) {
+        cursor_drop(place);
+    }
+    return place;
+}
+
 static int source_open(struct source_job *job, struct wire_enc *enc)
 {
     struct host *host = job->base.host;
-    struct host_cursor *cursor = cursor_place(host, job->now_ms);
+    struct host_cursor *cursor = cursor_place(host, job->to, job->now_ms);
     uint64_t index = 0;
     int rv;
 
@@ -99,6 +113,7 @@ static int source_open(struct source_job *job, struct wire_enc *enc)
         return rv;
     }
     cursor->id = ++host->next_cursor;
+    cursor->puller = job->to;
     cursor->used_ms = job->now_ms;
     wire_put_u64(enc, cursor->id);
     wire_put_u64(enc, index);
@@ -107,7 +122,7 @@ static int source_open(struct source_job *job, struct wire_enc *enc)
 
 static int source_next(struct source_job *job, struct wire_dec *dec)
 {
-    struct host_cursor *cursor = cursor_find(job->base.host, wire_get_u64(dec));
+    struct host_cursor *cursor = cursor_find(job->base.host, job->to, wire_get_u64(dec));
     struct buf *rows = NULL;
     int rv;
 
@@ -191,7 +206,7 @@ static int source_answer(struct source_job *job, struct wire_dec *dec, uint8_t k
     case PULL_BLOCKS:
         return source_blocks(job, dec, enc);
     case PULL_CLOSE:
-        cursor = cursor_find(job->base.host, wire_get_u64(dec));
+        cursor = cursor_find(job->base.host, job->to, wire_get_u64(dec));
         if (cursor != NULL) {
             cursor_drop(cursor);
         }

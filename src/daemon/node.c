@@ -84,6 +84,7 @@ static void on_tick(uv_timer_t *timer)
     struct node *node = timer->data;
 
     admin_tick(node);
+    ctl_tick(node->ctl);
     if (node->stopping) {
         stop_tick(node);
         return;

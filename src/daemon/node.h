@@ -221,6 +221,8 @@ void admin_join_request(void *ctx, uint64_t request, const uint8_t *fingerprint,
 /* ctl_uv.c: the control socket. */
 int ctl_open(struct node *node, struct ctl **out, char error[CONFIG_ERROR_MAX]);
 void ctl_close(struct ctl *ctl);
+/* Every now and then. NULL is a no-op. */
+void ctl_tick(struct ctl *ctl);
 /* The daemon ends at once: leave no socket behind. NULL is a no-op. */
 void ctl_forget(const struct ctl *ctl);
 

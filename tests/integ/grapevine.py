@@ -172,16 +172,15 @@ class Node:
             " ".join(args), self.name, done.stderr)
         return json.loads(done.stdout)
 
-    def control(self, command, **args):
-        """A command of the control socket that gvraft does not have: its result."""
-        request = {"version": 1, "command": command, "args": args}
+    def control(self, command, args):
+        """A request that gvraft would not make: the answer."""
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(WAIT_SECONDS_MAX)
             s.connect(self.socket)
-            s.sendall(json.dumps(request).encode() + b"\n")
-            answer = json.loads(s.makefile("rb").readline())
-        assert answer["ok"], "%s on %s: %s" % (command, self.name, answer)
-        return answer["result"]
+            s.sendall(json.dumps(
+                {"version": 1, "command": command, "args": args}).encode() + b"\n")
+            with s.makefile("r", encoding="utf-8") as f:
+                return json.loads(f.readline())
 
     def status(self):
         return self.ask("status")
@@ -275,7 +274,7 @@ class Grapevine:
         """Every running member has the same state at the same index."""
         zone = self.leader(slug).zone(slug)
         members = [self.node(member["node"]) for member in zone["members"]]
-        digests = [node.control("zone-digest", slug=slug) for node in members
+        digests = [node.control("zone-digest", {"slug": slug})["result"] for node in members
                    if node.running()]
         assert len({digest["index"] for digest in digests}) == 1, digests
         return len({digest["digest"] for digest in digests}) == 1

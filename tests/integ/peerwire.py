@@ -4,6 +4,7 @@ bad, can say to a daemon. docs/formats/peer.md has the formats.
 
 import json
 import os
+import select
 import socket
 import ssl
 import struct
@@ -46,10 +47,17 @@ class Connection:
         with self.lock:
             self.socket.sendall(data)
 
+    def some(self, n):
+        """Python's TLS sockets serve one thread at a time: it is waited for outside."""
+        if not self.socket.pending():
+            select.select([self.socket], [], [])
+        with self.lock:
+            return self.socket.recv(n)
+
     def exactly(self, n):
         data = b""
         while len(data) < n:
-            piece = self.socket.recv(n - len(data))
+            piece = self.some(n - len(data))
             if not piece:
                 raise ConnectionError("closed by the other side")
             data += piece

@@ -4,6 +4,7 @@ further than docs/architecture.md says ("What a node is trusted with")."""
 import json
 import os
 import shutil
+import struct
 import subprocess
 
 import grapevine
@@ -11,6 +12,7 @@ import peerwire
 
 
 KIB = 1 << 10
+OUT_STALE = 16
 
 
 class BadRows(grapevine.GrapevineTest):
@@ -124,6 +126,54 @@ class BadRows(grapevine.GrapevineTest):
         gv[1].ask("node", "remove", "named")
         grapevine.wait(lambda: {n["name"]: n["up"] for n in gv[2].status()["nodes"]}[
             gv[1].name], "they reach each other")
+
+
+    # A member that pulls has one view at a time, however often it asks for one: the places
+    # of the others stay free. It cannot go on with one that is closed.
+    def test_views_of_a_puller(self):
+        gv = self.grapevine(3)
+        gv.make_zone("tier-1", [0, 1, 2])
+        zone_id = bytes.fromhex(gv[1].zone("tier-1")["id"])
+        gv[0].kill()
+        bad = peerwire.BadNode(gv[0], {2: gv[1]})
+        self.addCleanup(bad.close)
+
+        def pull(kind, number, cursor=None):
+            head = zone_id + struct.pack("<QQBBQ", 1 << 16 | 1, 2 << 16 | 1, 1, kind, number)
+            head += b"" if cursor is None else struct.pack("<Q", cursor)
+            bad.send((2, peerwire.BULK), peerwire.FRAME_PULL, head)
+            answer, _ = bad.wait_frame(
+                peerwire.FRAME_PULL_ANSWER,
+                lambda h, b: struct.unpack_from("<Q", h, 34)[0] == number)
+            return struct.unpack_from("<I", answer, 42)[0], answer[46:54]
+
+        opened = [pull(1, number) for number in range(1, 7)]
+        self.assertEqual([outcome for outcome, _ in opened], [0] * 6)
+        cursors = [struct.unpack("<Q", c)[0] for _, c in opened]
+        self.assertEqual(pull(2, 7, cursors[0])[0], OUT_STALE)
+        self.assertEqual(pull(2, 8, cursors[-1])[0], 0)
+
+    # One node's questions leave room for those of people.
+    def test_flood_of_questions(self):
+        gv, bad = self.with_bad_node()
+        for i in range(1000):
+            bad.send((2, peerwire.CONTROL), peerwire.FRAME_ASK, struct.pack("<Q", i),
+                     b'{"command":"local","args":{}}')
+        self.assertEqual(gv[1].gvraft("status").returncode, 0)
+        bad.wait_frame(peerwire.FRAME_ASK_ANSWER,
+                       lambda h, b: struct.unpack("<Q", h)[0] == 999)
+
+    # Who owns a new zone, and its mode: what is given and wrong is no default.
+    def test_wrong_owner(self):
+        gv = self.grapevine(1)
+        good = {"slug": "a", "quota": "1GiB", "members": [gv[0].name]}
+        for wrong in ({"uid": "root"}, {"uid": -1}, {"uid": 1.5}, {"uid": 1 << 32},
+                      {"gid": None}, {"gid": []}, {"mode": 755}, {"mode": "00000755"},
+                      {"mode": "rwx"}, {"mode": "10000"}, {"mode": ""}, {"mode": "-1"}):
+            answer = gv[0].control("zone-create", dict(good, **wrong))
+            self.assertFalse(answer["ok"], wrong)
+            self.assertIn("mode or owner", answer["error"])
+        self.assertEqual(gv[0].status()["zones"], [])
 
 
 class Joining(grapevine.GrapevineTest):
