@@ -25,6 +25,7 @@ struct raft_event;
 struct raft_message;
 
 #define RGROUP_INDEX_MAX (UINT64_MAX / 4) /* Of terms and indexes; no overflow below. */
+#define RGROUP_TERM_JUMP_MAX (1ull << 32) /* Above a member's own, in one message. */
 
 struct rgroup {
     struct rgroup_config config;

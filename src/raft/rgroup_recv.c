@@ -43,6 +43,16 @@ static bool entries_valid(const struct rgroup *group, const struct rgroup_event 
     return msg->index != 0 || msg->n == 0 || event->entries[0].type == RGROUP_CHANGE;
 }
 
+/* Each election raises the term by one, so no group comes this far within a member's
+ * absence. A term near the end of its range would leave no room for a next election, and
+ * stop the group for good. Who has no log yet cannot judge: any group may be this old. */
+static bool term_believable(const struct rgroup *group, uint64_t term)
+{
+    uint64_t own = raft_current_term(group->engine);
+
+    return group->last_term == 0 || term <= own || term - own <= RGROUP_TERM_JUMP_MAX;
+}
+
 /* Everything that a well-behaved member never sends. */
 static bool msg_valid(const struct rgroup *group, const struct rgroup_event *event)
 {
@@ -52,9 +62,9 @@ static bool msg_valid(const struct rgroup *group, const struct rgroup_event *eve
     if (msg->type < RGROUP_MSG_VOTE || msg->type > RGROUP_MSG_TIMEOUT_NOW ||
         msg->version != msg_versions[msg->type] || msg->peer == 0 ||
         msg->peer == group->config.self || msg->term == 0 ||
-        msg->term > RGROUP_INDEX_MAX || msg->index > RGROUP_INDEX_MAX ||
-        msg->rejected > RGROUP_INDEX_MAX || msg->features > UINT16_MAX ||
-        msg->capacity > UINT16_MAX) {
+        msg->term > RGROUP_INDEX_MAX || !term_believable(group, msg->term) ||
+        msg->index > RGROUP_INDEX_MAX || msg->rejected > RGROUP_INDEX_MAX ||
+        msg->features > UINT16_MAX || msg->capacity > UINT16_MAX) {
         return false;
     }
     switch (msg->type) {

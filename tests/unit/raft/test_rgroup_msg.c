@@ -211,6 +211,32 @@ static void refused(struct rgroup_msg msg, const struct rig_entry *entries)
     rig_free(rig);
 }
 
+/* No member jumps to a term from which no further election is possible; a large step is
+ * taken, and whoever has no log yet takes what the group has. */
+static void terms_do_not_run_out(void)
+{
+    struct rgroup_conf conf = rig_conf(3, 3);
+    struct rgroup_msg msg = {.type = RGROUP_MSG_APPEND,
+                             .peer = 2,
+                             .term = (1ull << 32) + 1,
+                             .index = 1,
+                             .index_term = 1};
+    struct rig *rig = rig_new(0);
+
+    rig_log(rig, 1, &conf, 0, 1);
+    rig_start(rig, 1);
+    rig->now_ms += RIG_ELECTION_MS;
+    CHECK_INT(rig_receive(rig, 1, &msg, NULL), 0);
+    CHECK_UINT(rgroup_term(rig->members[1].group), (1ull << 32) + 1);
+    msg.term = 1ull << 33 | 2;
+    CHECK_INT(rig_receive(rig, 1, &msg, NULL), -EPROTO);
+    CHECK_UINT(rgroup_term(rig->members[1].group), (1ull << 32) + 1);
+    rig_start(rig, 3); /* It has nothing. */
+    CHECK_INT(rig_receive(rig, 3, &msg, NULL), 0);
+    CHECK_UINT(rgroup_term(rig->members[3].group), 1ull << 33 | 2);
+    rig_free(rig);
+}
+
 /* The engine believes what it gets: terms and indexes that cannot be are stopped. */
 static void appends_that_cannot_be(void)
 {
@@ -223,6 +249,8 @@ static void appends_that_cannot_be(void)
     msg = append(), msg.peer = 0, refused(msg, good);
     msg = append(), msg.term = 0, refused(msg, good);
     msg = append(), msg.term = UINT64_MAX, refused(msg, good);
+    msg = append(), msg.term = UINT64_MAX / 4, refused(msg, good);
+    msg = append(), msg.term = (1ull << 32) + 2, refused(msg, good);
     msg = append(), msg.index = UINT64_MAX, refused(msg, good);
     msg = append(), msg.index = 0, refused(msg, good);
     msg = append(), msg.index_term = 0, refused(msg, good);
@@ -386,6 +414,7 @@ static void snapshot_newer_than_the_log(void)
 TEST_MAIN(CHECK_TEST(message_round_trip), CHECK_TEST(message_malformed),
           CHECK_TEST(configuration_round_trip),
           CHECK_TEST(configuration_of_the_largest_size),
-          CHECK_TEST(configuration_malformed), CHECK_TEST(appends_that_cannot_be),
-          CHECK_TEST(other_messages_that_cannot_be), CHECK_TEST(impossible_for_the_state),
-          CHECK_TEST(starts_that_cannot_be), CHECK_TEST(snapshot_newer_than_the_log))
+          CHECK_TEST(configuration_malformed), CHECK_TEST(terms_do_not_run_out),
+          CHECK_TEST(appends_that_cannot_be), CHECK_TEST(other_messages_that_cannot_be),
+          CHECK_TEST(impossible_for_the_state), CHECK_TEST(starts_that_cannot_be),
+          CHECK_TEST(snapshot_newer_than_the_log))
