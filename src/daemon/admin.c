@@ -118,7 +118,6 @@ static void call_free(struct admin_call *call)
     cJSON_Delete(call->args);
     cJSON_Delete(call->result);
     cJSON_Delete(call->warnings);
-    zone_result_clear(&call->kv);
     free(call->state);
     free(call);
 }
@@ -313,15 +312,7 @@ const struct directory_node *admin_node(struct admin_call *call, const char *key
 static void on_op(void *arg, const struct zone_result *result)
 {
     struct admin_call *call = arg;
-    struct buf *copy = buf_copy(result->data.data, result->data.len);
 
-    zone_result_clear(&call->kv);
-    call->kv = *result;
-    call->kv.data = (struct slice){0};
-    if (copy != NULL) {
-        call->kv.data = slice_of(copy, 0, copy->len);
-        buf_unref(copy);
-    }
     call->outcome = result->outcome;
     call->busy--;
     call_poll(call);

@@ -31,7 +31,6 @@ struct admin_call {
     uint64_t next_ms; /* A call that asks again and again waits until then. */
     bool ended;
     int outcome;                /* Of the last op or host request. */
-    struct zone_result kv;      /* Of the last op; data is a copy. */
     struct directory_zone zone; /* Scratch. */
     char slug[DIRECTORY_NAME_MAX + 1];
     char name[DIRECTORY_NAME_MAX + 1];
@@ -64,7 +63,7 @@ bool admin_again(struct admin_call *call);
 /* True if the deadline has passed; then the call is ended with @what. */
 bool admin_late(struct admin_call *call, const char *what);
 
-/* Do an op in a zone; the call is polled with call->outcome and call->kv set. */
+/* Do an op in a zone; the call is polled with call->outcome set. */
 void admin_op(struct admin_call *call, const uint8_t zone_id[16],
               const struct zone_op *op);
 struct zone_kv admin_pair(const char *key, const char *value, uint64_t version);
