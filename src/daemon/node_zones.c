@@ -143,6 +143,7 @@ static void zone_host_open(struct node *node, struct node_zone *local,
                            const struct directory_member *member)
 {
     const struct config_pool *pool = config_pool(&node->config, local->pool);
+    bool first = directory_is_first(zone, member->raft_id);
     struct host_callbacks callbacks;
     struct host_config config;
     struct slice bootstrap = {0};
@@ -169,15 +170,14 @@ static void zone_host_open(struct node *node, struct node_zone *local,
         .root_mode = zone->genesis.root_mode,
         .time_ns = zone->genesis.created_ns,
     };
-    if (directory_is_first(zone, member->raft_id)) {
+    if (first) {
         zone_conf(zone, &conf);
         bootstrap = first_conf(&conf);
         config.bootstrap = bootstrap;
     }
     node_host_callbacks(node, &callbacks);
-    rv = member->initial && bootstrap.len == 0
-             ? -EINVAL
-             : host_open(&config, &callbacks, &local->host);
+    rv = first && bootstrap.len == 0 ? -EINVAL
+                                     : host_open(&config, &callbacks, &local->host);
     slice_unref(&bootstrap);
     if (rv != 0) {
         log_error("daemon", "msg=\"could not open a zone\" zone=%s error=\"%s\"",

@@ -42,13 +42,14 @@ class BadRows(grapevine.GrapevineTest):
         self.assertEqual(sorted(n["name"] for n in node.status()["nodes"]),
                          sorted(n.name for n in gv.nodes + [node]))
 
-
-    def zone_row(self, zone_id, members, pool="tank"):
+    def zone_row(self, zone_id, members, pool="tank", first=None):
         return json.dumps({
             "id": zone_id, "display": "x", "quota": str(1 << 30), "next_life": "2",
-            "root_uid": 0, "root_gid": 0, "root_mode": 0o755, "created_ns": "1",
+            "genesis": {"quota": str(1 << 30), "root_uid": 0, "root_gid": 0,
+                        "root_mode": 0o755, "created_ns": "1",
+                        "first": [str(m << 16 | 1) for m in first or sorted(set(members))]},
             "members": [{"node": str(m), "raft_id": str(m << 16 | 1), "pool": pool,
-                         "initial": True, "leaving": False} for m in members]})
+                         "leaving": False} for m in members]})
 
     def logged(self, node, text):
         with open(node.log, encoding="utf-8", errors="replace") as f:
@@ -66,6 +67,7 @@ class BadRows(grapevine.GrapevineTest):
             bad.write_rows({"zone/" + slug: self.zone_row(zone_id, (2,))})
             bad.write_rows({"zone/" + slug: None, "gone/" + zone_id: "{}"})
         bad.write_rows({"zone/twice": self.zone_row("aa" * 16, (2, 2)),
+                        "zone/first": self.zone_row("dd" * 16, (2,), first=(2, 2)),
                         "zone/out": self.zone_row("bb" * 16, (2,), "../../../precious"),
                         "zone/self": self.zone_row(grapevine_id, (2,)),
                         "gone/" + grapevine_id: "{}",
@@ -75,6 +77,7 @@ class BadRows(grapevine.GrapevineTest):
         self.assertEqual(os.listdir(precious), [])
         for node in gv.nodes[1:]:
             self.assertTrue(self.logged(node, 'key=\"zone/twice\"'))
+            self.assertTrue(self.logged(node, 'key=\"zone/first\"'))
             node.kill()
             node.start()
         gv.wait_settled("last")

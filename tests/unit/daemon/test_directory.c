@@ -42,9 +42,11 @@ static struct directory_zone a_zone(uint8_t id)
     zone.id[0] = id;
     for (uint32_t i = 0; i < 2; i++) {
         zone.members[i] = (struct directory_member){
-            .node = i + 1, .raft_id = directory_raft_id(i + 1, 1), .initial = true};
+            .node = i + 1, .raft_id = directory_raft_id(i + 1, 1)};
         strcpy(zone.members[i].pool, "tank");
+        zone.genesis.first[i] = zone.members[i].raft_id;
     }
+    zone.genesis.n_first = 2;
     return zone;
 }
 
@@ -114,6 +116,11 @@ static void members_are_distinct(void)
     zone = a_zone(1);
     zone.members[1] = (struct directory_member){.pool = "tank"};
     put_zone("nobody", 1, &zone);
+    zone = a_zone(1);
+    zone.genesis.first[1] = zone.genesis.first[0];
+    put_zone("first-twice", 1, &zone);
+    zone.genesis.n_first = 0;
+    put_zone("first-nobody", 1, &zone);
     parse();
     CHECK_UINT(f.directory.n_zones, 0);
 }
