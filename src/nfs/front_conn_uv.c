@@ -282,6 +282,7 @@ static int conn_call(struct nfs_conn *conn, struct buf *record)
 {
     struct rpc_source source = {.backend = conn->front->backend,
                                 .mounts = &conn->front->mounts,
+                                .atimes = conn->front->atimes,
                                 .address = conn->address};
     struct rpc_request *request = NULL;
     struct nfs_call *call = NULL;

@@ -40,6 +40,7 @@ struct nfs_front {
     uv_timer_t drain;
     uv_idle_t idle; /* Active while there is something for nfs_front_soon. */
     const struct nfs_backend *backend;
+    struct nfs3_atimes *atimes;
     struct nfs_front_config config;
     uint16_t port;
     struct mnt3_mounts mounts;

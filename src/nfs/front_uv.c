@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 #include <uv.h>
 
 enum {
@@ -15,6 +16,13 @@ enum {
 #define INFLIGHT_BYTES_DEFAULT (256ull << 20)
 
 static void on_handle_closed(uv_handle_t *handle);
+
+static void front_free(struct nfs_front *front)
+{
+    mnt3_mounts_deinit(&front->mounts);
+    nfs3_atimes_free(front->atimes);
+    free(front);
+}
 
 /* Close what is left when the connections are gone; free when that is gone, too. */
 static void maybe_free(struct nfs_front *front)
@@ -32,8 +40,7 @@ static void maybe_free(struct nfs_front *front)
     if (front->closed != NULL) {
         front->closed(front->arg);
     }
-    mnt3_mounts_deinit(&front->mounts);
-    free(front);
+    front_free(front);
 }
 
 void nfs_front_conn_gone(struct nfs_front *front)
@@ -136,8 +143,16 @@ static void on_handle_closed(uv_handle_t *handle)
     maybe_free(front);
 }
 
-int nfs_front_open(struct uv_loop_s *loop, const struct nfs_front_config *config,
-                   const struct nfs_backend *backend, struct nfs_front **out)
+static struct zone_time time_of_day(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (struct zone_time){.sec = now.tv_sec, .nsec = (uint32_t)now.tv_nsec};
+}
+
+/* All of a front but its handles. */
+static int front_new(const struct nfs_front_config *config, struct nfs_front **out)
 {
     struct nfs_front *front = calloc(1, sizeof *front);
     int rv;
@@ -145,8 +160,11 @@ int nfs_front_open(struct uv_loop_s *loop, const struct nfs_front_config *config
     if (front == NULL) {
         return -ENOMEM;
     }
-    front->loop = loop;
-    front->backend = backend;
+    rv = nfs3_atimes_new(time_of_day, &front->atimes);
+    if (rv != 0) {
+        free(front);
+        return rv;
+    }
     front->config = *config;
     if (front->config.connections_max == 0) {
         front->config.connections_max = CONNECTIONS_DEFAULT;
@@ -154,9 +172,25 @@ int nfs_front_open(struct uv_loop_s *loop, const struct nfs_front_config *config
     if (front->config.inflight_bytes_max == 0) {
         front->config.inflight_bytes_max = INFLIGHT_BYTES_DEFAULT;
     }
+    *out = front;
+    return 0;
+}
+
+int nfs_front_open(struct uv_loop_s *loop, const struct nfs_front_config *config,
+                   const struct nfs_backend *backend, struct nfs_front **out)
+{
+    struct nfs_front *front = NULL;
+    int rv;
+
+    rv = front_new(config, &front);
+    if (rv != 0) {
+        return rv;
+    }
+    front->loop = loop;
+    front->backend = backend;
     rv = uv_tcp_init(loop, &front->listener);
     if (rv != 0) {
-        free(front);
+        front_free(front);
         return rv;
     }
     front->listener.data = front;

@@ -1,5 +1,6 @@
 #include "nfs/nfs3_dispatch.h"
 
+#include "nfs/nfs3_atime.h"
 #include "nfs/nfs3_cred.h"
 #include "nfs/nfs3_procs.h"
 #include "nfs/nfs3_root.h"
@@ -244,7 +245,7 @@ void nfs3_reply(struct rpc_request *request, const struct zone_result *result)
 {
     struct nfs3_call *call = &request->nfs3;
     size_t max = call->results_max == 0 ? NFS3_RESULTS_MAX : call->results_max;
-    static const struct zone_result unusable = {.outcome = OUT_IO};
+    struct zone_result shown = *result;
     struct rpc_xdr xdr;
 
     if (result->outcome == OUT_IN_DOUBT) {
@@ -254,17 +255,17 @@ void nfs3_reply(struct rpc_request *request, const struct zone_result *result)
         return;
     }
     if (!data_fits(&call->op, result)) {
-        result = &unusable;
+        shown = (struct zone_result){.outcome = OUT_IO};
     }
-
     if (!rpc_request_begin_reply(request, max, &xdr)) {
         return;
     }
+    nfs3_atime_pass(request, &shown);
     if ((call->proc->flags & NFS3_NO_HANDLE) == 0) {
-        rpc_put_u32(&xdr, nfs3_status(result->outcome));
+        rpc_put_u32(&xdr, nfs3_status(shown.outcome));
     }
     if (call->proc->encode != NULL) {
-        call->proc->encode(request, result, &xdr);
+        call->proc->encode(request, &shown, &xdr);
     }
     rpc_request_end_reply(request, &xdr);
 }

@@ -1,5 +1,7 @@
 #include "nfs/nfs3_listing.h"
 
+#include "nfs/nfs3_atime.h"
+
 #include "base/assert.h"
 #include "base/outcome.h"
 #include "base/wire.h"
@@ -244,6 +246,9 @@ static void put_plus(struct rpc_request *request, const struct entry *entry,
         nfs3_put_post_op_attr(xdr, NULL, 0);
         nfs3_put_post_op_fh(xdr, NULL);
         return;
+    }
+    if (request->atimes != NULL) {
+        nfs3_atime_show(request->atimes, call->zone.id, &found.obj);
     }
     nfs3_put_obj_attr(call, &found, xdr);
     nfs3_put_obj_fh(request, &found, xdr);

@@ -23,6 +23,7 @@ int rpc_request_new(const struct rpc_source *source, struct buf *record,
     }
     request->backend = source->backend;
     request->mounts = source->mounts;
+    request->atimes = source->atimes;
     (void)snprintf(request->address, sizeof request->address, "%s", source->address);
     request->record = buf_ref(record);
     rpc_xdr_decode(&request->args, record, 0);

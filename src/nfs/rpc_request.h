@@ -12,6 +12,7 @@
 
 #include "nfs/backend.h"
 #include "nfs/mnt3.h"
+#include "nfs/nfs3_atime.h"
 #include "nfs/nfs3_call.h"
 #include "nfs/rpc_msg.h"
 #include "nfs/rpc_xdr.h"
@@ -38,6 +39,7 @@ struct rpc_op {
 struct rpc_request {
     const struct nfs_backend *backend;
     struct mnt3_mounts *mounts;    /* NULL: not kept. */
+    struct nfs3_atimes *atimes;    /* NULL: reads leave no trace. */
     char address[RPC_ADDRESS_MAX]; /* The client's, text, without port. */
     struct buf *record;
     struct rpc_header header;
@@ -57,6 +59,7 @@ struct rpc_request {
 struct rpc_source {
     const struct nfs_backend *backend; /* Borrowed; outlives the request. */
     struct mnt3_mounts *mounts;        /* The same; NULL: not kept. */
+    struct nfs3_atimes *atimes;        /* The same; NULL: reads leave no trace. */
     const char *address;               /* Copied. */
 };
 

@@ -266,8 +266,10 @@ static void on_done(void *arg, struct rpc_request *request)
 
 struct rpc_request *call_start(struct stub *stub, struct call *call, struct reply *reply)
 {
-    struct rpc_source source = {
-        .backend = &stub->backend, .mounts = stub->mounts, .address = call->address};
+    struct rpc_source source = {.backend = &stub->backend,
+                                .mounts = stub->mounts,
+                                .atimes = stub->atimes,
+                                .address = call->address};
     struct rpc_request *request = NULL;
     struct rpc_xdr xdr;
 

@@ -21,6 +21,7 @@ struct stub_op {
 struct stub {
     struct nfs_backend backend;
     struct mnt3_mounts *mounts;  /* NULL: not kept. */
+    struct nfs3_atimes *atimes;  /* NULL: none. The test's. */
     struct nfs_export_rule rule; /* For everyone but 10.0.0.9 and 10.9.9.9. */
     struct zone_result result;   /* For every op; listing_result for READDIR. */
     struct zone_result listing;
