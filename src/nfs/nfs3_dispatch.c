@@ -61,7 +61,12 @@ static int check_names(const struct nfs3_call *call)
         return (flags & NFS3_MAKES) != 0 ? OUT_EXIST : OUT_INVAL;
     }
     if ((flags & NFS3_NAME) != 0 && is_dot(call->op.name)) {
-        return (flags & NFS3_MAKES) != 0 ? OUT_EXIST : OUT_INVAL;
+        bool parent = call->op.name.len == 2;
+
+        /* RMDIR of ".." is of a directory that is not empty. */
+        return (flags & NFS3_MAKES) != 0 || (parent && call->op.type == ZONE_OP_RMDIR)
+                   ? OUT_EXIST
+                   : OUT_INVAL;
     }
     return 0;
 }

@@ -49,7 +49,7 @@ int zone_run_link(struct apply *apply)
         return rv;
     }
     if (file.type == ZONE_DIR) {
-        return OUT_ISDIR;
+        return OUT_INVAL; /* RFC 1813 3.3.15 has nothing closer. */
     }
     rv = link_check(apply, &file, &dir);
     if (rv != 0) {

@@ -356,6 +356,7 @@ static void impossible_names(void)
     CHECK_UINT(named(NFSPROC3_MKDIR, ".", 1), NFS3ERR_EXIST);
     CHECK_UINT(named(NFSPROC3_MKDIR, "..", 2), NFS3ERR_EXIST);
     CHECK_UINT(named(NFSPROC3_RMDIR, ".", 1), NFS3ERR_INVAL);
+    CHECK_UINT(named(NFSPROC3_RMDIR, "..", 2), NFS3ERR_EXIST);
     CHECK_UINT(named(NFSPROC3_REMOVE, "..", 2), NFS3ERR_INVAL);
 }
 

@@ -250,6 +250,30 @@ static void classes(void)
     fx_close(&fx);
 }
 
+/* All of the groups that AUTH_SYS has room for count, the last like the first. */
+static void sixteen_groups(void)
+{
+    struct zone_op op = {.type = ZONE_OP_ACCESS, .access = 0x3f};
+
+    setup();
+    fx_as(&fx, 1000, 100);
+    CHECK_INT(fx_create(&fx, fx_root, "f", 0040), 0);
+    op.obj = fx_obj(&fx);
+    for (uint32_t i = 0; i < ZONE_GROUPS_MAX; i++) {
+        fx_as(&fx, 1001, 7);
+        fx.cred.n_groups = ZONE_GROUPS_MAX;
+        for (uint32_t group = 0; group < ZONE_GROUPS_MAX; group++) {
+            fx.cred.groups[group] = group == i ? 100 : 2000 + group;
+        }
+        CHECK_INT(fx_read(&fx, op), 0);
+        CHECK_UINT(fx.result.access, 0x01);
+        fx.cred.groups[i] = 101;
+        CHECK_INT(fx_read(&fx, op), 0);
+        CHECK_UINT(fx.result.access, 0);
+    }
+    fx_close(&fx);
+}
+
 /* The owner of an open file goes on reading and writing whatever its mode became, and
  * who may execute a file may read it, as clients need; others may not. */
 static void owner_keeps_open_files(void)
@@ -524,7 +548,7 @@ static void commit_and_fsstat(void)
 TEST_MAIN(CHECK_TEST(write_and_read), CHECK_TEST(write_of_nothing),
           CHECK_TEST(payload_from_the_journal), CHECK_TEST(sparse_files),
           CHECK_TEST(largest_file), CHECK_TEST(truncate_zeroes), CHECK_TEST(setattr_sets),
-          CHECK_TEST(guarded_setattr), CHECK_TEST(classes),
+          CHECK_TEST(guarded_setattr), CHECK_TEST(classes), CHECK_TEST(sixteen_groups),
           CHECK_TEST(owner_keeps_open_files), CHECK_TEST(directory_permission),
           CHECK_TEST(rename_needs_both_directories),
           CHECK_TEST(create_truncates_own_files_only), CHECK_TEST(sticky_directories),

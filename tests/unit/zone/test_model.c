@@ -192,7 +192,7 @@ static int model_link(const struct step *step)
         return OUT_NOTDIR;
     }
     if (file->type == ZONE_DIR) {
-        return OUT_ISDIR;
+        return OUT_INVAL;
     }
     if (dir->child[step->to_name] >= 0) {
         return OUT_EXIST;

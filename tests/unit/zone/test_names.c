@@ -269,7 +269,7 @@ static void hard_links(void)
     CHECK_UINT(fx.result.obj.nlink, 2);
     CHECK(fx.result.to.has_before && fx.result.to.has_after);
     CHECK_INT(fx_link(&fx, f, d, "g"), OUT_EXIST);
-    CHECK_INT(fx_link(&fx, d, fx_root, "h"), OUT_ISDIR);
+    CHECK_INT(fx_link(&fx, d, fx_root, "h"), OUT_INVAL);
     CHECK_INT(fx_link(&fx, f, f, "h"), OUT_NOTDIR);
     CHECK_INT(fx_remove(&fx, fx_root, "f"), 0);
     CHECK_INT(fx_lookup(&fx, d, "g"), 0);
@@ -486,6 +486,97 @@ static void nodes(void)
     fx_close(&fx);
 }
 
+/* The directory of the last change shows it: mtime and ctime are the entry's, and before
+ * it stands what was there before. */
+static void check_dir_moved(const struct zone_wcc *wcc)
+{
+    uint32_t nsec = (uint32_t)(fx.time_ns % FX_SECOND);
+
+    CHECK(wcc->has_before && wcc->has_after);
+    CHECK_UINT(wcc->after.mtime.nsec, nsec);
+    CHECK_UINT(wcc->after.ctime.nsec, nsec);
+    CHECK(wcc->before_mtime.nsec != nsec && wcc->before_ctime.nsec != nsec);
+}
+
+/* Every change of names moves mtime and ctime of its directories, and ctime of what the
+ * name stands for if it stays. */
+static void changes_move_times(void)
+{
+    struct zone_op node = {.type = ZONE_OP_MKNOD, .node_type = ZONE_FIFO};
+    struct zone_handle d;
+    struct zone_handle f;
+
+    setup();
+    d = fx_dir(&fx, fx_root, "d");
+    check_dir_moved(&fx.result.dir);
+    f = fx_file(&fx, d, "f");
+    check_dir_moved(&fx.result.dir);
+    CHECK_INT(fx_symlink(&fx, d, "s", "t"), 0);
+    check_dir_moved(&fx.result.dir);
+    node.obj = d;
+    node.name = fx_str("p");
+    CHECK_INT(fx_run(&fx, node), 0);
+    check_dir_moved(&fx.result.dir);
+    CHECK_INT(fx_link(&fx, f, d, "g"), 0);
+    check_dir_moved(&fx.result.to);
+    CHECK_UINT(fx.result.obj.ctime.nsec, fx.time_ns % FX_SECOND);
+    CHECK_INT(fx_rename(&fx, d, "g", fx_root, "h"), 0);
+    check_dir_moved(&fx.result.dir);
+    check_dir_moved(&fx.result.to);
+    CHECK_UINT(fx.result.obj.ctime.nsec, fx.time_ns % FX_SECOND);
+    CHECK_INT(fx_remove(&fx, fx_root, "h"), 0);
+    check_dir_moved(&fx.result.dir);
+    CHECK_INT(fx_getattr(&fx, f), 0);
+    CHECK_UINT(fx.result.obj.ctime.nsec, fx.time_ns % FX_SECOND);
+    (void)fx_dir(&fx, d, "sub");
+    CHECK_INT(fx_rmdir(&fx, d, "sub"), 0);
+    check_dir_moved(&fx.result.dir);
+    fx_close(&fx);
+}
+
+/* The directory as it was and is: nothing happened to it. */
+static void check_dir_kept(const struct zone_wcc *wcc)
+{
+    CHECK(wcc->has_before && wcc->has_after);
+    CHECK_UINT(wcc->before_ctime.nsec, wcc->after.ctime.nsec);
+    CHECK_UINT(wcc->before_mtime.nsec, wcc->after.mtime.nsec);
+    CHECK(wcc->after.ctime.nsec != fx.time_ns % FX_SECOND);
+}
+
+/* What is refused moves no time, and shows the directories all the same: from that a
+ * client knows that what it has of them is good. */
+static void refusals_show_the_directories(void)
+{
+    struct zone_handle d;
+    struct zone_handle f;
+
+    setup();
+    d = fx_dir(&fx, fx_root, "d");
+    f = fx_file(&fx, d, "f");
+    CHECK_INT(fx_create(&fx, d, "f", 0644), OUT_EXIST);
+    check_dir_kept(&fx.result.dir);
+    CHECK_INT(fx_mkdir(&fx, d, "f", 0755), OUT_EXIST);
+    check_dir_kept(&fx.result.dir);
+    CHECK_INT(fx_symlink(&fx, d, "f", "t"), OUT_EXIST);
+    check_dir_kept(&fx.result.dir);
+    CHECK_INT(fx_remove(&fx, d, "none"), OUT_NOENT);
+    check_dir_kept(&fx.result.dir);
+    CHECK_INT(fx_rmdir(&fx, fx_root, "d"), OUT_NOTEMPTY);
+    check_dir_kept(&fx.result.dir);
+    CHECK_INT(fx_link(&fx, f, d, "f"), OUT_EXIST);
+    check_dir_kept(&fx.result.to);
+    CHECK(fx.result.has_obj);
+    CHECK_INT(fx_rename(&fx, d, "none", fx_root, "x"), OUT_NOENT);
+    check_dir_kept(&fx.result.dir);
+    check_dir_kept(&fx.result.to);
+    CHECK_INT(fx_rename(&fx, d, "f", fx_root, "d"), OUT_ISDIR);
+    check_dir_kept(&fx.result.dir);
+    check_dir_kept(&fx.result.to);
+    CHECK_INT(fx_rename(&fx, d, "f", d, "f"), 0); /* Nothing to do is no change. */
+    check_dir_kept(&fx.result.dir);
+    fx_close(&fx);
+}
+
 /* A handle whose inode number lives on under another generation is stale. */
 static void wrong_generation_is_stale(void)
 {
@@ -576,5 +667,6 @@ TEST_MAIN(CHECK_TEST(create_gives_attributes), CHECK_TEST(create_takes_attribute
           CHECK_TEST(rename_onto_directory), CHECK_TEST(rename_to_itself),
           CHECK_TEST(rename_into_descendant), CHECK_TEST(rename_directory_across),
           CHECK_TEST(symlinks_keep_their_target), CHECK_TEST(nodes),
+          CHECK_TEST(changes_move_times), CHECK_TEST(refusals_show_the_directories),
           CHECK_TEST(wrong_generation_is_stale), CHECK_TEST(readdir_goes_on),
           CHECK_TEST(readdir_too_small))
