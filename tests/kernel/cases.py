@@ -23,6 +23,8 @@ import sys
 import threading
 import time
 
+from cases_posix import PosixCases, errno_of
+
 CASE_SECONDS_MAX = 150
 MIB = 1 << 20
 
@@ -48,14 +50,6 @@ def write(path, data):
 def read(path):
     with open(path, "rb") as f:
         return f.read()
-
-
-def errno_of(call):
-    try:
-        call()
-    except OSError as e:
-        return e.errno
-    return 0
 
 
 class Churn:
@@ -94,7 +88,7 @@ class Churn:
         assert self.error is None, self.error
 
 
-class Cases:
+class Cases(PosixCases):
     """/a and /b are the zone through two nodes; each case has a folder of its own there."""
 
     def __init__(self, plan):
@@ -441,7 +435,7 @@ def main():
                  cases.untar_and_compare, cases.git_clone_and_fsck, cases.sqlite,
                  cases.many_names, cases.silly_names, cases.removed_elsewhere_while_open,
                  cases.listed_while_it_changes, cases.list_find_and_remove,
-                 cases.node_without_data):
+                 cases.node_without_data, *cases.posix_cases()):
         began = time.monotonic()
         signal.alarm(CASE_SECONDS_MAX)
         try:
