@@ -15,9 +15,9 @@ import time
 NFS_PROGRAM, MOUNT_PROGRAM = 100003, 100005
 
 OK, PERM, NOENT, IO, ACCES, EXIST, ROFS, DQUOT, STALE = 0, 1, 2, 5, 13, 17, 30, 69, 70
-BAD_COOKIE, TOOSMALL, JUKEBOX = 10003, 10005, 10008
+NOT_SYNC, BAD_COOKIE, TOOSMALL, JUKEBOX = 10002, 10003, 10005, 10008
 UNSTABLE, DATA_SYNC, FILE_SYNC = 0, 1, 2
-UNCHECKED, GUARDED = 0, 1
+UNCHECKED, GUARDED, EXCLUSIVE = 0, 1, 2
 
 RECORD_BYTES_MAX = 8 << 20
 CALL_SECONDS_MAX = 120
@@ -72,7 +72,7 @@ class Reader:
         times = [self.u64() for _ in range(3)]
         return {"type": kind, "mode": mode, "nlink": nlink, "uid": uid, "gid": gid,
                 "size": size, "used": used, "fsid": fsid, "fileid": fileid,
-                "ctime": times[2]}
+                "atime": times[0], "mtime": times[1], "ctime": times[2]}
 
     def post_op_attr(self):
         return self.fattr() if self.u32() else None
@@ -302,6 +302,16 @@ class Client:
 
     def create_many(self, directory, names):
         self.nfs_many("CREATE", 8, (self.create_args(directory, name) for name in names))
+
+    def create_exclusive(self, directory, name, verifier):
+        reply = self.nfs("CREATE", 8, pack_opaque(directory) + pack_opaque(name.encode())
+                         + pack_u32(EXCLUSIVE) + verifier)
+        return reply.post_op_fh() or self.lookup(directory, name)
+
+    def chmod(self, fh, mode, guard=None):
+        """@guard: the ctime, as fattr gives it, that the object must have."""
+        self.nfs("SETATTR", 2, pack_opaque(fh) + pack_u32(1, mode, 0, 0, 0, 0, 0) + (
+            pack_u32(0) if guard is None else struct.pack(">IQ", 1, guard)))
 
     def mkdir(self, directory, name):
         reply = self.nfs("MKDIR", 9, pack_opaque(directory) + pack_opaque(name.encode())
