@@ -16,6 +16,7 @@
 
 enum {
     RPC_KEY_TAG = 0x72706300, /* Not how a handle's MAC begins. */
+    NSEC_PER_SEC = 1000000000,
 };
 
 void nfs3_call_deinit(struct nfs3_call *call)
@@ -67,6 +68,19 @@ static int check_names(const struct nfs3_call *call)
         return (flags & NFS3_MAKES) != 0 || (parent && call->op.type == ZONE_OP_RMDIR)
                    ? OUT_EXIST
                    : OUT_INVAL;
+    }
+    return 0;
+}
+
+/* XDR lets through what is no time; a zone would not. */
+static int check_times(const struct zone_op *op)
+{
+    const struct zone_sattr *sattr = &op->sattr;
+
+    if ((sattr->set_atime == ZONE_TIME_CLIENT && sattr->atime.nsec >= NSEC_PER_SEC) ||
+        (sattr->set_mtime == ZONE_TIME_CLIENT && sattr->mtime.nsec >= NSEC_PER_SEC) ||
+        (op->guarded && op->guard.nsec >= NSEC_PER_SEC)) {
+        return OUT_INVAL;
     }
     return 0;
 }
@@ -123,7 +137,11 @@ static int admit(struct rpc_request *request)
     if (call->read_only && (call->proc->flags & NFS3_MUTATES) != 0) {
         return OUT_ROFS;
     }
-    return across ? OUT_XDEV : check_names(call);
+    if (across) {
+        return OUT_XDEV;
+    }
+    rv = check_times(&call->op);
+    return rv == 0 ? check_names(call) : rv;
 }
 
 void nfs3_dispatch(struct rpc_request *request)

@@ -3,8 +3,6 @@
 #include "nfs/nfs3_proto.h"
 #include "nfs/rpc_record.h"
 
-#define NSEC_PER_SEC 1000000000u
-
 struct slice nfs3_get_fh(struct rpc_xdr *xdr)
 {
     return rpc_get_opaque(xdr, NFS3_FHSIZE);
@@ -21,10 +19,6 @@ struct zone_time nfs3_get_time(struct rpc_xdr *xdr)
 
     time.sec = rpc_get_u32(xdr);
     time.nsec = rpc_get_u32(xdr);
-    if (time.nsec >= NSEC_PER_SEC) {
-        xdr->failed = true;
-        time.nsec = 0;
-    }
     return time;
 }
 

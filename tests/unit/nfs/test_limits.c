@@ -1,4 +1,4 @@
-/* What clients ask once for a file system: FSSTAT and PATHCONF, to the byte. */
+/* Limits: what clients are told of them, to the byte, and a value beyond. */
 #include "lib/check.h"
 #include "nfs/nfs3_proto.h"
 #include "unit/nfs/stub.h"
@@ -60,4 +60,31 @@ static void pathconf_limits(void)
     reply_end(&reply);
 }
 
-TEST_MAIN(CHECK_TEST(fsstat_shows_the_quota), CHECK_TEST(pathconf_limits))
+/* Nanoseconds of a whole second or more are no time: the argument is refused, and the call
+ * is not taken for a garbled one. */
+static void impossible_times(void)
+{
+    for (unsigned field = 0; field < 3; field++) { /* atime, mtime, guard */
+        struct call call = start(NFSPROC3_SETATTR);
+        struct reply reply;
+
+        call_put_fh(&call, "alpha", 1);
+        for (unsigned i = 0; i < 4; i++) {
+            rpc_put_u32(&call.xdr, 0);
+        }
+        for (unsigned i = 0; i < 2; i++) {
+            rpc_put_u32(&call.xdr, ZONE_TIME_CLIENT);
+            rpc_put_u32(&call.xdr, 5);
+            rpc_put_u32(&call.xdr, 999999999 + (i == field));
+        }
+        rpc_put_u32(&call.xdr, 1);
+        rpc_put_u32(&call.xdr, 5);
+        rpc_put_u32(&call.xdr, 999999999 + (field == 2));
+        CHECK_UINT(status_of(&call, &reply), NFS3ERR_INVAL);
+        reply_free(&reply);
+        CHECK_UINT(stub.n_ops, 0);
+    }
+}
+
+TEST_MAIN(CHECK_TEST(fsstat_shows_the_quota), CHECK_TEST(pathconf_limits),
+          CHECK_TEST(impossible_times))
