@@ -21,6 +21,7 @@ static struct zone_result fuzz_result; /* The answer to every op. */
 static struct nfs_export_rule fuzz_rule;
 static unsigned fuzz_replies;
 static struct mnt3_mounts fuzz_mounts;
+static struct nfs3_atimes *fuzz_atimes; /* Made once. */
 
 static uint32_t fuzz_zones(void *ctx, struct nfs_zone *out, uint32_t max)
 {
@@ -119,6 +120,11 @@ static void fuzz_on_reply(void *arg, struct rpc_request *request)
     rpc_request_free(request);
 }
 
+static struct zone_time fuzz_now(void)
+{
+    return (struct zone_time){.sec = 1000};
+}
+
 /* Run one record; takes it. Each call gets one reply. */
 static void fuzz_record(struct buf *record)
 {
@@ -126,8 +132,11 @@ static void fuzz_record(struct buf *record)
         .backend = &fuzz_backend, .mounts = &fuzz_mounts, .address = "10.0.0.1"};
     struct rpc_request *request = NULL;
     unsigned before = fuzz_replies;
-    int rv = rpc_request_new(&source, record, &request);
+    int rv;
 
+    ASSERT(fuzz_atimes != NULL || nfs3_atimes_new(fuzz_now, &fuzz_atimes) == 0);
+    source.atimes = fuzz_atimes;
+    rv = rpc_request_new(&source, record, &request);
     buf_unref(record);
     if (rv == 0) {
         (void)rpc_request_reply_bytes(request);
