@@ -11,7 +11,6 @@
 #include <string.h>
 
 enum {
-    FOLDERS = 256, /* data/00 to data/ff. */
     SWEEP_MAX = 4096,
 };
 
@@ -31,7 +30,7 @@ static void subfolder_path(const struct store *store, uint64_t generation, uint6
 
     folder_path(store, generation, folder);
     (void)snprintf(out, STORE_PATH_MAX, "%.4000s/%02x", folder,
-                   (unsigned)(ino % FOLDERS));
+                   (unsigned)(ino % STORE_FOLDERS));
 }
 
 void store_data_path(const struct store *store, uint64_t generation, uint64_t ino,
@@ -188,7 +187,7 @@ static int list(struct store *store, const char *path, struct names *names)
 /* The folders stay, empty: the disk has no rmdir, and the next pull is cheap. */
 int store_pull_remove(struct store *store, uint64_t generation)
 {
-    for (unsigned i = 0; i < FOLDERS; i++) {
+    for (unsigned i = 0; i < STORE_FOLDERS; i++) {
         char folder[STORE_PATH_MAX];
         char path[STORE_PATH_MAX];
         struct names names;

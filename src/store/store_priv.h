@@ -22,6 +22,7 @@
 #define STORE_CRCS_BYTES (4 * STORE_SUBBLOCKS)
 #define STORE_PATH_MAX 4096u
 #define STORE_NAME_BYTES 64u /* Room for a file's path below the dataset. */
+#define STORE_FOLDERS 256u   /* data/00 to data/ff, and as many below a pull's folder. */
 
 enum store_sql {
     SQL_BEGIN,
@@ -300,6 +301,8 @@ struct store {
     _Atomic int wal_checked; /* wal_frames at the last checkpoint. */
     uint32_t n_cursors;
     struct store_settle *settle; /* The plan in flight. */
+    /* Names in data/xx are durable, for all this life knows. The settle's thread. */
+    bool synced_folders[STORE_FOLDERS];
     struct store_files files;
     struct store_pieces pieces;
     struct store_layers layers; /* Scratch of reads. */

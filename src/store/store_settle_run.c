@@ -11,17 +11,39 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    FOLDERS = 256,
-};
-
 struct running {
     struct store *store;
     struct store_settle *settle;
     struct store_pieces pieces;
-    uint8_t *bytes; /* The merged block. */
-    bool dirty[FOLDERS];
+    uint8_t *bytes;            /* The merged block. */
+    bool dirty[STORE_FOLDERS]; /* Folders of data/ to be synced. */
 };
+
+/*
+ * Rows are going to count on a name in the inode's folder being there, or being gone.
+ * Whether it was made durable by who made the change is only known for this life: an
+ * earlier one may have been killed between the two.
+ */
+static void use_folder(struct running *run, uint64_t ino, bool changed)
+{
+    bool *synced = &run->store->synced_folders[ino % STORE_FOLDERS];
+
+    *synced = *synced && !changed;
+    run->dirty[ino % STORE_FOLDERS] |= !*synced;
+}
+
+static int sync_folders(struct running *run)
+{
+    int rv = 0;
+
+    for (uint64_t i = 0; i < STORE_FOLDERS && rv == 0; i++) {
+        if (run->dirty[i]) {
+            rv = store_data_syncdir(run->store, 0, i);
+            run->store->synced_folders[i] = rv == 0;
+        }
+    }
+    return rv;
+}
 
 static int unlink_data(struct running *run, const struct store_garbage *garbage)
 {
@@ -30,13 +52,13 @@ static int unlink_data(struct running *run, const struct store_garbage *garbage)
 
     store_data_path(run->store, garbage->generation, garbage->ino, path);
     rv = run->store->disk->ops->unlink(run->store->disk, path);
-    if (rv == -ENOENT) {
-        return 0;
+    if (rv != 0 && rv != -ENOENT) {
+        return rv;
     }
-    if (rv == 0 && garbage->generation == 0) {
-        run->dirty[garbage->ino % FOLDERS] = true;
+    if (garbage->generation == 0) {
+        use_folder(run, garbage->ino, rv == 0);
     }
-    return rv;
+    return 0;
 }
 
 static int collect(struct running *run, const struct store_garbage *garbage)
@@ -281,7 +303,7 @@ static int settle_file(struct running *run, uint32_t first, uint32_t last)
         rv = ops->datasync(run->store->disk, file);
     }
     ops->close(run->store->disk, file);
-    run->dirty[blocks[first].ino % FOLDERS] |= made;
+    use_folder(run, blocks[first].ino, made);
     return rv;
 }
 
@@ -340,8 +362,8 @@ int store_settle_run(struct store_settle *settle)
     if (rv == 0) {
         rv = settle_files(&run);
     }
-    for (uint64_t i = 0; i < FOLDERS && rv == 0; i++) {
-        rv = run.dirty[i] ? store_data_syncdir(settle->store, 0, i) : 0;
+    if (rv == 0) {
+        rv = sync_folders(&run);
     }
     if (rv == 0 && settle->checkpoint) {
         checkpoint(settle->store);

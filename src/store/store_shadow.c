@@ -10,10 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    FOLDERS = 256,
-};
-
 int shadow_begin(struct store_shadow *shadow)
 {
     int rv = 0;
@@ -38,10 +34,11 @@ static int sync_files(struct store_shadow *shadow)
     }
     shadow->n_files = 0;
     shadow->n_blocks = 0;
-    for (uint64_t i = 0; i < FOLDERS && rv == 0; i++) {
+    for (uint64_t i = 0; i < STORE_FOLDERS && rv == 0; i++) {
         if (shadow->dirty_folders[i]) {
             rv = store_data_syncdir(shadow->store, shadow->generation, i);
             shadow->dirty_folders[i] = rv != 0;
+            shadow->synced_folders[i] = rv == 0;
         }
     }
     return rv;
@@ -177,7 +174,10 @@ static int pull_file(struct store_shadow *shadow, uint64_t ino, struct disk_file
     if (rv == 0) {
         at->ino = ino;
         shadow->n_files++;
-        shadow->dirty_folders[ino % FOLDERS] |= made;
+        /* A name found there may be that of a loading that was killed before it synced
+         * the folder: the first use of each life does. */
+        shadow->dirty_folders[ino % STORE_FOLDERS] |=
+            made || !shadow->synced_folders[ino % STORE_FOLDERS];
         *out = at->file;
     }
     return rv;

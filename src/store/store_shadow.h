@@ -30,7 +30,8 @@ struct store_shadow {
     struct shadow_file files[SHADOW_FILES_MAX];
     uint32_t n_files;
     uint32_t n_blocks;
-    bool dirty_folders[256];
+    bool dirty_folders[STORE_FOLDERS];
+    bool synced_folders[STORE_FOLDERS]; /* At least once since the shadow was opened. */
     struct store_layers layers;
     uint8_t *bytes; /* STORE_BLOCK. */
 };
