@@ -118,6 +118,9 @@ static int open_store(struct host *host, struct open_job *job, bool create)
     memcpy(config.zone_id, host->config.zone_id, sizeof config.zone_id);
     job->step = "open the store";
     rv = store_open(&config, &host->disk.store);
+    if (rv == -EFBIG) {
+        job->step = "keep files of 8 TiB";
+    }
     if (rv == 0) {
         job->step = "read the zone's rows";
         rv = zone_open(host->disk.store, &host->config.genesis, &host->disk.zone);

@@ -105,6 +105,7 @@ int main(int argc, char **argv)
     }
     log_set_level(config.log_level);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* A limit on file sizes shows as -EFBIG. */
     umask(0027);
     if (check) {
         status = 0;

@@ -28,6 +28,12 @@
 #define STORE_BLOCK 131072u    /* Bytes of a settled block. */
 #define STORE_SUBBLOCK 16384u  /* Bytes that share one CRC in a settled block. */
 #define STORE_INLINE_MAX 8192u /* A file up to this size may live in meta.db. */
+/*
+ * A file's largest size, 8 TiB. Settled data lies in files as long as the user's, so this
+ * is what every pool's file system must hold: ext4 with blocks of 4 KiB holds 16 TiB less
+ * a block; XFS, btrfs and ZFS far more. A dataset is not opened where it does not fit.
+ */
+#define STORE_FILE_MAX (1ull << 43)
 
 struct store;
 
@@ -43,6 +49,7 @@ struct store_config {
 /*
  * -ENOENT: no marker here (an unmounted disk is not an empty zone). -EEXIST: another
  * zone's. -EUCLEAN: meta.db is damaged. -EPROTONOSUPPORT: made by another version.
+ * -EFBIG: the file system cannot hold a file of STORE_FILE_MAX bytes.
  */
 int store_open(const struct store_config *config, struct store **out);
 void store_close(struct store *store);
@@ -204,7 +211,8 @@ int store_data_read(struct store *store, uint64_t ino, uint64_t offset, size_t l
 struct store_settle;
 /* No transaction may be open at plan, finish, abandon; and one plan at a time. run gives
  * 0 or a fault, after which the plan must be abandoned (its marks stay, and the next
- * plan does it again). Blocks whose old data is bad are left as they are. */
+ * plan does it again). Blocks whose old data is bad are left as they are, and so are those
+ * that the file system refuses one by one; a failed sync is a fault. */
 int store_settle_plan(struct store *store, size_t max_bytes, struct store_settle **out);
 int store_settle_run(struct store_settle *settle);
 int store_settle_finish(struct store *store, struct store_settle *settle);

@@ -224,6 +224,7 @@ static int drop_from(struct store *store, uint64_t ino, uint64_t block)
     n = (uint64_t)sqlite3_changes64(store->db.handle);
     garbage = n > 0;
     store->now.blocks -= n < store->now.blocks ? n : store->now.blocks;
+    store_bad_del_from(store, ino, block);
     if (block == 0) {
         rv = store_db_run(&store->db, SQL_INLINE_DEL, "i", ino);
     }

@@ -85,6 +85,42 @@ int store_data_syncdir(struct store *store, uint64_t generation, uint64_t ino)
     return rv == 0 ? ops->syncdir(store->disk, store->dir) : rv;
 }
 
+static int try_size(struct store *store, const char *path)
+{
+    const struct disk_ops *ops = store->disk->ops;
+    struct disk_file *file = NULL;
+    int rv;
+
+    rv = ops->open(store->disk, path, DISK_WRITE | DISK_CREATE, &file);
+    if (rv != 0) {
+        return rv;
+    }
+    rv = ops->truncate(store->disk, file, STORE_FILE_MAX);
+    ops->close(store->disk, file);
+    return rv;
+}
+
+/* A file without a block: it takes no room. What a crash leaves of it the next life uses
+ * again. */
+int store_check_sizes(struct store *store, bool strict)
+{
+    char path[STORE_PATH_MAX];
+    int rv;
+
+    (void)snprintf(path, sizeof path, "%.4000s/scratch", store->dir);
+    rv = try_size(store, path);
+    if (rv == -EFBIG || rv == -EINVAL || rv == -EOVERFLOW) {
+        log_error("store",
+                  "msg=\"the file system cannot hold a file of %llu bytes; ext4 needs "
+                  "blocks of 4 KiB, and there must be no limit on file sizes\" "
+                  "dataset=%s fault=%d",
+                  STORE_FILE_MAX, store->dir, rv);
+        rv = -EFBIG;
+    }
+    (void)store->disk->ops->unlink(store->disk, path);
+    return rv == -EFBIG || strict ? rv : 0;
+}
+
 int store_file_pread(struct disk *disk, struct disk_file *file, void *buf, size_t len,
                      uint64_t offset)
 {
@@ -150,6 +186,20 @@ void store_bad_del(struct store *store, uint64_t ino, uint64_t block)
             bad->ino[i] = bad->ino[bad->n];
             bad->block[i] = bad->block[bad->n];
             return;
+        }
+    }
+}
+
+void store_bad_del_from(struct store *store, uint64_t ino, uint64_t block)
+{
+    struct store_bad *bad = &store->bad;
+    uint32_t i = 0;
+
+    while (i < bad->n) {
+        if (bad->ino[i] == ino && bad->block[i] >= block) {
+            store_bad_del(store, ino, bad->block[i]); /* Another takes the place @i. */
+        } else {
+            i++;
         }
     }
 }

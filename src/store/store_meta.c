@@ -213,6 +213,9 @@ static int make(struct store *store)
 
     rv = store->disk->ops->mkdir(store->disk, store->dir);
     if (rv == 0) {
+        rv = store_check_sizes(store, true);
+    }
+    if (rv == 0) {
         rv = sync_parent(store);
     }
     if (rv != 0) {
@@ -279,6 +282,10 @@ static int open_existing(struct store *store)
     char path[STORE_PATH_MAX];
     int rv;
 
+    rv = store_check_sizes(store, false);
+    if (rv != 0) {
+        return rv;
+    }
     store_meta_path(store, store->generation, path);
     rv = store_db_open(&store->db, path, store->vfs, false);
     if (rv == -ENOENT) {

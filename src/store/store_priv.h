@@ -17,7 +17,8 @@
 #define STORE_NAME_MAX 255u
 #define STORE_VALUE_MAX (4u << 20) /* Bytes of any value read back. */
 #define STORE_INO_MAX ((uint64_t)INT64_MAX)
-#define STORE_OFFSET_MAX (1ull << 62)
+#define STORE_OFFSET_MAX STORE_FILE_MAX
+#define STORE_SIZE_UNKNOWN UINT64_MAX
 #define STORE_SUBBLOCKS (STORE_BLOCK / STORE_SUBBLOCK)
 #define STORE_CRCS_BYTES (4 * STORE_SUBBLOCKS)
 #define STORE_PATH_MAX 4096u
@@ -262,11 +263,15 @@ int store_data_create(struct store *store, uint64_t generation, uint64_t ino,
                       struct disk_file **out, bool *made);
 /* Make that file's name durable. */
 int store_data_syncdir(struct store *store, uint64_t generation, uint64_t ino);
+/* 0, or -EFBIG if the dataset's file system cannot hold the largest file. Other faults of
+ * the trial count only for a new dataset (@strict): an old one shows them when it matters. */
+int store_check_sizes(struct store *store, bool strict);
 /* Read what the file has of [@offset, @offset + @len); zeros beyond its end. */
 int store_file_pread(struct disk *disk, struct disk_file *file, void *buf, size_t len,
                      uint64_t offset);
 
-/* Blocks found bad, so that each is logged once and not settled again and again. */
+/* Blocks found bad or refused by the file system, so that each is logged once and not
+ * settled again and again. One goes from the list when it is settled, or cut off. */
 #define STORE_BAD_MAX 1024u
 struct store_bad {
     uint64_t ino[STORE_BAD_MAX];
@@ -276,6 +281,8 @@ struct store_bad {
 bool store_bad_has(const struct store *store, uint64_t ino, uint64_t block);
 void store_bad_add(struct store *store, uint64_t ino, uint64_t block);
 void store_bad_del(struct store *store, uint64_t ino, uint64_t block);
+/* All of the inode's blocks from @block on. */
+void store_bad_del_from(struct store *store, uint64_t ino, uint64_t block);
 
 struct store_counts {
     uint64_t unsettled; /* Bytes of extents. */
@@ -343,9 +350,10 @@ struct store_settle_block {
     uint64_t ino;
     uint64_t block;
     uint64_t version; /* The highest that the plan takes in. */
-    uint64_t size;    /* Of the file, at the plan. */
+    uint64_t size;    /* Of the file, at the plan; STORE_SIZE_UNKNOWN. */
     bool has_block;
     bool bad;
+    bool torn;     /* Bad because writing it failed: it may be written in part. */
     uint8_t mask;  /* Sub-blocks that are written. */
     uint8_t stale; /* Sub-blocks that a plan lost in a crash may have changed. */
     uint32_t crcs[STORE_SUBBLOCKS];
@@ -359,6 +367,7 @@ struct store_garbage {
     uint64_t ino;
     uint64_t stamp;
     bool keep;   /* Still in use: nothing to do. */
+    bool failed; /* The file system refused: the row stays. */
     bool remove; /* Unlink; else cut to @length. */
     uint64_t length;
 };

@@ -109,7 +109,7 @@ static int inode_size(struct making *making, uint64_t ino, uint64_t *size)
     if (making->inode.ino != ino) {
         rv = store_inode_get(making->store, ino, &making->inode);
         if (rv == OUT_NOENT) { /* Not this module's business; then by whole blocks. */
-            making->inode = (struct store_inode){.ino = ino, .size = STORE_OFFSET_MAX};
+            making->inode = (struct store_inode){.ino = ino, .size = STORE_SIZE_UNKNOWN};
             rv = 0;
         }
     }
@@ -140,16 +140,30 @@ static int fill(struct making *making, struct store_settle_block *b)
     return inode_size(making, b->ino, &b->size);
 }
 
+/* Sub-blocks whose bytes a plan before this one may have changed. */
+static int stale_mask(struct making *making, uint64_t ino, uint64_t block, uint8_t *mask)
+{
+    sqlite3_stmt *stmt = NULL;
+    int rv = store_db_row(&making->store->db, &stmt, SQL_MARK_GET, "ii", ino, block);
+
+    *mask = 0;
+    if (rv == 0) {
+        *mask = (uint8_t)store_db_u64(stmt, 0);
+        store_db_done(stmt);
+    }
+    return rv == OUT_NOENT ? 0 : rv;
+}
+
 /* Take the block into the plan, unless it is in it. */
-static int take(struct making *making, uint64_t ino, uint64_t block, uint8_t stale)
+static int take(struct making *making, uint64_t ino, uint64_t block)
 {
     struct store_settle *settle = making->settle;
     struct store_settle_block *b = &settle->blocks[settle->n_blocks];
     uint32_t *slot = seen_slot(making, ino, block);
+    uint8_t stale;
     int rv;
 
-    if (*slot != 0 ||
-        (making->store->bad.n > 0 && store_bad_has(making->store, ino, block))) {
+    if (*slot != 0) {
         return 0;
     }
     rv = store_layers_load(&making->store->db, ino, block, &making->layers);
@@ -159,6 +173,13 @@ static int take(struct making *making, uint64_t ino, uint64_t block, uint8_t sta
     if (making->layers.extents.n == 0) {
         /* A mark whose block was dropped since. */
         return store_db_run(&making->store->db, SQL_MARK_DEL, "ii", ino, block);
+    }
+    if (making->store->bad.n > 0 && store_bad_has(making->store, ino, block)) {
+        return 0;
+    }
+    rv = stale_mask(making, ino, block, &stale);
+    if (rv != 0) {
+        return rv;
     }
     b->ino = ino;
     b->block = block;
@@ -188,13 +209,12 @@ static bool full(const struct making *making)
            making->n_extents >= EXTENTS_MAX;
 }
 
-/* What a crash or a fault left marked: always first. */
+/* What a crash or a fault left marked. */
 static int take_marks(struct making *making)
 {
     struct marked {
         uint64_t ino;
         uint64_t block;
-        uint8_t mask;
     } * marked;
     sqlite3_stmt *stmt = NULL;
     uint32_t n = 0;
@@ -207,16 +227,15 @@ static int take_marks(struct making *making)
     rv = store_db_row(&making->store->db, &stmt, SQL_MARK_ALL, "");
     while (rv == 0 && n < BLOCKS_MAX) {
         marked[n].ino = store_db_u64(stmt, 0);
-        marked[n].block = store_db_u64(stmt, 1);
-        marked[n++].mask = (uint8_t)store_db_u64(stmt, 2);
+        marked[n++].block = store_db_u64(stmt, 1);
         rv = store_db_next(&making->store->db, stmt);
     }
     if (rv == 0) {
         store_db_done(stmt);
     }
     rv = rv == OUT_NOENT ? 0 : rv;
-    for (uint32_t i = 0; i < n && rv == 0; i++) {
-        rv = take(making, marked[i].ino, marked[i].block, marked[i].mask);
+    for (uint32_t i = 0; i < n && rv == 0 && !full(making); i++) {
+        rv = take(making, marked[i].ino, marked[i].block);
     }
     free(marked);
     return rv;
@@ -237,7 +256,7 @@ static int take_extents(struct making *making, uint64_t segment)
         if (full(making) || (segment == 0 && store_db_u64(stmt, 0) != 0)) {
             break;
         }
-        rv = take(making, store_db_u64(stmt, 1), store_db_u64(stmt, 2) / STORE_BLOCK, 0);
+        rv = take(making, store_db_u64(stmt, 1), store_db_u64(stmt, 2) / STORE_BLOCK);
         if (rv == 0) {
             rv = store_db_next(&making->store->db, stmt);
         }
@@ -484,15 +503,18 @@ static int install(struct store *store, const struct store_settle_block *b)
 /* A bad block is left as it was: its mark too, if bytes of it may have changed. */
 static int finish_block(struct store *store, const struct store_settle_block *b)
 {
+    uint8_t changed = b->stale;
     int rv = 0;
 
     if (b->bad) {
         store_bad_add(store, b->ino, b->block);
-        if (b->stale != 0) {
+        changed |= b->torn && b->has_block ? b->mask : 0;
+        if (changed != 0 || b->torn) {
             return store_db_run(&store->db, SQL_MARK_PUT, "iii", b->ino, b->block,
-                                (uint64_t)b->stale);
+                                (uint64_t)changed);
         }
     } else {
+        store_bad_del(store, b->ino, b->block);
         rv = install(store, b);
     }
     return rv == 0 ? store_db_run(&store->db, SQL_MARK_DEL, "ii", b->ino, b->block) : rv;
@@ -510,8 +532,9 @@ int store_settle_finish(struct store *store, struct store_settle *settle)
     for (uint32_t i = 0; i < settle->n_garbage && rv == 0; i++) {
         const struct store_garbage *g = &settle->garbage[i];
 
-        rv = store_db_run(&store->db, SQL_GARBAGE_DEL, "iii", g->generation, g->ino,
-                          g->stamp);
+        rv = g->failed ? 0
+                       : store_db_run(&store->db, SQL_GARBAGE_DEL, "iii", g->generation,
+                                      g->ino, g->stamp);
     }
     if (rv == 0) {
         rv = store_commit(store, true);

@@ -39,6 +39,7 @@ static int sync_folders(struct running *run)
     for (uint64_t i = 0; i < STORE_FOLDERS && rv == 0; i++) {
         if (run->dirty[i]) {
             rv = store_data_syncdir(run->store, 0, i);
+            rv = rv == -ENOENT ? 0 : rv; /* No file of it was ever there. */
             run->store->synced_folders[i] = rv == 0;
         }
     }
@@ -261,7 +262,7 @@ static int fit_length(struct running *run, struct disk_file *file,
     uint64_t size;
     int rv;
 
-    if (want >= STORE_OFFSET_MAX) {
+    if (want == STORE_SIZE_UNKNOWN) {
         return 0;
     }
     if (last->bad || (last->block + 1) * STORE_BLOCK < want) {
@@ -269,6 +270,51 @@ static int fit_length(struct running *run, struct disk_file *file,
     }
     rv = ops->size(run->store->disk, file, &size);
     return rv != 0 || size == want ? rv : ops->truncate(run->store->disk, file, want);
+}
+
+/*
+ * A fault of one file, not of the member: what the file system says of a size that it
+ * cannot hold, or of a damaged inode or spot. Were it to end the settle, the same block
+ * would end every one to come, and the journal could never be released. Room, memory and
+ * descriptors are everybody's; so is a failed sync, which takes the promise from all that
+ * was written before it.
+ */
+static bool is_own_fault(int rv)
+{
+    return rv == -EFBIG || rv == -EIO || rv == -EUCLEAN || rv == -EBADMSG;
+}
+
+static void refuse(const struct store_settle_block *b, int rv)
+{
+    log_warn("store",
+             "msg=\"a block cannot be settled\" ino=%" PRIu64 " block=%" PRIu64
+             " fault=%d",
+             b->ino, b->block, rv);
+}
+
+static int settle_block(struct running *run, struct disk_file *file,
+                        struct store_settle_block *b)
+{
+    int rv;
+
+    rv = load_base(run, file, b);
+    if (rv == 0) {
+        rv = lay_over(run, b);
+    }
+    if (rv == OUT_IO) {
+        b->bad = true; /* Never becomes a valid block by being merged. */
+        return 0;
+    }
+    if (rv == 0) {
+        rv = write_block(run, file, b);
+    }
+    if (is_own_fault(rv)) {
+        refuse(b, rv);
+        b->bad = true;
+        b->torn = true;
+        rv = 0;
+    }
+    return rv;
 }
 
 /* Blocks [@first, @last) are one file's. */
@@ -281,23 +327,22 @@ static int settle_file(struct running *run, uint32_t first, uint32_t last)
     int rv;
 
     rv = store_data_create(run->store, 0, blocks[first].ino, &file, &made);
+    if (is_own_fault(rv)) {
+        refuse(&blocks[first], rv);
+        for (uint32_t i = first; i < last; i++) {
+            blocks[i].bad = true;
+        }
+        return 0;
+    }
     if (rv != 0) {
         return rv;
     }
     for (uint32_t i = first; i < last && rv == 0; i++) {
-        rv = load_base(run, file, &blocks[i]);
-        if (rv == 0) {
-            rv = lay_over(run, &blocks[i]);
-        }
-        if (rv == OUT_IO) {
-            blocks[i].bad = true; /* Never becomes a valid block by being merged. */
-            rv = 0;
-        } else if (rv == 0) {
-            rv = write_block(run, file, &blocks[i]);
-        }
+        rv = settle_block(run, file, &blocks[i]);
     }
     if (rv == 0) {
         rv = fit_length(run, file, &blocks[last - 1]);
+        rv = is_own_fault(rv) ? 0 : rv; /* Reads do not need it. */
     }
     if (rv == 0) {
         rv = ops->datasync(run->store->disk, file);
@@ -358,6 +403,10 @@ int store_settle_run(struct store_settle *settle)
     }
     for (uint32_t i = 0; i < settle->n_garbage && rv == 0; i++) {
         rv = collect(&run, &settle->garbage[i]);
+        if (is_own_fault(rv)) {
+            settle->garbage[i].failed = true;
+            rv = 0;
+        }
     }
     if (rv == 0) {
         rv = settle_files(&run);

@@ -20,9 +20,9 @@
 #define ZONE_IO_MAX (1u << 20) /* Bytes of one READ or WRITE. */
 #define ZONE_BLOCK 131072u     /* Bytes of a block: the unit of settling and CRC. */
 #define ZONE_PIECES_MAX (ZONE_IO_MAX / ZONE_BLOCK + 1)
-#define ZONE_FILE_SIZE_MAX (1ull << 62)
-#define ZONE_GROUPS_MAX 16u /* AUTH_SYS, RFC 5531 appendix A. */
-#define ZONE_KV_MAX 16u     /* Pairs in one ZONE_OP_KV. */
+#define ZONE_FILE_SIZE_MAX (1ull << 43) /* 8 TiB: what every pool's file system holds. */
+#define ZONE_GROUPS_MAX 16u             /* AUTH_SYS, RFC 5531 appendix A. */
+#define ZONE_KV_MAX 16u                 /* Pairs in one ZONE_OP_KV. */
 #define ZONE_KEY_MAX 255u
 #define ZONE_VALUE_MAX 65536u
 #define ZONE_ROOT_INO 1u

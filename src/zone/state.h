@@ -21,6 +21,8 @@
 #include "zone/op.h"
 #include "zone/zone.h"
 
+_Static_assert(ZONE_FILE_SIZE_MAX == STORE_FILE_MAX, "what a zone takes, a store holds");
+
 #define ZONE_LINK_MAX 65000u            /* Hard links of a file; as ext4. */
 #define ZONE_SESSIONS_MAX 1024u         /* Origins remembered. */
 #define ZONE_NODE_SESSIONS_MAX 16u      /* Of them of one node: its last lives. */

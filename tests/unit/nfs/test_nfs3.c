@@ -727,7 +727,7 @@ static void fsinfo(void)
     CHECK_UINT(reply_u32(&reply), 1 << 20);
     CHECK_UINT(reply_u32(&reply), 1 << 20);
     (void)reply_u64(&reply);
-    CHECK_UINT(reply_u64(&reply), 1ull << 62);
+    CHECK_UINT(reply_u64(&reply), ZONE_FILE_SIZE_MAX);
     CHECK_UINT(reply_u64(&reply), 1);
     CHECK_UINT(reply_u32(&reply), 0x1b);
     reply_end(&reply);

@@ -31,7 +31,7 @@ static void inode_round_trip(void)
                              .gid = 2,
                              .rdev_major = 3,
                              .rdev_minor = 4,
-                             .size = 1ull << 62,
+                             .size = STORE_FILE_MAX,
                              .used = 5,
                              .parent = 6,
                              .entries = 7,

@@ -11,7 +11,30 @@ static struct hook {
     const struct disk_ops *real;
     struct disk_ops ops;
     const char *no_syncdir; /* No folder whose path holds this is synced. */
+    uint64_t no_write_from; /* No byte from here on is written; 0: all may. */
+    uint64_t no_write_to;
+    int refusal;       /* What that gives. */
+    uint64_t size_max; /* Of a file; 0: any. */
+    uint32_t refused;
 } hook;
+
+static int hook_pwritev(struct disk *disk, struct disk_file *file,
+                        const struct iovec *iov, int n, uint64_t offset)
+{
+    if (hook.refusal != 0 && offset >= hook.no_write_from && offset < hook.no_write_to) {
+        hook.refused++;
+        return hook.refusal;
+    }
+    return hook.real->pwritev(disk, file, iov, n, offset);
+}
+
+static int hook_truncate(struct disk *disk, struct disk_file *file, uint64_t size)
+{
+    if (hook.size_max != 0 && size > hook.size_max) {
+        return -EFBIG;
+    }
+    return hook.real->truncate(disk, file, size);
+}
 
 static int hook_syncdir(struct disk *disk, const char *path)
 {
@@ -25,6 +48,8 @@ static void hook_into(struct disk *disk)
 {
     hook = (struct hook){.real = disk->ops, .ops = *disk->ops};
     hook.ops.syncdir = hook_syncdir;
+    hook.ops.pwritev = hook_pwritev;
+    hook.ops.truncate = hook_truncate;
     disk->ops = &hook.ops;
 }
 
@@ -236,4 +261,105 @@ static void name_of_an_earlier_pull(void)
     }
 }
 
-TEST_MAIN(CHECK_TEST(name_of_an_earlier_life), CHECK_TEST(name_of_an_earlier_pull))
+/* A pool whose file system holds no file of the largest size takes no dataset, and one
+ * that came onto it is not opened. */
+static void file_system_of_small_files(void)
+{
+    struct store_config config;
+    struct store *store = NULL;
+    char other[600];
+
+    member_init(NULL);
+    store_close(m.store);
+    (void)snprintf(other, sizeof other, "%s-other", m.dir);
+    config = (struct store_config){
+        .disk = m.disk, .dir = m.dir, .journal = m.journal, .zone_id = {7}};
+    hook.size_max = STORE_FILE_MAX - 1;
+    CHECK_INT(store_open(&config, &store), -EFBIG);
+    config.create = true;
+    config.dir = other;
+    CHECK_INT(store_open(&config, &store), -EFBIG);
+    hook.size_max = STORE_FILE_MAX;
+    CHECK_INT(store_open(&config, &store), 0);
+    store_close(store);
+    member_open(false);
+    member_deinit();
+}
+
+/* The last block that a file may have settles and is read again: the limit is one that
+ * the file system holds. */
+static void end_of_the_largest_file(void)
+{
+    uint64_t last = STORE_FILE_MAX - 9000;
+
+    member_init(NULL);
+    put((struct put){.ino = 10, .offset = last, .len = 9000, .fill = 1});
+    settle_all(m.store);
+    CHECK_UINT(store_unsettled_bytes(m.store), 0);
+    CHECK_INT(get(10, last, 9000, 1), 0);
+    CHECK_INT(get(10, last - 9000, 9000, 0), 0);
+    member_deinit();
+}
+
+/* One block that the file system refuses stays unsettled and readable; all others settle,
+ * also those of its file. When the file system takes it again, so does the next life. */
+static void block_that_is_refused(void)
+{
+    static const int refusals[] = {-EFBIG, -EIO, -EUCLEAN};
+
+    for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
+        const uint64_t at = 100 * (uint64_t)STORE_BLOCK;
+
+        member_init("settle-refused");
+        put((struct put){.ino = 10, .offset = at, .len = STORE_BLOCK, .fill = 1});
+        settle_all(m.store);
+        put((struct put){
+            .ino = 10, .len = 50000, .old_size = at + STORE_BLOCK, .fill = 2});
+        put((struct put){.ino = 10,
+                         .offset = at + 100,
+                         .len = 9000,
+                         .old_size = at + STORE_BLOCK,
+                         .fill = 3});
+        put((struct put){.ino = 11, .len = 50000, .fill = 4});
+        hook.no_write_from = at;
+        hook.no_write_to = at + STORE_BLOCK;
+        hook.refusal = refusals[i];
+        settle_all(m.store);
+        CHECK_UINT(store_unsettled_bytes(m.store), 9000);
+        CHECK_UINT(hook.refused, 1);
+        settle_all(m.store);
+        CHECK_UINT(hook.refused, 1); /* Not again and again. */
+        for (int life = 0; life < 2; life++) {
+            CHECK_INT(get(10, 0, 50000, 2), 0);
+            CHECK_INT(get(10, at, 100, 1), 0);
+            CHECK_INT(get(10, at + 100, 9000, 3), 0);
+            CHECK_INT(get(10, at + 9100, 100000, 1), 0);
+            CHECK_INT(get(11, 0, 50000, 4), 0);
+            member_restart();
+        }
+        hook.refusal = 0;
+        settle_all(m.store);
+        CHECK_UINT(store_unsettled_bytes(m.store), 0);
+        CHECK_INT(get(10, at + 100, 9000, 3), 0);
+        CHECK_INT(get(10, at + 9100, 100000, 1), 0);
+        member_deinit();
+    }
+}
+
+/* A failed sync is the member's: who knows what else it took along. */
+static void sync_that_fails(void)
+{
+    struct store_settle *settle;
+
+    member_init("settle-sync");
+    put((struct put){.ino = 10, .len = 50000, .fill = 1});
+    CHECK_INT(store_settle_plan(m.store, 1 << 20, &settle), 0);
+    simdisk_fail(m.sim, SIMDISK_SYNC, 1, -EIO, false);
+    CHECK_INT(store_settle_run(settle), -EIO);
+    store_settle_abandon(m.store, settle);
+    member_deinit();
+}
+
+TEST_MAIN(CHECK_TEST(file_system_of_small_files), CHECK_TEST(end_of_the_largest_file),
+          CHECK_TEST(block_that_is_refused), CHECK_TEST(sync_that_fails),
+          CHECK_TEST(name_of_an_earlier_life), CHECK_TEST(name_of_an_earlier_pull))
