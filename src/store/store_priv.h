@@ -380,7 +380,7 @@ struct store_settle {
     uint64_t floor;  /* Lowest segment that is read from. */
     bool checkpoint; /* The WAL is long. */
     _Atomic bool started;
-    pthread_mutex_t write_lock; /* Held while one block is being written. */
+    pthread_mutex_t write_lock; /* Held while one block, or a length, is changed. */
 };
 /* NULL: not part of the plan in flight. */
 struct store_settle_block *store_settle_find(struct store_settle *settle, uint64_t ino,

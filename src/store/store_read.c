@@ -120,6 +120,22 @@ struct sub {
     uint8_t *data;
 };
 
+/* A settle may cut the file to the user's length after this looked at it: then it is read
+ * again while nothing is changed. */
+static int read_beside(struct store *store, struct disk_file *file,
+                       const struct iovec *to, uint64_t offset)
+{
+    struct store_settle *settle = store->settle;
+    int rv = store_file_pread(store->disk, file, to->iov_base, to->iov_len, offset);
+
+    if (rv == -ENODATA && settle != NULL) {
+        (void)pthread_mutex_lock(&settle->write_lock);
+        rv = store_file_pread(store->disk, file, to->iov_base, to->iov_len, offset);
+        (void)pthread_mutex_unlock(&settle->write_lock);
+    }
+    return rv;
+}
+
 /*
  * A mismatch is no damage if a settle is at work on the sub-block. What this reader
  * takes from a base are only bytes that no extent covers, and a settle leaves those as
@@ -170,6 +186,7 @@ static int read_settled(struct store *store, const struct store_block *block,
     uint32_t last = (to - 1) / STORE_SUBBLOCK;
     uint32_t start = first * STORE_SUBBLOCK;
     struct sub sub = {.block = block};
+    struct iovec whole;
     uint8_t *to_read = store->scratch;
     int rv;
 
@@ -180,9 +197,9 @@ static int read_settled(struct store *store, const struct store_block *block,
     if (from % STORE_SUBBLOCK == 0 && to % STORE_SUBBLOCK == 0) {
         to_read = out; /* No byte too many: no copy. */
     }
-    rv = store_file_pread(store->disk, sub.file, to_read,
-                          (size_t)(last - first + 1) * STORE_SUBBLOCK,
-                          block->block * STORE_BLOCK + start);
+    whole = (struct iovec){.iov_base = to_read,
+                           .iov_len = (size_t)(last - first + 1) * STORE_SUBBLOCK};
+    rv = read_beside(store, sub.file, &whole, block->block * STORE_BLOCK + start);
     if (rv != 0) {
         return OUT_IO;
     }

@@ -268,8 +268,13 @@ static int fit_length(struct running *run, struct disk_file *file,
     if (last->bad || (last->block + 1) * STORE_BLOCK < want) {
         want = (want + STORE_BLOCK - 1) / STORE_BLOCK * STORE_BLOCK;
     }
+    (void)pthread_mutex_lock(&run->settle->write_lock);
     rv = ops->size(run->store->disk, file, &size);
-    return rv != 0 || size == want ? rv : ops->truncate(run->store->disk, file, want);
+    if (rv == 0 && size != want) {
+        rv = ops->truncate(run->store->disk, file, want);
+    }
+    (void)pthread_mutex_unlock(&run->settle->write_lock);
+    return rv;
 }
 
 /*

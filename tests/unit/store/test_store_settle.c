@@ -16,7 +16,21 @@ static struct hook {
     int refusal;       /* What that gives. */
     uint64_t size_max; /* Of a file; 0: any. */
     uint32_t refused;
+    struct store_settle *beside; /* Runs at the next look at a file's size. */
 } hook;
+
+/* The settle's thread comes between a reader's look at the size and its read. */
+static int hook_size(struct disk *disk, struct disk_file *file, uint64_t *out)
+{
+    int rv = hook.real->size(disk, file, out);
+    struct store_settle *settle = hook.beside;
+
+    hook.beside = NULL;
+    if (settle != NULL) {
+        CHECK_INT(store_settle_run(settle), 0);
+    }
+    return rv;
+}
 
 static int hook_pwritev(struct disk *disk, struct disk_file *file,
                         const struct iovec *iov, int n, uint64_t offset)
@@ -48,6 +62,7 @@ static void hook_into(struct disk *disk)
 {
     hook = (struct hook){.real = disk->ops, .ops = *disk->ops};
     hook.ops.syncdir = hook_syncdir;
+    hook.ops.size = hook_size;
     hook.ops.pwritev = hook_pwritev;
     hook.ops.truncate = hook_truncate;
     disk->ops = &hook.ops;
@@ -360,6 +375,35 @@ static void sync_that_fails(void)
     member_deinit();
 }
 
-TEST_MAIN(CHECK_TEST(file_system_of_small_files), CHECK_TEST(end_of_the_largest_file),
+/* A reader that looked at the file's length before a settle cut it to the user's reads
+ * again: the block is not bad. */
+static void reader_beside_a_shorter_file(void)
+{
+    uint64_t size = STORE_BLOCK + 5000;
+    struct store_settle *settle;
+
+    member_init(NULL);
+    put((struct put){.ino = 10, .len = STORE_BLOCK, .fill = 1});
+    put((struct put){.ino = 10,
+                     .offset = STORE_BLOCK,
+                     .len = 5000,
+                     .old_size = STORE_BLOCK,
+                     .fill = 1});
+    settle_all(m.store);
+    put((struct put){.ino = 10, .len = 4096, .old_size = size, .fill = 1});
+    settle_all(m.store); /* The file is two whole blocks long now. */
+    put((struct put){
+        .ino = 10, .offset = STORE_BLOCK, .len = 1000, .old_size = size, .fill = 1});
+    CHECK_INT(store_settle_plan(m.store, 1 << 20, &settle), 0);
+    hook.beside = settle;
+    CHECK_INT(get(10, STORE_BLOCK, 5000, 1), 0);
+    CHECK(hook.beside == NULL);
+    CHECK_INT(store_settle_finish(m.store, settle), 0);
+    CHECK_INT(get(10, STORE_BLOCK, 5000, 1), 0);
+    member_deinit();
+}
+
+TEST_MAIN(CHECK_TEST(reader_beside_a_shorter_file),
+          CHECK_TEST(file_system_of_small_files), CHECK_TEST(end_of_the_largest_file),
           CHECK_TEST(block_that_is_refused), CHECK_TEST(sync_that_fails),
           CHECK_TEST(name_of_an_earlier_life), CHECK_TEST(name_of_an_earlier_pull))
