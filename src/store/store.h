@@ -3,7 +3,8 @@
  * extents that point into the journal and as settled blocks in sparse files.
  *
  * Layout of a dataset: marker (zone id), meta.db (after the n-th pull meta.<n>.db),
- * data/xx/<inode>, pull.<n>/ until it has settled, journal/ (see journal.h, may lie
+ * data/xx/<inode>, pull.<n>/ until it has settled, kept.<n>/ what lies over bad blocks,
+ * journal/ (see journal.h, may lie
  * elsewhere). Formats and why settling is safe: docs/formats/store.md.
  *
  * One owner thread, except store_settle_run, which may run on one other thread at the
@@ -212,7 +213,8 @@ struct store_settle;
 /* No transaction may be open at plan, finish, abandon; and one plan at a time. run gives
  * 0 or a fault, after which the plan must be abandoned (its marks stay, and the next
  * plan does it again). Blocks whose old data is bad are left as they are, and so are those
- * that the file system refuses one by one; a failed sync is a fault. */
+ * that the file system refuses one by one; what they have in the journal is carried out
+ * of it. A failed sync is a fault. */
 int store_settle_plan(struct store *store, size_t max_bytes, struct store_settle **out);
 int store_settle_run(struct store_settle *settle);
 int store_settle_finish(struct store *store, struct store_settle *settle);

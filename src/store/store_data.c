@@ -12,7 +12,7 @@ int store_garbage_put(struct store *store, struct store_db *db, uint64_t generat
     return store_db_run(db, SQL_GARBAGE_PUT, "iii", generation, ino, ++store->stamp);
 }
 
-static int extent_insert(struct store *store, const struct store_extent *extent)
+int store_extent_add(struct store *store, const struct store_extent *extent)
 {
     store->now.unsettled += extent->len;
     return store_extent_put(&store->db, extent);
@@ -65,12 +65,12 @@ static int clear(struct store *store, uint64_t ino, uint64_t from, uint64_t to)
             part.len = (uint32_t)(end - to);
             part.skip =
                 old.kind == STORE_ZERO ? 0 : old.skip + (uint32_t)(to - old.offset);
-            rv = extent_insert(store, &part);
+            rv = store_extent_add(store, &part);
         }
         if (rv == 0 && old.offset < from) {
             part = old;
             part.len = (uint32_t)(from - old.offset);
-            rv = extent_insert(store, &part);
+            rv = store_extent_add(store, &part);
             return rv; /* Nothing before it reaches in. */
         }
         if (rv != 0) {
@@ -192,11 +192,8 @@ int store_data_write(struct store *store, const struct store_piece *piece)
             return rv;
         }
     }
-    if (store->bad.n > 0) {
-        store_bad_del(store, piece->ino, piece->offset / STORE_BLOCK);
-    }
     rv = clear(store, piece->ino, piece->offset, end);
-    return rv == 0 ? extent_insert(store, &extent) : rv;
+    return rv == 0 ? store_extent_add(store, &extent) : rv;
 }
 
 /* Remove every layer from block @block on. */
@@ -269,7 +266,7 @@ static int cut_block(struct store *store, uint64_t ino, uint64_t new_size,
         return store_inline_put(&store->db, &layers->small);
     }
     rv = clear(store, ino, new_size, new_size + zero.len);
-    return rv == 0 ? extent_insert(store, &zero) : rv;
+    return rv == 0 ? store_extent_add(store, &zero) : rv;
 }
 
 int store_data_resize(struct store *store, uint64_t ino, uint64_t old_size,

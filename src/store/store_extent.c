@@ -31,7 +31,7 @@ static bool extent_valid(const struct store_extent *e)
 {
     return e->ino <= STORE_INO_MAX && e->offset < STORE_OFFSET_MAX && e->len > 0 &&
            e->offset % STORE_BLOCK + e->len <= STORE_BLOCK && e->kind >= STORE_DATA &&
-           e->kind <= STORE_PULLED && e->segment <= INT64_MAX &&
+           e->kind <= STORE_LOST && e->segment <= INT64_MAX &&
            (e->kind == STORE_ZERO ||
             (e->piece_len <= STORE_BLOCK && e->skip <= e->piece_len &&
              e->len <= e->piece_len - e->skip));

@@ -18,6 +18,9 @@ static void folder_path(const struct store *store, uint64_t generation, char *ou
 {
     if (generation == 0) {
         (void)snprintf(out, STORE_PATH_MAX, "%s/data", store->dir);
+    } else if (generation >= STORE_KEPT) {
+        (void)snprintf(out, STORE_PATH_MAX, "%s/kept.%" PRIu64, store->dir,
+                       generation - STORE_KEPT);
     } else {
         (void)snprintf(out, STORE_PATH_MAX, "%s/pull.%" PRIu64, store->dir, generation);
     }
@@ -152,14 +155,40 @@ void store_files_drop(struct store *store, uint64_t ino)
     }
 }
 
+/* The block's place in the list; its end: it is not there. */
+static uint32_t bad_find(const struct store_bad *bad, uint64_t ino, uint64_t block)
+{
+    uint32_t i = 0;
+
+    while (i < bad->n && (bad->ino[i] != ino || bad->block[i] != block)) {
+        i++;
+    }
+    return i;
+}
+
 bool store_bad_has(const struct store *store, uint64_t ino, uint64_t block)
 {
-    for (uint32_t i = 0; i < store->bad.n; i++) {
-        if (store->bad.ino[i] == ino && store->bad.block[i] == block) {
-            return true;
-        }
+    return bad_find(&store->bad, ino, block) < store->bad.n;
+}
+
+void store_bad_tried(struct store *store, const struct store_settle_block *b)
+{
+    struct store_bad *bad = &store->bad;
+    uint32_t i;
+
+    store_bad_add(store, b->ino, b->block);
+    i = bad_find(bad, b->ino, b->block);
+    if (i < bad->n) {
+        bad->tried[i] = b->version;
     }
-    return false;
+}
+
+bool store_bad_hopeless(const struct store *store, uint64_t ino, uint64_t block,
+                        uint64_t version)
+{
+    uint32_t i = bad_find(&store->bad, ino, block);
+
+    return i < store->bad.n && version <= store->bad.tried[i];
 }
 
 void store_bad_add(struct store *store, uint64_t ino, uint64_t block)
@@ -172,6 +201,7 @@ void store_bad_add(struct store *store, uint64_t ino, uint64_t block)
     if (store->bad.n < STORE_BAD_MAX) {
         store->bad.ino[store->bad.n] = ino;
         store->bad.block[store->bad.n] = block;
+        store->bad.tried[store->bad.n] = 0;
         store->bad.n++;
     }
 }
@@ -179,14 +209,13 @@ void store_bad_add(struct store *store, uint64_t ino, uint64_t block)
 void store_bad_del(struct store *store, uint64_t ino, uint64_t block)
 {
     struct store_bad *bad = &store->bad;
+    uint32_t i = bad_find(bad, ino, block);
 
-    for (uint32_t i = 0; i < bad->n; i++) {
-        if (bad->ino[i] == ino && bad->block[i] == block) {
-            bad->n--;
-            bad->ino[i] = bad->ino[bad->n];
-            bad->block[i] = bad->block[bad->n];
-            return;
-        }
+    if (i < bad->n) {
+        bad->n--;
+        bad->ino[i] = bad->ino[bad->n];
+        bad->block[i] = bad->block[bad->n];
+        bad->tried[i] = bad->tried[bad->n];
     }
 }
 
@@ -298,6 +327,10 @@ static int sweep_name(struct store *store, const char *name)
         rv = pull_used(store, generation, &used);
         return rv != 0 || used ? rv : store_pull_remove(store, generation);
     }
+    if (sscanf(name, "kept.%1" SCNu64, &generation) == 1) {
+        rv = pull_used(store, STORE_KEPT + generation, &used);
+        return rv != 0 || used ? rv : store_pull_remove(store, STORE_KEPT + generation);
+    }
     if (strncmp(name, "meta.db", 7) != 0 &&
         (sscanf(name, "meta.%" SCNu64 ".d%7s", &generation, tail) != 2)) {
         return 0;
@@ -315,9 +348,6 @@ int store_sweep(struct store *store)
     struct names names;
     int rv;
 
-    if (store->generation == 0) {
-        return 0; /* Never pulled. */
-    }
     rv = list(store, store->dir, &names);
     for (uint32_t i = 0; i < names.n && rv == 0; i++) {
         rv = sweep_name(store, names.all[i]);

@@ -159,8 +159,15 @@ bool store_is_local(struct slice name);
 enum store_extent_kind {
     STORE_DATA = 1, /* In the journal: @segment and @place. */
     STORE_ZERO = 2,
-    STORE_PULLED = 3, /* In pull.<place>/xx/<ino>, where it is in the file. */
+    STORE_PULLED = 3, /* In pull.<place>/xx/<ino>, where it is in the file; or kept. */
+    STORE_LOST = 4,   /* What was written here is gone: it reads as bad. */
 };
+/*
+ * What holds the journal and cannot settle, because the block under it is bad, is carried
+ * to kept.<n>/xx/<ino>, n being 0 or 1: an extent of kind STORE_PULLED with this place. A
+ * block's extents lie in one of the two, and are carried together to the other.
+ */
+#define STORE_KEPT (UINT64_C(1) << 62)
 struct store_extent {
     uint64_t ino;
     uint64_t offset; /* In the file; the extent lies within one block. */
@@ -186,7 +193,8 @@ int store_extent_row(sqlite3_stmt *stmt, struct store_extent *out);
 int store_extent_load(struct store_db *db, uint64_t ino, uint64_t block,
                       struct store_extents *out);
 
-/* Remove the row, counted. */
+/* Add, remove the row, counted. */
+int store_extent_add(struct store *store, const struct store_extent *extent);
 int store_extent_remove(struct store *store, const struct store_extent *extent);
 
 /* The lowest segment of all extents as they are now; UINT64_MAX: none. */
@@ -235,6 +243,8 @@ struct store_pieces {
     uint64_t ino;
     uint64_t begin; /* Of the piece, in the file. */
     uint32_t len;
+    uint32_t crc;
+    int fault;                   /* Of the last read; 0: it was read, and maybe bad. */
     enum store_extent_kind kind; /* 0: nothing kept. */
 };
 int store_pieces_init(struct store_pieces *pieces, struct store *store);
@@ -255,7 +265,7 @@ struct store_files {
     uint64_t clock;
 };
 void store_files_drop(struct store *store, uint64_t ino); /* 0: all. */
-/* "<dir>/data/xx/<ino>", or of a pull @generation > 0. */
+/* "<dir>/data/xx/<ino>", of a pull @generation > 0, or of STORE_KEPT and what follows. */
 void store_data_path(const struct store *store, uint64_t generation, uint64_t ino,
                      char *out);
 /* Open for writing; folders are made, and *@made is set if anything was. */
@@ -270,16 +280,23 @@ int store_check_sizes(struct store *store, bool strict);
 int store_file_pread(struct disk *disk, struct disk_file *file, void *buf, size_t len,
                      uint64_t offset);
 
+struct store_settle_block;
+
 /* Blocks found bad or refused by the file system, so that each is logged once and not
  * settled again and again. One goes from the list when it is settled, or cut off. */
 #define STORE_BAD_MAX 1024u
 struct store_bad {
     uint64_t ino[STORE_BAD_MAX];
     uint64_t block[STORE_BAD_MAX];
+    uint64_t tried[STORE_BAD_MAX]; /* The version that a settle failed at; 0: none. */
     uint32_t n;
 };
 bool store_bad_has(const struct store *store, uint64_t ino, uint64_t block);
 void store_bad_add(struct store *store, uint64_t ino, uint64_t block);
+/* A settle of the block at @version failed; before @version it is not worth another. */
+void store_bad_tried(struct store *store, const struct store_settle_block *b);
+bool store_bad_hopeless(const struct store *store, uint64_t ino, uint64_t block,
+                        uint64_t version);
 void store_bad_del(struct store *store, uint64_t ino, uint64_t block);
 /* All of the inode's blocks from @block on. */
 void store_bad_del_from(struct store *store, uint64_t ino, uint64_t block);
@@ -353,9 +370,11 @@ struct store_settle_block {
     uint64_t size;    /* Of the file, at the plan; STORE_SIZE_UNKNOWN. */
     bool has_block;
     bool bad;
-    bool torn;     /* Bad because writing it failed: it may be written in part. */
-    uint8_t mask;  /* Sub-blocks that are written. */
-    uint8_t stale; /* Sub-blocks that a plan lost in a crash may have changed. */
+    bool known_bad; /* And logged. */
+    bool kept;      /* @extents are as carried away from the journal. */
+    bool torn;      /* Bad because writing it failed: it may be written in part. */
+    uint8_t mask;   /* Sub-blocks that are written. */
+    uint8_t stale;  /* Sub-blocks that a plan lost in a crash may have changed. */
     uint32_t crcs[STORE_SUBBLOCKS];
     uint32_t fresh[STORE_SUBBLOCKS];
     _Atomic bool published; /* @fresh is filled in. */
@@ -386,6 +405,13 @@ struct store_settle {
 struct store_settle_block *store_settle_find(struct store_settle *settle, uint64_t ino,
                                              uint64_t block);
 void store_settle_free(struct store_settle *settle);
+/* Carry the block's extents out of the journal; see STORE_KEPT. Sets b->kept, unless the
+ * file system refuses. 0 or a fault of the member. */
+int store_keep_run(struct store_pieces *pieces, struct store_settle_block *b);
+/* Put the rows of what store_keep_run carried, as far as it is still there. */
+int store_keep_finish(struct store *store, const struct store_settle_block *b);
+/* A fault of one file, not of the member. */
+bool store_is_own_fault(int rv);
 
 /*
  * All replicated rows in one order, as records. One walks tables of a connection that

@@ -58,9 +58,11 @@ int store_pieces_get(struct store_pieces *pieces, const struct store_extent *ext
     ASSERT(extent->kind == STORE_DATA || extent->kind == STORE_PULLED);
     if (pieces->kind != extent->kind || pieces->segment != extent->segment ||
         pieces->place != extent->place || pieces->len != extent->piece_len ||
-        pieces->ino != extent->ino || pieces->begin != extent->offset - extent->skip) {
+        pieces->crc != extent->crc || pieces->ino != extent->ino ||
+        pieces->begin != extent->offset - extent->skip) {
         pieces->kind = 0;
         rv = piece_pread(pieces->store, extent, pieces->bytes);
+        pieces->fault = rv;
         if (rv != 0 || crc32c(0, pieces->bytes, extent->piece_len) != extent->crc) {
             log_error("store",
                       "msg=\"a piece is bad\" ino=%" PRIu64 " offset=%" PRIu64
@@ -72,6 +74,7 @@ int store_pieces_get(struct store_pieces *pieces, const struct store_extent *ext
         pieces->segment = extent->segment;
         pieces->place = extent->place;
         pieces->len = extent->piece_len;
+        pieces->crc = extent->crc;
         pieces->ino = extent->ino;
         pieces->begin = extent->offset - extent->skip;
     }
@@ -254,6 +257,9 @@ int store_read_range(struct store *store, const struct store_range *range,
                 return rv;
             }
             at = begin;
+        }
+        if (e->kind == STORE_LOST) {
+            return OUT_IO;
         }
         if (e->kind != STORE_ZERO) {
             rv = store_pieces_get(&store->pieces, e, &bytes);

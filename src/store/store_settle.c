@@ -174,7 +174,9 @@ static int take(struct making *making, uint64_t ino, uint64_t block)
         /* A mark whose block was dropped since. */
         return store_db_run(&making->store->db, SQL_MARK_DEL, "ii", ino, block);
     }
-    if (making->store->bad.n > 0 && store_bad_has(making->store, ino, block)) {
+    /* A bad block is tried again when it was written to, or by the next life. */
+    if (store_bad_hopeless(making->store, ino, block,
+                           store_layers_version(&making->layers))) {
         return 0;
     }
     rv = stale_mask(making, ino, block, &stale);
@@ -184,6 +186,7 @@ static int take(struct making *making, uint64_t ino, uint64_t block)
     b->ino = ino;
     b->block = block;
     b->stale = stale;
+    b->known_bad = store_bad_has(making->store, ino, block);
     rv = fill(making, b);
     settle->n_blocks++; /* From here on it is freed with the plan. */
     *slot = settle->n_blocks;
@@ -507,7 +510,11 @@ static int finish_block(struct store *store, const struct store_settle_block *b)
     int rv = 0;
 
     if (b->bad) {
-        store_bad_add(store, b->ino, b->block);
+        store_bad_tried(store, b);
+        rv = b->kept ? store_keep_finish(store, b) : 0;
+        if (rv != 0) {
+            return rv;
+        }
         changed |= b->torn && b->has_block ? b->mask : 0;
         if (changed != 0 || b->torn) {
             return store_db_run(&store->db, SQL_MARK_PUT, "iii", b->ino, b->block,

@@ -128,10 +128,12 @@ static int load_base(struct running *run, struct disk_file *file,
         }
         if (crc32c(0, data, STORE_SUBBLOCK) != b->crcs[sub] &&
             (b->stale >> sub & 1) == 0) {
-            log_error("store",
-                      "msg=\"a settled block is bad\" ino=%" PRIu64 " block=%" PRIu64
-                      " subblock=%u",
-                      b->ino, b->block, sub);
+            if (!b->known_bad) {
+                log_error("store",
+                          "msg=\"a settled block is bad\" ino=%" PRIu64 " block=%" PRIu64
+                          " subblock=%u",
+                          b->ino, b->block, sub);
+            }
             return OUT_IO;
         }
     }
@@ -151,7 +153,7 @@ static int lay_over(struct running *run, const struct store_settle_block *b)
             memset(to, 0, e->len);
             continue;
         }
-        rv = store_pieces_get(&run->pieces, e, &bytes);
+        rv = e->kind == STORE_LOST ? OUT_IO : store_pieces_get(&run->pieces, e, &bytes);
         if (rv != 0) {
             return rv;
         }
@@ -284,13 +286,16 @@ static int fit_length(struct running *run, struct disk_file *file,
  * descriptors are everybody's; so is a failed sync, which takes the promise from all that
  * was written before it.
  */
-static bool is_own_fault(int rv)
+bool store_is_own_fault(int rv)
 {
     return rv == -EFBIG || rv == -EIO || rv == -EUCLEAN || rv == -EBADMSG;
 }
 
 static void refuse(const struct store_settle_block *b, int rv)
 {
+    if (b->known_bad) {
+        return;
+    }
     log_warn("store",
              "msg=\"a block cannot be settled\" ino=%" PRIu64 " block=%" PRIu64
              " fault=%d",
@@ -313,11 +318,24 @@ static int settle_block(struct running *run, struct disk_file *file,
     if (rv == 0) {
         rv = write_block(run, file, b);
     }
-    if (is_own_fault(rv)) {
+    if (store_is_own_fault(rv)) {
         refuse(b, rv);
         b->bad = true;
         b->torn = true;
         rv = 0;
+    }
+    return rv;
+}
+
+/* What cannot settle must not hold the journal. */
+static int keep_bad(struct running *run, uint32_t first, uint32_t last)
+{
+    int rv = 0;
+
+    for (uint32_t i = first; i < last && rv == 0; i++) {
+        if (run->settle->blocks[i].bad) {
+            rv = store_keep_run(&run->pieces, &run->settle->blocks[i]);
+        }
     }
     return rv;
 }
@@ -332,12 +350,12 @@ static int settle_file(struct running *run, uint32_t first, uint32_t last)
     int rv;
 
     rv = store_data_create(run->store, 0, blocks[first].ino, &file, &made);
-    if (is_own_fault(rv)) {
+    if (store_is_own_fault(rv)) {
         refuse(&blocks[first], rv);
         for (uint32_t i = first; i < last; i++) {
             blocks[i].bad = true;
         }
-        return 0;
+        return keep_bad(run, first, last);
     }
     if (rv != 0) {
         return rv;
@@ -347,14 +365,14 @@ static int settle_file(struct running *run, uint32_t first, uint32_t last)
     }
     if (rv == 0) {
         rv = fit_length(run, file, &blocks[last - 1]);
-        rv = is_own_fault(rv) ? 0 : rv; /* Reads do not need it. */
+        rv = store_is_own_fault(rv) ? 0 : rv; /* Reads do not need it. */
     }
     if (rv == 0) {
         rv = ops->datasync(run->store->disk, file);
     }
     ops->close(run->store->disk, file);
     use_folder(run, blocks[first].ino, made);
-    return rv;
+    return rv == 0 ? keep_bad(run, first, last) : rv;
 }
 
 static int settle_files(struct running *run)
@@ -408,7 +426,7 @@ int store_settle_run(struct store_settle *settle)
     }
     for (uint32_t i = 0; i < settle->n_garbage && rv == 0; i++) {
         rv = collect(&run, &settle->garbage[i]);
-        if (is_own_fault(rv)) {
+        if (store_is_own_fault(rv)) {
             settle->garbage[i].failed = true;
             rv = 0;
         }
