@@ -53,6 +53,7 @@ struct host {
     bool stepping;
     bool dirty; /* Proposals wait for host_flush. */
     bool settling;
+    bool settle_rest; /* The replica believes so at the start, and hears of it. */
     bool closing;
     bool ending;      /* run_end has the last word. */
     uint32_t sources; /* Requests of pullers under way. */
@@ -107,7 +108,7 @@ void host_cancel_read(struct host *host, uint64_t token, int outcome);
 bool host_token_is_read(uint64_t token);
 void host_do_snapshot(struct host *host);
 void host_do_compact(struct host *host, const struct replica_action *action);
-void host_do_settle(struct host *host);
+void host_do_settle(struct host *host, bool rest);
 /* host_pull.c */
 void host_do_pull(struct host *host, uint64_t index, uint64_t from);
 void host_pull_tick(struct host *host, uint64_t now_ms);

@@ -17,7 +17,8 @@ static void report_disk(struct host *host, uint64_t extent_segment)
 {
     host_step(host, &(struct replica_event){.type = REPLICA_EV_DISK,
                                             .journal_bytes = host->journal_bytes,
-                                            .extent_segment = extent_segment});
+                                            .extent_segment = extent_segment,
+                                            .settle_rest = host->settle_rest});
 }
 
 /* Journal: append and sync. */
@@ -114,6 +115,7 @@ struct apply_job {
     uint64_t unsettled_bytes;
     uint64_t dataset_bytes;
     uint64_t now_ms;
+    bool settle_rest;
 };
 
 static void apply_encode(struct apply_job *apply)
@@ -145,6 +147,7 @@ static void run_apply(struct job *job)
     }
     zone_usage(host->disk.zone, &apply->usage);
     apply->unsettled_bytes = store_unsettled_bytes(host->disk.store);
+    apply->settle_rest = store_settle_rest(host->disk.store);
     if (apply->now_ms > host->report_ms + DATASET_SIZE_EVERY_MS) {
         host->report_ms = apply->now_ms;
         if (store_disk_bytes(host->disk.store, &apply->dataset_bytes) != 0) {
@@ -167,6 +170,7 @@ static void done_apply(struct job *job)
 
     host->usage = apply->usage;
     host->unsettled_bytes = apply->unsettled_bytes;
+    host->settle_rest = apply->settle_rest;
     if (apply->dataset_bytes != 0) {
         host->dataset_bytes = apply->dataset_bytes;
     }
@@ -650,6 +654,8 @@ struct settle_job {
     struct host_job base;
     uv_work_t work;
     struct store_settle *settle;
+    bool rest;        /* Only what does not hold the journal. */
+    bool settle_rest; /* There may be more of that. */
     uint64_t unsettled_bytes;
 };
 
@@ -664,6 +670,7 @@ static void run_finish(struct job *job)
         store_settle_abandon(store, settle->settle);
     }
     settle->unsettled_bytes = store_unsettled_bytes(store);
+    settle->settle_rest = store_settle_rest(store);
 }
 
 static void done_finish(struct job *job)
@@ -676,6 +683,7 @@ static void done_finish(struct job *job)
         host_fail(host, "settling: %s", strerror(-settle->base.rv));
     } else {
         host->unsettled_bytes = settle->unsettled_bytes;
+        host->settle_rest = settle->settle_rest;
         post_compact(host, 0, 0);
     }
     host_job_end(&settle->base);
@@ -702,8 +710,12 @@ static void run_plan(struct job *job)
 {
     struct settle_job *settle = (struct settle_job *)job;
 
-    settle->base.rv = store_settle_plan(settle->base.host->disk.store, HOST_SETTLE_BYTES,
-                                        &settle->settle);
+    struct store *store = settle->base.host->disk.store;
+
+    settle->base.rv =
+        settle->rest ? store_settle_plan_rest(store, HOST_SETTLE_BYTES, &settle->settle)
+                     : store_settle_plan(store, HOST_SETTLE_BYTES, &settle->settle);
+    settle->settle_rest = store_settle_rest(store);
 }
 
 static void done_plan(struct job *job)
@@ -720,11 +732,14 @@ static void done_plan(struct job *job)
     host->settling = false;
     if (settle->base.rv < 0) {
         host_fail(host, "settling: %s", strerror(-settle->base.rv));
+    } else if (settle->rest || host->settle_rest != settle->settle_rest) {
+        host->settle_rest = settle->settle_rest;
+        report_disk(host, UINT64_MAX);
     }
     host_job_end(&settle->base);
 }
 
-void host_do_settle(struct host *host)
+void host_do_settle(struct host *host, bool rest)
 {
     struct settle_job *job;
 
@@ -735,6 +750,7 @@ void host_do_settle(struct host *host)
     if (job == NULL) {
         return; /* Asked for again while the journal is past its mark. */
     }
+    job->rest = rest;
     host->settling = true;
     host_post_zone(host, &job->base, run_plan, done_plan);
 }

@@ -254,6 +254,7 @@ static void done_open(struct job *job)
             host_fail(host, "could not start consensus: %s", strerror(-rv));
         } else {
             host->state = HOST_RUNNING;
+            host->settle_rest = true; /* As the replica believes. */
             host->stepping = true;
             host_act(host);
             host->stepping = false;

@@ -315,6 +315,7 @@ int replica_new(const struct replica_config *config, const struct replica_start 
     }
     ASSERT(config->self != 0 && config->heartbeat_ms > 0);
     r->config = *config;
+    r->settle_rest = true;
     if (r->config.journal_bytes_max == 0) {
         r->config.journal_bytes_max = JOURNAL_BYTES_DEFAULT;
     }

@@ -116,7 +116,8 @@ enum replica_event_type {
     REPLICA_EV_SNAPSHOT = 11, /* The descriptor is durable: .snapshot, .rv. */
     REPLICA_EV_PULLED = 12,   /* Switched to a pulled state: .snapshot is the state's
                                  own (index P), .wall_ns its zone time, .rv. */
-    REPLICA_EV_DISK = 13,     /* .journal_bytes, .extent_segment: after changes. */
+    REPLICA_EV_DISK = 13,     /* .journal_bytes, .extent_segment, .settle_rest:
+                                 after changes. */
     REPLICA_EV_CHANGE = 14,   /* .conf, .token: membership change at the leader. */
     REPLICA_EV_TRANSFER = 15, /* .from: raft id to lead (0: best), .token. */
     REPLICA_EV_STOP = 16,     /* Refuse new ops from now on (shutdown after transfer). */
@@ -157,6 +158,7 @@ struct replica_event {
     struct rgroup_snapshot snapshot;
     uint64_t journal_bytes;
     uint64_t extent_segment;
+    bool settle_rest; /* There may be something for a DO_SETTLE of the .rest. */
     const struct rgroup_conf *conf;
 };
 
@@ -185,7 +187,8 @@ enum replica_action_type {
      * do). No journal, apply or read is outstanding then. Answer with PULLED when the
      * shadow was switched durably. Reads and applies are suspended meanwhile. */
     REPLICA_DO_PULL = 9,
-    /* Settle some data: the journal is past its mark. Driver's own pace; no answer. */
+    /* Settle some data: the journal is past its mark; or, with .rest, only what is not
+     * in the journal and takes room for nothing. Driver's own pace; no answer. */
     REPLICA_DO_SETTLE = 10,
     /* Leader, term or state changed: for status, log, beacons. */
     REPLICA_DO_NOTE = 11,
@@ -211,6 +214,7 @@ struct replica_action {
     uint32_t n;
     uint64_t index;
     uint64_t bytes;
+    bool rest;
     uint64_t token;
     int outcome;
     int rv;

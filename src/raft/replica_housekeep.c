@@ -11,7 +11,8 @@
 
 #include <errno.h>
 
-#define CUT_MIN 64u /* Entries: less is not worth a snapshot. */
+#define CUT_MIN 64u         /* Entries: less is not worth a snapshot. */
+#define REST_EVERY_MS 1000u /* What does not press is settled at this pace. */
 
 bool replica_disk_full(const struct replica *r)
 {
@@ -118,10 +119,22 @@ static void settle(struct replica *r)
     }
 }
 
+/* Garbage, and pulled blocks that lie beside, take room although the journal is short.
+ * They are no hurry: clients have the disk. */
+static void settle_rest(struct replica *r)
+{
+    if (r->settle_rest && r->journal_bytes <= r->config.journal_bytes_max / 4 &&
+        r->pull.state == PULL_NONE && r->now_ms - r->rest_ms >= REST_EVERY_MS) {
+        r->rest_ms = r->now_ms;
+        replica_act(r, REPLICA_DO_SETTLE)->rest = true;
+    }
+}
+
 /* Once a heartbeat. */
 void replica_housekeep(struct replica *r)
 {
     settle(r);
+    settle_rest(r);
     if (snapshot_due(r)) {
         r->snapshot_busy = true;
         replica_act(r, REPLICA_DO_SNAPSHOT);
@@ -132,6 +145,7 @@ void replica_disk(struct replica *r, const struct replica_event *event)
 {
     r->journal_bytes = event->journal_bytes;
     r->extent_segment = event->extent_segment;
+    r->settle_rest = event->settle_rest;
     settle(r);
 }
 

@@ -254,6 +254,8 @@ struct replica {
     bool snapshot_busy;
     uint64_t journal_bytes;
     uint64_t extent_segment;
+    bool settle_rest; /* As the driver says; true until it has spoken. */
+    uint64_t rest_ms; /* When the rest was last asked for. */
     bool compact_due;
     uint64_t compact_index;
     struct replica_pull pull;

@@ -127,4 +127,5 @@ void replica_pull_done(struct replica *r, const struct replica_event *event)
     r->base_term = r->snapshot.term;
     r->pull.state = PULL_CUT;
     r->pull.ticket = 0;
+    r->settle_rest = true; /* Pulled blocks lie beside until they settle. */
 }

@@ -216,6 +216,12 @@ struct store_settle;
  * that the file system refuses one by one; what they have in the journal is carried out
  * of it. A failed sync is a fault. */
 int store_settle_plan(struct store *store, size_t max_bytes, struct store_settle **out);
+/* Only what does not hold the journal: files and room that nothing reads any more, pulled
+ * blocks, and what a settle before left marked. */
+int store_settle_plan_rest(struct store *store, size_t max_bytes,
+                           struct store_settle **out);
+/* False: that would give OUT_NOENT. */
+bool store_settle_rest(const struct store *store);
 int store_settle_run(struct store_settle *settle);
 int store_settle_finish(struct store *store, struct store_settle *settle);
 void store_settle_abandon(struct store *store, struct store_settle *settle);

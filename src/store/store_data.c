@@ -9,12 +9,14 @@
 int store_garbage_put(struct store *store, struct store_db *db, uint64_t generation,
                       uint64_t ino)
 {
+    store->rest = true;
     return store_db_run(db, SQL_GARBAGE_PUT, "iii", generation, ino, ++store->stamp);
 }
 
 int store_extent_add(struct store *store, const struct store_extent *extent)
 {
     store->now.unsettled += extent->len;
+    store->rest = store->rest || extent->segment == 0;
     return store_extent_put(&store->db, extent);
 }
 

@@ -158,6 +158,7 @@ int store_recount(struct store *store)
     int rv;
 
     store->now.unsettled = 0;
+    store->rest = true; /* Nobody looked yet. */
     rv = store_db_row(&store->db, &stmt, SQL_GARBAGE_ALL, "");
     while (rv == 0) {
         if (store_db_u64(stmt, 2) > store->stamp) {

@@ -24,6 +24,7 @@ struct making {
     size_t cost;
     size_t max_bytes;
     size_t n_extents;
+    bool rest; /* Leave what only holds the journal. */
     struct store_layers layers;
     struct store_inode inode; /* The last one looked up. */
 };
@@ -364,7 +365,7 @@ static int choose(struct making *making)
     }
     /* Garbage goes before new blocks of the same file come, so that cutting it off
      * never has to look for them. */
-    if (rv == 0 && making->settle->n_garbage < GARBAGE_MAX) {
+    if (rv == 0 && !making->rest && making->settle->n_garbage < GARBAGE_MAX) {
         rv = take_extents(making, 1);
     }
     if (rv == 0 && making->settle->n_garbage < GARBAGE_MAX) {
@@ -422,9 +423,10 @@ static int may_settle(struct store *store)
     return rv == 0 && applied < serve_from ? OUT_NOENT : rv;
 }
 
-int store_settle_plan(struct store *store, size_t max_bytes, struct store_settle **out)
+static int plan(struct store *store, size_t max_bytes, bool rest,
+                struct store_settle **out)
 {
-    struct making making = {.store = store, .max_bytes = max_bytes};
+    struct making making = {.store = store, .max_bytes = max_bytes, .rest = rest};
     int rv;
 
     ASSERT(!store->in_txn && store->settle == NULL);
@@ -464,6 +466,30 @@ out:
     free(making.seen);
     store_settle_free(making.settle);
     return rv;
+}
+
+int store_settle_plan(struct store *store, size_t max_bytes, struct store_settle **out)
+{
+    return plan(store, max_bytes, false, out);
+}
+
+int store_settle_plan_rest(struct store *store, size_t max_bytes,
+                           struct store_settle **out)
+{
+    int rv = plan(store, max_bytes, true, out);
+
+    if (rv == OUT_NOENT) {
+        int later = may_settle(store);
+
+        store->rest = later == OUT_NOENT;
+        return later < 0 ? later : rv;
+    }
+    return rv;
+}
+
+bool store_settle_rest(const struct store *store)
+{
+    return store->rest;
 }
 
 /*

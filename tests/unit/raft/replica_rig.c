@@ -302,7 +302,8 @@ static void carry_out(struct rig *rig, uint64_t id, const struct replica_action 
         }
         break;
     case REPLICA_DO_SETTLE:
-        node->settles++;
+        node->settles += action->rest ? 0 : 1;
+        node->rests += action->rest ? 1 : 0;
         break;
     case REPLICA_DO_NOTE:
         break;

@@ -60,6 +60,7 @@ struct rig_node {
     uint32_t snapshots;
     uint32_t pulls;
     uint32_t settles;
+    uint32_t rests;
     uint32_t failed;
     uint64_t pull_index;
     bool hold_pull;

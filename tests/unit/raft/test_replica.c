@@ -353,6 +353,30 @@ static void compaction(void)
     rig_deinit(&rig);
 }
 
+/* With a short journal, what takes room beside it is settled at its own slow pace, on
+ * every member, for as long as the driver says that there is some. */
+static void rest_with_a_short_journal(void)
+{
+    struct replica_event event = {.type = REPLICA_EV_DISK, .journal_bytes = 1000};
+
+    memset(&rig, 0, sizeof rig);
+    rig_init(&rig, 3);
+    rig_elect(&rig, 1);
+    rig_run(&rig, 4000); /* Nobody has looked yet: there may be some. */
+    CHECK_UINT(rig.nodes[2].settles, 0);
+    CHECK(rig.nodes[2].rests >= 3 && rig.nodes[2].rests <= 5);
+    rig_disk(&rig, 2, 1000);
+    rig.nodes[2].rests = 0;
+    rig_run(&rig, 4000);
+    CHECK_UINT(rig.nodes[2].rests, 0);
+    event.settle_rest = true;
+    CHECK_INT(rig_step(&rig, 2, &event), 0);
+    rig_run(&rig, 4000);
+    CHECK(rig.nodes[2].rests >= 3 && rig.nodes[2].rests <= 5);
+    CHECK_UINT(rig.nodes[2].settles, 0);
+    rig_deinit(&rig);
+}
+
 static void behind_the_log(void)
 {
     memset(&rig, 0, sizeof rig);
@@ -562,7 +586,7 @@ TEST_MAIN(CHECK_TEST(answered_when_committed), CHECK_TEST(sent_while_written),
           CHECK_TEST(journal_fault), CHECK_TEST(restart_of_all),
           CHECK_TEST(zone_ahead_of_log), CHECK_TEST(fetched_for_follower),
           CHECK_TEST(slow_follower_is_bounded), CHECK_TEST(compaction),
-          CHECK_TEST(pull_beyond_log), CHECK_TEST(pull_that_fails),
-          CHECK_TEST(crash_between_switch_and_cut), CHECK_TEST(transfer),
-          CHECK_TEST(sole_voter), CHECK_TEST(zone_time_rises),
+          CHECK_TEST(rest_with_a_short_journal), CHECK_TEST(pull_beyond_log),
+          CHECK_TEST(pull_that_fails), CHECK_TEST(crash_between_switch_and_cut),
+          CHECK_TEST(transfer), CHECK_TEST(sole_voter), CHECK_TEST(zone_time_rises),
           CHECK_TEST(garbage_is_refused), CHECK_TEST(malformed_frames))

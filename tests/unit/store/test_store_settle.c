@@ -526,8 +526,61 @@ static void power_cut_while_carrying(void)
     }
 }
 
-TEST_MAIN(CHECK_TEST(bad_block_holds_no_journal), CHECK_TEST(bad_piece_holds_no_journal),
-          CHECK_TEST(power_cut_while_carrying), CHECK_TEST(reader_beside_a_shorter_file),
+static void settle_rest_all(void)
+{
+    struct store_settle *settle;
+
+    while (store_settle_plan_rest(m.store, 1 << 20, &settle) == 0) {
+        CHECK_INT(store_settle_run(settle), 0);
+        CHECK_INT(store_settle_finish(m.store, settle), 0);
+    }
+    CHECK(!store_settle_rest(m.store));
+}
+
+/* The rest is what does not hold the journal: pulled blocks and the files of what was
+ * removed settle with it, recent writes do not. */
+static void rest_of_a_pull(void)
+{
+    struct store_shadow *shadow;
+    struct member source;
+    char path[600];
+
+    member_init("settle-source");
+    put((struct put){.ino = 10, .len = 50000, .fill = 1});
+    put((struct put){.ino = 11, .len = 50000, .fill = 1});
+    source = m;
+    unhook(source.disk);
+    member_init(NULL);
+    settle_rest_all();
+    CHECK_INT(store_shadow_open(m.store, &shadow), 0);
+    CHECK_INT(pull_from(source.store, shadow), 0);
+    CHECK_INT(store_shadow_switch(m.store, shadow), 0);
+    store_shadow_close(shadow);
+    m.version = source.version;
+    CHECK(store_settle_rest(m.store));
+    put((struct put){.ino = 12, .len = 50000, .fill = 2});
+    settle_rest_all();
+    (void)snprintf(path, sizeof path, "%s/pull.1/0a/10", m.dir);
+    CHECK_INT(access(path, F_OK), -1);
+    CHECK_UINT(store_unsettled_bytes(m.store), 50000);
+    CHECK(floor_now() != UINT64_MAX);
+    CHECK_INT(store_begin(m.store), 0);
+    CHECK_INT(store_inode_del(m.store, 11), 0);
+    CHECK_INT(store_commit(m.store, false), 0);
+    CHECK(store_settle_rest(m.store));
+    settle_rest_all();
+    (void)snprintf(path, sizeof path, "%s/data/0b/11", m.dir);
+    CHECK_INT(access(path, F_OK), -1);
+    CHECK_INT(get(10, 0, 50000, 1), 0);
+    CHECK_INT(get(12, 0, 50000, 2), 0);
+    member_deinit();
+    m = source;
+    member_deinit();
+}
+
+TEST_MAIN(CHECK_TEST(rest_of_a_pull), CHECK_TEST(bad_block_holds_no_journal),
+          CHECK_TEST(bad_piece_holds_no_journal), CHECK_TEST(power_cut_while_carrying),
+          CHECK_TEST(reader_beside_a_shorter_file),
           CHECK_TEST(file_system_of_small_files), CHECK_TEST(end_of_the_largest_file),
           CHECK_TEST(block_that_is_refused), CHECK_TEST(sync_that_fails),
           CHECK_TEST(name_of_an_earlier_life), CHECK_TEST(name_of_an_earlier_pull))
