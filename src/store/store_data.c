@@ -94,7 +94,8 @@ static int any(struct store *store, enum store_sql sql, uint64_t ino)
     return rv;
 }
 
-/* 0: the inode has no extents and no blocks; OUT_EXIST. */
+/* 0: the inode has no extents and no blocks; OUT_EXIST. It is a small one: only its first
+ * block can be there. */
 static int only_inline(struct store *store, uint64_t ino)
 {
     struct store_extent extent;
@@ -102,7 +103,7 @@ static int only_inline(struct store *store, uint64_t ino)
 
     rv = extent_before(store, ino, STORE_OFFSET_MAX, &extent);
     if (rv == OUT_NOENT) {
-        rv = any(store, SQL_BLOCK_ANY, ino);
+        rv = any(store, SQL_BLOCK_FIRST, ino);
     }
     if (rv == OUT_NOENT) {
         return 0;
@@ -198,11 +199,11 @@ int store_data_write(struct store *store, const struct store_piece *piece)
     return rv == 0 ? store_extent_add(store, &extent) : rv;
 }
 
-/* Remove every layer from block @block on. */
-static int drop_from(struct store *store, uint64_t ino, uint64_t block)
+/* Remove every layer from block @block on, as of @version. */
+static int drop_from(struct store *store, uint64_t ino, uint64_t block, uint64_t version)
 {
+    struct store_block from = {.ino = ino, .block = block, .version = version};
     struct store_extent extent;
-    uint64_t n;
     bool garbage = false;
     int rv;
 
@@ -216,13 +217,10 @@ static int drop_from(struct store *store, uint64_t ino, uint64_t block)
     if (rv != 0 && rv != OUT_NOENT) {
         return rv;
     }
-    rv = store_db_run(&store->db, SQL_BLOCK_DEL_FROM, "ii", ino, block);
+    rv = store_cut(store, &from, &garbage);
     if (rv != 0) {
         return rv;
     }
-    n = (uint64_t)sqlite3_changes64(store->db.handle);
-    garbage = n > 0;
-    store->now.blocks -= n < store->now.blocks ? n : store->now.blocks;
     store_bad_del_from(store, ino, block);
     if (block == 0) {
         rv = store_db_run(&store->db, SQL_INLINE_DEL, "i", ino);
@@ -282,7 +280,7 @@ int store_data_resize(struct store *store, uint64_t ino, uint64_t old_size,
         return 0; /* A hole, and past the old size every layer is zeros. */
     }
     store->epoch++;
-    rv = drop_from(store, ino, first_gone);
+    rv = drop_from(store, ino, first_gone, version);
     if (rv == 0 && new_size % STORE_BLOCK != 0) {
         rv = cut_block(store, ino, new_size, version);
     }
@@ -295,7 +293,7 @@ int store_inode_del(struct store *store, uint64_t ino)
 
     ASSERT(store->in_txn);
     store->epoch++;
-    rv = drop_from(store, ino, 0);
+    rv = drop_from(store, ino, 0, INT64_MAX); /* Its number never comes again. */
     return rv == 0 ? store_db_run(&store->db, SQL_INODE_DEL, "i", ino) : rv;
 }
 

@@ -12,6 +12,10 @@
 
 #define EXTENT "SELECT ino, offset, segment, row FROM extent "
 #define BLOCK "SELECT ino, block, version, crcs, crc FROM block "
+/* Not one that a cut took and nobody has removed yet; see store_cut.c. */
+#define ALIVE                                                                          \
+    "NOT EXISTS(SELECT 1 FROM cut WHERE cut.ino=block.ino AND cut.block<=block.block " \
+    "AND cut.version>=block.version) "
 #define DIRENT "SELECT dir, name, ino, cookie, version, crc FROM dirent "
 #define REPLY "SELECT node, boot, seq, idx, reply, crc FROM reply "
 #define RPC "SELECT idx, key, time, reply, crc FROM rpc "
@@ -66,13 +70,21 @@ static const char *const texts[SQL_MAX] = {
                          "segment>0 ORDER BY segment LIMIT 1",
     [SQL_EXTENT_OF] = EXTENT "WHERE ino=? ORDER BY offset",
     [SQL_EXTENT_ALL] = EXTENT "ORDER BY ino, offset",
-    [SQL_BLOCK_GET] = BLOCK "WHERE ino=? AND block=?",
+    [SQL_BLOCK_GET] = BLOCK "WHERE ino=? AND block=? AND " ALIVE,
     [SQL_BLOCK_PUT] = "INSERT OR REPLACE INTO block VALUES(?,?,?,?,?)",
     [SQL_BLOCK_DEL] = "DELETE FROM block WHERE ino=? AND block=?",
     [SQL_BLOCK_DEL_FROM] = "DELETE FROM block WHERE ino=? AND block>=?",
-    [SQL_BLOCK_ANY] = "SELECT 1 FROM block WHERE ino=? LIMIT 1",
+    [SQL_BLOCK_FIRST] = "SELECT 1 FROM block WHERE ino=? AND block=0 AND " ALIVE,
+    [SQL_BLOCK_SKIP] = "SELECT block FROM block WHERE ino=? AND block>=? ORDER BY block "
+                       "LIMIT 1 OFFSET ?",
+    [SQL_BLOCK_CUT] =
+        "DELETE FROM block WHERE ino=? AND block>=? AND block<? AND version<=?",
     [SQL_BLOCK_LAST] = BLOCK "WHERE ino=? ORDER BY block DESC LIMIT 1",
-    [SQL_BLOCK_ALL] = BLOCK "ORDER BY ino, block",
+    [SQL_BLOCK_ALL] = BLOCK "WHERE " ALIVE "ORDER BY ino, block",
+    [SQL_CUT_PUT] = "INSERT OR REPLACE INTO cut VALUES(?,?,?)",
+    [SQL_CUT_DEL] = "DELETE FROM cut WHERE ino=? AND version=?",
+    [SQL_CUT_DEL_FROM] = "DELETE FROM cut WHERE ino=? AND block>=?",
+    [SQL_CUT_ALL] = "SELECT ino, version, block FROM cut ORDER BY ino, version",
     [SQL_INLINE_GET] = "SELECT ino, version, data, crc FROM inline WHERE ino=?",
     [SQL_INLINE_PUT] = "INSERT OR REPLACE INTO inline VALUES(?,?,?,?)",
     [SQL_INLINE_DEL] = "DELETE FROM inline WHERE ino=?",
@@ -112,6 +124,8 @@ static const char schema[] =
     "CREATE INDEX IF NOT EXISTS extent_segment ON extent(segment, ino, offset);"
     "CREATE TABLE IF NOT EXISTS block(ino INT, block INT, version INT, crcs BLOB,"
     " crc INT, PRIMARY KEY(ino, block)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS cut(ino INT, version INT, block INT,"
+    " PRIMARY KEY(ino, version)) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS inline(ino INTEGER PRIMARY KEY, version INT,"
     " data BLOB, crc INT);"
     "CREATE TABLE IF NOT EXISTS mark(ino INT, block INT, mask INT,"

@@ -73,9 +73,15 @@ enum store_sql {
     SQL_BLOCK_PUT,
     SQL_BLOCK_DEL,
     SQL_BLOCK_DEL_FROM,
-    SQL_BLOCK_ANY,
+    SQL_BLOCK_FIRST,
+    SQL_BLOCK_SKIP,
+    SQL_BLOCK_CUT,
     SQL_BLOCK_LAST,
     SQL_BLOCK_ALL,
+    SQL_CUT_PUT,
+    SQL_CUT_DEL,
+    SQL_CUT_DEL_FROM,
+    SQL_CUT_ALL,
     SQL_INLINE_GET,
     SQL_INLINE_PUT,
     SQL_INLINE_DEL,
@@ -211,6 +217,13 @@ int store_block_get(struct store_db *db, uint64_t ino, uint64_t block,
                     struct store_block *out);
 int store_block_put(struct store_db *db, const struct store_block *block);
 int store_block_row(sqlite3_stmt *stmt, struct store_block *out);
+/* Remove the rows of the inode's blocks from @block on, as of @version: at once if they are
+ * few, else step by step later. *@few: at once, and there were some. */
+int store_cut(struct store *store, const struct store_block *from, bool *few);
+/* One step. *@did: there was one to do. */
+int store_cut_step(struct store *store, bool *did);
+/* Remove a row that a cut took, if there is one: another takes its place. */
+int store_cut_one(struct store *store, uint64_t ino, uint64_t block);
 struct store_inline {
     uint64_t ino;
     uint64_t version;
@@ -399,6 +412,7 @@ struct store_settle {
     uint32_t n_garbage;
     uint64_t floor;  /* Lowest segment that is read from. */
     bool checkpoint; /* The WAL is long. */
+    bool cut;        /* The plan's transaction did a step of a cut. */
     _Atomic bool started;
     pthread_mutex_t write_lock; /* Held while one block, or a length, is changed. */
 };

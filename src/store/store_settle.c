@@ -358,8 +358,11 @@ static int by_place(const void *a, const void *b)
 
 static int choose(struct making *making)
 {
-    int rv = take_garbage(making);
+    int rv = store_cut_step(making->store, &making->settle->cut);
 
+    if (rv == 0) {
+        rv = take_garbage(making);
+    }
     if (rv == 0) {
         rv = take_marks(making);
     }
@@ -446,7 +449,7 @@ static int plan(struct store *store, size_t max_bytes, bool rest,
     }
     making.settle->checkpoint = wants_checkpoint(store);
     if (rv == 0 && making.settle->n_blocks == 0 && making.settle->n_garbage == 0 &&
-        !making.settle->checkpoint) {
+        !making.settle->checkpoint && !making.settle->cut) {
         rv = OUT_NOENT;
     }
     if (rv == 0) {
@@ -523,6 +526,9 @@ static int install(struct store *store, const struct store_settle_block *b)
     }
     if (layers->has_inline) {
         rv = store_db_run(&store->db, SQL_INLINE_DEL, "i", b->ino);
+    }
+    if (rv == 0 && !layers->has_block) {
+        rv = store_cut_one(store, b->ino, b->block);
     }
     memcpy(row.crcs, b->fresh, sizeof row.crcs);
     store->now.blocks += layers->has_block ? 0 : 1;

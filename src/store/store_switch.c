@@ -129,6 +129,18 @@ static int list_garbage(struct store_shadow *shadow)
     if (rv != OUT_NOENT) {
         return rv;
     }
+    rv = store_db_row(live, &stmt, SQL_CUT_ALL, "");
+    while (rv == 0) {
+        rv = store_garbage_put(shadow->store, &shadow->db, 0, store_db_u64(stmt, 0));
+        if (rv == 0) {
+            rv = store_db_next(live, stmt);
+        } else {
+            store_db_done(stmt);
+        }
+    }
+    if (rv != OUT_NOENT) {
+        return rv;
+    }
     rv = store_db_row(live, &stmt, SQL_GARBAGE_ALL, "");
     while (rv == 0) {
         /* A pull's folder before this one is swept as a whole. */

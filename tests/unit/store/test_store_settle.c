@@ -1,6 +1,7 @@
 /* Settling when something is in its way: a kill at a bad moment, a file system that
  * refuses a file, bytes that rotted. */
 #include "lib/simdisk.h"
+#include "store/store_priv.h"
 #include "store/vfs.h"
 #include "test_store_fake.h"
 
@@ -578,9 +579,98 @@ static void rest_of_a_pull(void)
     member_deinit();
 }
 
-TEST_MAIN(CHECK_TEST(rest_of_a_pull), CHECK_TEST(bad_block_holds_no_journal),
-          CHECK_TEST(bad_piece_holds_no_journal), CHECK_TEST(power_cut_while_carrying),
-          CHECK_TEST(reader_beside_a_shorter_file),
+enum { MANY = 40000 }; /* Blocks: 5 GB. */
+
+/* A file of very many settled blocks, all zeros: there is no need for a file. */
+static void many_blocks(uint64_t ino)
+{
+    struct store_inode inode = {
+        .ino = ino, .type = 1, .size = MANY * (uint64_t)STORE_BLOCK};
+    struct store_block row = {.ino = ino, .version = ++m.version};
+    static const uint8_t zeros[STORE_SUBBLOCK];
+
+    for (int i = 0; i < (int)STORE_SUBBLOCKS; i++) {
+        row.crcs[i] = crc32c(0, zeros, sizeof zeros);
+    }
+    CHECK_INT(store_begin(m.store), 0);
+    for (row.block = 0; row.block < MANY; row.block++) {
+        CHECK_INT(store_block_put(&m.store->db, &row), 0);
+        m.store->now.blocks++;
+    }
+    CHECK_INT(store_inode_put(m.store, &inode), 0);
+    CHECK_INT(store_commit(m.store, false), 0);
+}
+
+static void resize(uint64_t ino, uint64_t from, uint64_t to)
+{
+    struct store_inode inode = {.ino = ino, .type = 1, .size = to};
+
+    CHECK_INT(store_begin(m.store), 0);
+    CHECK_INT(store_data_resize(m.store, ino, from, to, ++m.version), 0);
+    CHECK_INT(store_inode_put(m.store, &inode), 0);
+    CHECK_INT(store_commit(m.store, false), 0);
+}
+
+static void check_digest(const uint8_t want[32])
+{
+    uint8_t have[32];
+
+    CHECK_INT(store_digest(m.store, have), 0);
+    CHECK_MEM(have, want, sizeof have);
+}
+
+/* Cutting off ever so many blocks changes few rows in the entry's transaction; the rest
+ * go in steps, of which nobody sees anything: not a reader, not the digest, not a block
+ * that is written anew while the old rows are still there, and not the next life. */
+static void long_cut_goes_in_steps(void)
+{
+    const uint64_t size = MANY * (uint64_t)STORE_BLOCK;
+    const uint64_t keep = 100 * (uint64_t)STORE_BLOCK;
+    uint8_t digest[32];
+    int64_t changes;
+    uint32_t steps = 0;
+    struct store_settle *settle;
+
+    member_init(NULL);
+    many_blocks(10);
+    many_blocks(11);
+    put((struct put){
+        .ino = 10, .offset = keep + 5, .len = 9, .old_size = size, .fill = 1});
+    settle_all(m.store);
+    CHECK_INT(get(10, keep + 5, 9, 1), 0);
+    changes = sqlite3_total_changes64(m.store->db.handle);
+    resize(10, size, keep);
+    resize(11, size, 0);
+    CHECK_INT(store_begin(m.store), 0);
+    CHECK_INT(store_inode_del(m.store, 11), 0);
+    CHECK_INT(store_commit(m.store, false), 0);
+    CHECK(sqlite3_total_changes64(m.store->db.handle) - changes < 20);
+    resize(10, keep, size); /* A hole comes after what was kept. */
+    CHECK_INT(get(10, keep, 1000, 0), 0);
+    put((struct put){
+        .ino = 10, .offset = keep + 20, .len = 9, .old_size = size, .fill = 2});
+    CHECK_INT(store_digest(m.store, digest), 0);
+    member_restart();
+    while (store_settle_plan(m.store, 1 << 20, &settle) == 0) {
+        CHECK_INT(store_settle_run(settle), 0);
+        CHECK_INT(store_settle_finish(m.store, settle), 0);
+        CHECK_INT(get(10, keep, 20, 0), 0);
+        CHECK_INT(get(10, keep + 20, 9, 2), 0);
+        check_digest(digest);
+        steps++;
+    }
+    CHECK(steps >= 4);
+    CHECK_UINT(m.store->now.blocks, 101);
+    member_restart();
+    CHECK_UINT(m.store->now.blocks, 101);
+    check_digest(digest);
+    CHECK_INT(get(10, keep + 20, 9, 2), 0);
+    member_deinit();
+}
+
+TEST_MAIN(CHECK_TEST(long_cut_goes_in_steps), CHECK_TEST(rest_of_a_pull),
+          CHECK_TEST(bad_block_holds_no_journal), CHECK_TEST(bad_piece_holds_no_journal),
+          CHECK_TEST(power_cut_while_carrying), CHECK_TEST(reader_beside_a_shorter_file),
           CHECK_TEST(file_system_of_small_files), CHECK_TEST(end_of_the_largest_file),
           CHECK_TEST(block_that_is_refused), CHECK_TEST(sync_that_fails),
           CHECK_TEST(name_of_an_earlier_life), CHECK_TEST(name_of_an_earlier_pull))
