@@ -182,9 +182,10 @@ int shadow_live_settled(struct store_shadow *shadow, const struct store_want *bl
 
 /* Take the block over from the live store if it is the same there. What is settled
  * stays where it is; what is recent is copied, since the journal does not outlive the
- * switch. */
+ * switch. It is not copied where an earlier loading put bytes (@used): their row is gone,
+ * but not yet for good. */
 static int take_over(struct store_shadow *shadow, const struct store_want *block,
-                     bool *taken)
+                     bool used, bool *taken)
 {
     struct store_range range = {
         .ino = block->ino, .block = block->block, .to = STORE_BLOCK};
@@ -205,6 +206,9 @@ static int take_over(struct store_shadow *shadow, const struct store_want *block
         *taken = true;
         return store_inline_put(&shadow->db, &layers->small);
     }
+    if (used) {
+        return 0;
+    }
     memset(shadow->bytes, 0, STORE_BLOCK);
     rv = store_read_range(shadow->store, &range, layers, shadow->bytes);
     if (rv == 0) {
@@ -214,15 +218,17 @@ static int take_over(struct store_shadow *shadow, const struct store_want *block
     return rv == OUT_IO ? 0 : rv; /* Then it is wanted. */
 }
 
-/* True if it was pulled before and is new enough; else what was pulled goes. */
+/* True if it was pulled before and is new enough; else what was pulled goes. *@used:
+ * something was. */
 static int pulled_before(struct store_shadow *shadow, const struct store_want *block,
-                         bool *have)
+                         bool *used, bool *have)
 {
     struct store_extents *extents = &shadow->layers.extents;
     int rv;
 
     rv = store_extent_load(&shadow->db, block->ino, block->block, extents);
-    *have = rv == 0 && extents->n > 0;
+    *used = rv == 0 && extents->n > 0;
+    *have = *used;
     for (size_t i = 0; i < extents->n && rv == 0; i++) {
         *have = *have && extents->all[i].version >= block->version;
     }
@@ -241,6 +247,7 @@ static int pulled_before(struct store_shadow *shadow, const struct store_want *b
 static int load_block(struct store_shadow *shadow, struct wire_dec *dec)
 {
     struct store_want block = {.ino = wire_get_u64(dec)};
+    bool used;
     bool have;
     int rv;
 
@@ -250,9 +257,9 @@ static int load_block(struct store_shadow *shadow, struct wire_dec *dec)
         block.version > INT64_MAX || block.block >= STORE_OFFSET_MAX / STORE_BLOCK) {
         return -EPROTO;
     }
-    rv = pulled_before(shadow, &block, &have);
+    rv = pulled_before(shadow, &block, &used, &have);
     if (rv == 0 && !have) {
-        rv = take_over(shadow, &block, &have);
+        rv = take_over(shadow, &block, used, &have);
         if (rv == 0) {
             rv = shadow_begin(shadow);
         }
