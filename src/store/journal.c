@@ -231,7 +231,9 @@ int journal_release(struct journal *journal, uint64_t segment)
     pthread_mutex_lock(&journal->control);
     pthread_mutex_lock(&journal->lock);
     floor = floor_now(journal);
-    limit = journal->segments[journal->current]->number;
+    /* Not the current one: until its first batch, which says what all older ones did, is
+     * durable, a power cut leaves nothing of it. */
+    limit = journal->durable_segment;
     first = journal_index_get(&journal->index, journal->index.first);
     if (first != NULL && first->segment < limit) {
         limit = first->segment;

@@ -149,7 +149,10 @@ static int sync_current(struct journal *journal)
     if (rv == 0) {
         journal->unsynced = false;
         pthread_mutex_lock(&journal->lock);
-        journal->durable = journal->pack.first_seq - 1; /* The pack is not written yet. */
+        if (journal->pack.first_seq - 1 > journal->durable) {
+            journal->durable = journal->pack.first_seq - 1; /* The pack is yet to come. */
+            journal->durable_segment = journal->active->number;
+        }
         pthread_mutex_unlock(&journal->lock);
     }
     return rv;

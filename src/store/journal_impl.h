@@ -106,7 +106,8 @@ struct journal {
     uint64_t voids; /* How often entries were voided. */
     uint64_t base_index;
     uint64_t base_term;
-    uint64_t durable; /* Sequence of the last durable record; 0 none. */
+    uint64_t durable;         /* Sequence of the last durable record; 0 none. */
+    uint64_t durable_segment; /* Where that record is: at most the current one. */
 };
 
 enum journal_file { JOURNAL_FILE_SEGMENT, JOURNAL_FILE_SPARE, JOURNAL_FILE_NEW };

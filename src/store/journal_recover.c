@@ -593,6 +593,7 @@ static int finish(struct scan *scan)
     journal->tail = scan->tail;
     journal->next_seq = scan->next_seq;
     journal->durable = scan->next_seq - 1;
+    journal->durable_segment = journal->active->number;
     return tidy(scan);
 }
 

@@ -354,7 +354,69 @@ static void segment_size_may_change(void)
     teardown(f);
 }
 
+/* Something to do just before the first batch of segment 2 is written. */
+static struct disk_ops plain_ops;
+static struct fixture *racer;
+
+static int release_before_write(struct disk *disk, struct disk_file *file,
+                                const struct iovec *iov, int n_iov, uint64_t offset)
+{
+    struct fixture *f = racer;
+    struct prng prng;
+
+    if (f == NULL || offset != 4096 || journal_segment(f->journal) != 2) {
+        return plain_ops.pwritev(disk, file, iov, n_iov, offset);
+    }
+    racer = NULL;
+    CHECK_INT(journal_release(f->journal, journal_segment(f->journal)), 0);
+    prng_seed(&prng, 3);
+    simdisk_crash(f->sim, &prng);
+    return -EIO;
+}
+
+/* The appending thread has gone on to the next segment and written nothing there yet,
+ * the other one releases all that is compacted, and the power goes: term and vote are
+ * still to be found, since the segment that has them outlives its successor's first
+ * batch. */
+static void release_waits_for_the_next_segment(void)
+{
+    struct fixture *f = setup(SEGMENT_BYTES);
+    struct disk_ops ops = *f->disk->ops;
+    static uint8_t payload[22000];
+    struct journal_entry entry = {
+        .term = 7, .type = 1, .payload = slice_borrow(payload, sizeof payload)};
+    struct journal_batch batch = {
+        .has_meta = true, .term = 7, .vote = 9, .entries = &entry, .n_entries = 1};
+
+    plain_ops = ops;
+    ops.pwritev = release_before_write;
+    f->disk->ops = &ops;
+    for (entry.index = 1; entry.index <= 2; entry.index++) {
+        CHECK_INT(journal_append(f->journal, &batch), 0);
+        batch.has_meta = false;
+    }
+    CHECK_INT(journal_compact(f->journal, 2, 7), 0);
+    racer = f;
+    CHECK_INT(journal_append(f->journal, &batch), -EIO);
+    CHECK(racer == NULL);
+    journal_close(f->journal);
+    simdisk_power_on(f->sim);
+    CHECK_INT(reopen(f), 0);
+    CHECK_UINT(f->state.term, 7);
+    CHECK_UINT(f->state.vote, 9);
+    /* Once that batch is durable, the old segment may go. */
+    CHECK_INT(journal_append(f->journal, &batch), 0);
+    CHECK_INT(journal_release(f->journal, journal_segment(f->journal)), 0);
+    CHECK_UINT(journal_floor_segment(f->journal), 2);
+    journal_close(f->journal);
+    CHECK_INT(reopen(f), 0);
+    CHECK_UINT(f->state.vote, 9);
+    f->disk->ops = &plain_ops;
+    teardown(f);
+}
+
 TEST_MAIN(CHECK_TEST(a_failed_sync_is_never_retried),
+          CHECK_TEST(release_waits_for_the_next_segment),
           CHECK_TEST(what_recovery_reports_is_durable),
           CHECK_TEST(a_full_disk_can_be_waited_out), CHECK_TEST(a_cut_batch_stays_cut),
           CHECK_TEST(damage_below_the_mark_changes_nothing),
