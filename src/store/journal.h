@@ -95,8 +95,9 @@ void journal_close(struct journal *journal);
  * Write and make durable. On return of 0 every place is filled in (also without payload:
  * where it would lie). -EINVAL: an entry leaves a gap or lies at or below the base, or
  * the base would go back; -EFBIG: an entry that no segment can hold. Both change nothing
- * and can be followed by a better batch; so can -ENOSPC if no segment was at hand and
- * none could be made. Any other fault stays.
+ * and can be followed by a better batch. So does and can -ENOSPC: there is no room for a
+ * segment that it takes, or the file system could not take the write. Any other fault
+ * stays.
  */
 int journal_append(struct journal *journal, struct journal_batch *batch);
 /*

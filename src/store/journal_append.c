@@ -28,8 +28,9 @@ static void pack_reset(struct journal *journal)
 }
 
 /* Copy into the stage; the last vector grows if it ends there. */
-static void pack_copy(struct journal_pack *pack, const void *data, size_t len)
+static void pack_copy(struct journal *journal, const void *data, size_t len)
 {
+    struct journal_pack *pack = &journal->pack;
     uint8_t *to = pack->stage + pack->staged;
     struct iovec *last = &pack->iov[pack->n_iov - 1];
 
@@ -37,7 +38,9 @@ static void pack_copy(struct journal_pack *pack, const void *data, size_t len)
     if (len == 0) {
         return;
     }
-    memcpy(to, data, len);
+    if (!journal->dry) {
+        memcpy(to, data, len);
+    }
     if ((uint8_t *)last->iov_base + last->iov_len == to) {
         last->iov_len += len;
     } else {
@@ -48,10 +51,12 @@ static void pack_copy(struct journal_pack *pack, const void *data, size_t len)
     pack->staged += len;
 }
 
-static void pack_bytes(struct journal_pack *pack, const void *data, uint32_t len)
+static void pack_bytes(struct journal *journal, const void *data, uint32_t len)
 {
+    struct journal_pack *pack = &journal->pack;
+
     if (len <= JOURNAL_COPY_MAX) {
-        pack_copy(pack, data, len);
+        pack_copy(journal, data, len);
     } else {
         ASSERT(pack->n_iov < JOURNAL_IOV_MAX);
         pack->iov[pack->n_iov] = (struct iovec){
@@ -60,7 +65,7 @@ static void pack_bytes(struct journal_pack *pack, const void *data, uint32_t len
         };
         pack->n_iov++;
     }
-    pack_copy(pack, zeros, fill_of(len));
+    pack_copy(journal, zeros, fill_of(len));
 }
 
 /* Whether a record with these lengths still fits the batch, and the batch its segment. */
@@ -86,16 +91,18 @@ static uint64_t pack_put(struct journal *journal, struct journal_record *record,
                          const void *head, const void *payload)
 {
     struct journal_pack *pack = &journal->pack;
-    uint8_t header[JOURNAL_RECORD_BYTES];
+    uint8_t header[JOURNAL_RECORD_BYTES] = {0};
     uint64_t at = journal->tail + JOURNAL_BATCH_BYTES + pack->body_len;
 
-    record->seq = journal->next_seq;
-    record->salt = journal->active->salt;
-    record->payload_crc = crc32c(0, payload, record->payload_len);
-    journal_record_put(record, head, header);
-    pack_copy(pack, header, sizeof header);
-    pack_bytes(pack, head, record->head_len);
-    pack_bytes(pack, payload, record->payload_len);
+    if (!journal->dry) {
+        record->seq = journal->next_seq;
+        record->salt = journal->active->salt;
+        record->payload_crc = crc32c(0, payload, record->payload_len);
+        journal_record_put(record, head, header);
+    }
+    pack_copy(journal, header, sizeof header);
+    pack_bytes(journal, head, record->head_len);
+    pack_bytes(journal, payload, record->payload_len);
     pack->body_len += journal_record_span(record->head_len, record->payload_len);
     pack->n_records++;
     journal->next_seq++;
@@ -122,6 +129,11 @@ static int pack_write(struct journal *journal)
     int rv;
 
     ASSERT(journal->tail % JOURNAL_BLOCK == 0 && span <= segment->bytes - journal->tail);
+    if (journal->dry) {
+        journal->tail += span;
+        pack_reset(journal);
+        return 0;
+    }
     journal_batch_head_put(&head, pack->stage);
     pack->iov[pack->n_iov] = (struct iovec){
         .iov_base = (void *)(uintptr_t)zeros,
@@ -145,6 +157,7 @@ static int sync_current(struct journal *journal)
 
     if (journal->unsynced) {
         rv = journal->disk->ops->datasync(journal->disk, journal->active->file);
+        rv = rv == -ENOSPC ? -EIO : rv; /* Not one that can be waited out. */
     }
     if (rv == 0) {
         journal->unsynced = false;
@@ -174,6 +187,20 @@ static void put_state(struct journal *journal)
     (void)pack_put(journal, &record, head, NULL);
 }
 
+/* Pack as if into the @nth empty segment behind the current one, or a new one. */
+static void enter_dry(struct journal *journal)
+{
+    size_t at;
+
+    journal->dry_segments++;
+    pthread_mutex_lock(&journal->lock);
+    at = journal->current + journal->dry_segments;
+    journal->dry_active.bytes =
+        at < journal->n_segments ? journal->segments[at]->bytes : journal->segment_bytes;
+    pthread_mutex_unlock(&journal->lock);
+    journal->active = &journal->dry_active;
+}
+
 /* Go on in the next segment. All that lies in this one is durable first: so a torn tail
  * can only be in the last segment written to. */
 static int next_segment(struct journal *journal)
@@ -183,19 +210,21 @@ static int next_segment(struct journal *journal)
     if (journal->pack.n_records > 0) {
         rv = pack_write(journal);
     }
-    if (rv == 0) {
+    if (rv == 0 && !journal->dry) {
         rv = sync_current(journal);
-    }
-    if (rv == 0 && journal_segment_ready(journal) == NULL) {
-        rv = journal_segments_make(journal);
     }
     if (rv != 0) {
         return rv;
     }
-    pthread_mutex_lock(&journal->lock);
-    journal->current++;
-    journal->active = journal->segments[journal->current];
-    pthread_mutex_unlock(&journal->lock);
+    if (journal->dry) {
+        enter_dry(journal);
+    } else {
+        pthread_mutex_lock(&journal->lock);
+        journal->current++;
+        ASSERT(journal->current < journal->n_segments); /* have_segments made it. */
+        journal->active = journal->segments[journal->current];
+        pthread_mutex_unlock(&journal->lock);
+    }
     journal->tail = JOURNAL_BLOCK;
     pack_reset(journal);
     put_state(journal);
@@ -263,7 +292,76 @@ static int add_all(struct journal *journal, struct journal_batch *batch)
     if (rv == 0 && journal->pack.n_records > 0) {
         rv = pack_write(journal);
     }
-    return rv == 0 ? sync_current(journal) : rv;
+    return rv == 0 && !journal->dry ? sync_current(journal) : rv;
+}
+
+/* What an append changes before anything of it is durable. */
+struct before {
+    struct journal_segment *active;
+    struct journal_snapshot stream;
+    uint64_t next_seq;
+    uint64_t tail;
+    uint32_t link;
+};
+
+static struct before before_of(const struct journal *journal)
+{
+    return (struct before){
+        .active = journal->active,
+        .stream = journal->stream,
+        .next_seq = journal->next_seq,
+        .tail = journal->tail,
+        .link = journal->link,
+    };
+}
+
+static void go_back(struct journal *journal, const struct before *before)
+{
+    journal->active = before->active;
+    journal->stream = before->stream;
+    journal->next_seq = before->next_seq;
+    journal->tail = before->tail;
+    journal->link = before->link;
+    pack_reset(journal);
+}
+
+/* Have every segment that @batch will be written to, now, while a full disk does no harm
+ * yet. Packing it without writing tells how many. */
+static int have_segments(struct journal *journal, struct journal_batch *batch)
+{
+    struct before before = before_of(journal);
+    size_t ready;
+    int rv;
+
+    journal->dry = true;
+    journal->dry_segments = 0;
+    pack_reset(journal);
+    rv = add_all(journal, batch);
+    ASSERT(rv == 0); /* It does nothing that can fail. */
+    journal->dry = false;
+    go_back(journal, &before);
+    pthread_mutex_lock(&journal->lock);
+    ready = journal->n_segments - journal->current - 1;
+    pthread_mutex_unlock(&journal->lock);
+    for (; rv == 0 && ready < journal->dry_segments; ready++) {
+        rv = journal_segments_make(journal);
+    }
+    return rv;
+}
+
+/*
+ * A file system that copies on write can be full though the segment is prewritten. As
+ * long as nothing of the batch was synced, all is as before, but for whole batches that
+ * may lie behind the tail: another life's, so that none of them ever follows a new one.
+ */
+static bool take_back(struct journal *journal, const struct before *before)
+{
+    if (journal->active != before->active) {
+        return false;
+    }
+    go_back(journal, before);
+    journal->life = (uint32_t)prng_next(&journal->salts);
+    return true;
 }
 
 /* The batch is durable: let readers see it. */
@@ -297,8 +395,7 @@ static void publish(struct journal *journal, const struct journal_batch *batch)
 }
 
 /* Refuse what would leave a log with gaps, before anything is written. */
-static int check_batch(struct journal *journal, const struct journal_batch *batch,
-                       uint64_t *bytes)
+static int check_batch(struct journal *journal, const struct journal_batch *batch)
 {
     uint64_t room = journal->segment_bytes - JOURNAL_BLOCK - JOURNAL_BATCH_BYTES -
                     journal_record_span(JOURNAL_STATE_BYTES, 0);
@@ -320,7 +417,6 @@ static int check_batch(struct journal *journal, const struct journal_batch *batc
         base = batch->base_index;
         last = base;
     }
-    *bytes = 4 * (uint64_t)JOURNAL_BLOCK;
     for (uint32_t i = 0; rv == 0 && i < batch->n_entries; i++) {
         const struct journal_entry *entry = &batch->entries[i];
         uint64_t span;
@@ -337,7 +433,6 @@ static int check_batch(struct journal *journal, const struct journal_batch *batc
         if (span > room) {
             return -EFBIG;
         }
-        *bytes += span;
         last = entry->index;
     }
     return rv;
@@ -345,24 +440,27 @@ static int check_batch(struct journal *journal, const struct journal_batch *batc
 
 int journal_append(struct journal *journal, struct journal_batch *batch)
 {
-    uint64_t bytes = 0;
+    struct before before;
     int rv;
 
     if (journal->fault != 0) {
         return journal->fault;
     }
-    rv = check_batch(journal, batch, &bytes);
-    if (rv == 0 && bytes > journal->active->bytes - journal->tail &&
-        journal_segment_ready(journal) == NULL) {
-        /* Now, while a full disk does no harm yet. */
-        rv = journal_segments_make(journal);
+    rv = check_batch(journal, batch);
+    if (rv == 0) {
+        rv = have_segments(journal, batch);
     }
     if (rv != 0) {
         return rv;
     }
+    before = before_of(journal);
     pack_reset(journal);
     rv = add_all(journal, batch);
+    if (rv == -ENOSPC && take_back(journal, &before)) {
+        return rv;
+    }
     if (rv != 0) {
+        rv = rv == -ENOSPC ? -EIO : rv;
         journal->fault = rv;
         log_error("store",
                   "msg=\"journal failed\" dir=%s segment=%" PRIu64 " offset=%" PRIu64

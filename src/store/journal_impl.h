@@ -92,10 +92,13 @@ struct journal {
     uint64_t next_seq;
     uint32_t life; /* As in a batch's header. */
     uint32_t link;
-    uint64_t tail; /* In the current segment: where the next batch goes. */
-    bool unsynced; /* The current segment was written to since its last sync. */
-    bool marked;   /* @tail holds a mark of all that is durable. */
-    int fault;     /* Of an earlier write or sync: stays. */
+    uint64_t tail;         /* In the current segment: where the next batch goes. */
+    bool unsynced;         /* The current segment was written to since its last sync. */
+    bool marked;           /* @tail holds a mark of all that is durable. */
+    int fault;             /* Of an earlier write or sync: stays. */
+    bool dry;              /* Packing only counts: nothing is copied or written. */
+    uint32_t dry_segments; /* Empty ones that it went on to. */
+    struct journal_segment dry_active; /* Stands for the last of them. */
 
     pthread_mutex_t lock;
     struct journal_segment **segments; /* Numbers rise by one. */

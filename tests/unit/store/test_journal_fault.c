@@ -354,6 +354,65 @@ static void segment_size_may_change(void)
     teardown(f);
 }
 
+/* However many writes an append takes: the segments for them are there before the first,
+ * so that a full disk leaves the journal as it was. */
+static void a_full_disk_is_noticed_before_writing(void)
+{
+    enum { FIRST = 1980, ENTRIES = 2047 };
+    static struct journal_entry entries[ENTRIES];
+    static uint8_t payload[4096];
+
+    for (uint32_t n = 2020; n < ENTRIES; n += 4) {
+        struct fixture *f = setup(16 << 20);
+        struct journal_batch batch = {.entries = entries, .n_entries = FIRST};
+        uint64_t last;
+
+        simdisk_set_capacity(f->sim, simdisk_used(f->sim) + (1 << 20));
+        for (uint32_t i = 0; i < FIRST; i++) {
+            entries[i] = (struct journal_entry){.index = i + 1,
+                                                .term = 1,
+                                                .type = 1,
+                                                .head = slice_borrow("head", 4),
+                                                .payload = slice_borrow(payload, 4096)};
+        }
+        CHECK_INT(journal_append(f->journal, &batch), 0);
+        for (uint32_t i = 0; i < n; i++) {
+            entries[i] = entries[0];
+            entries[i].index = FIRST + 1 + i;
+        }
+        batch.n_entries = n;
+        (void)journal_append(f->journal, &batch); /* Fits for some n. */
+        last = journal_last_index(f->journal);
+        simdisk_set_capacity(f->sim, 0);
+        CHECK_INT(append(f, last + 1, 1), 0);
+        teardown(f);
+    }
+}
+
+/* A file system that copies on write may be full though the segment is there. The append
+ * that met it did nothing: what it wrote of itself never follows a later batch, though
+ * that has the very same lengths. */
+static void a_full_write_can_be_waited_out(void)
+{
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct fixture *f = setup(16 << 20);
+        uint32_t n = append_run(f, RUN_MAX, 1, 0);
+
+        CHECK(n < RUN_MAX / 2); /* Or there is no third write. */
+        teardown(f);
+        f = setup(16 << 20);
+        simdisk_fail(f->sim, SIMDISK_WRITE, 3, -ENOSPC, false);
+        (void)append_run(f, RUN_MAX, 1, -ENOSPC);
+        CHECK_UINT(journal_last_index(f->journal), 0);
+        CHECK_UINT(append_run(f, n, 2, 0), n);
+        crash(f, seed);
+        CHECK_INT(reopen(f), 0);
+        CHECK_UINT(f->state.last_index, n);
+        CHECK_UINT(f->last_term, 2);
+        teardown(f);
+    }
+}
+
 /* Something to do just before the first batch of segment 2 is written. */
 static struct disk_ops plain_ops;
 static struct fixture *racer;
@@ -417,6 +476,8 @@ static void release_waits_for_the_next_segment(void)
 
 TEST_MAIN(CHECK_TEST(a_failed_sync_is_never_retried),
           CHECK_TEST(release_waits_for_the_next_segment),
+          CHECK_TEST(a_full_disk_is_noticed_before_writing),
+          CHECK_TEST(a_full_write_can_be_waited_out),
           CHECK_TEST(what_recovery_reports_is_durable),
           CHECK_TEST(a_full_disk_can_be_waited_out), CHECK_TEST(a_cut_batch_stays_cut),
           CHECK_TEST(damage_below_the_mark_changes_nothing),
