@@ -200,6 +200,7 @@ int store_db_open(struct store_db *db, const char *path, const char *vfs, bool c
                            "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
                            "PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY;"
                            "PRAGMA mmap_size=0; PRAGMA journal_size_limit=67108864");
+    store_db_watch_wal(db);
 out:
     if (rv != 0) {
         store_db_close(db);
@@ -238,6 +239,9 @@ int store_db_sync(struct store_db *db)
     sqlite3_file *file = NULL;
     int rc;
 
+    if (db->wal_fault != 0) {
+        return db->wal_fault;
+    }
     rc = sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file);
     if (rc == SQLITE_OK && file != NULL && file->pMethods != NULL) {
         rc = file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);

@@ -13,7 +13,6 @@
 
 enum {
     MARKER_MAX = 512,
-    WAL_PAGES_MAX = 16384, /* 64 MiB: then a commit checkpoints by itself. */
     META_PAGE = 4096,
 };
 
@@ -112,25 +111,6 @@ static int marker_read(struct store *store)
     }
     free(text);
     return rv;
-}
-
-static int on_wal(void *ctx, sqlite3 *handle, const char *name, int pages)
-{
-    struct store *store = ctx;
-
-    store->wal_frames = pages;
-    /* Settling checkpoints on its own thread long before this. A failure shows at the
-     * next commit. */
-    if (pages > WAL_PAGES_MAX) {
-        (void)sqlite3_wal_checkpoint_v2(handle, name, SQLITE_CHECKPOINT_PASSIVE, NULL,
-                                        NULL);
-    }
-    return SQLITE_OK;
-}
-
-void store_watch_wal(struct store *store)
-{
-    (void)sqlite3_wal_hook(store->db.handle, on_wal, store);
 }
 
 static int check_version(struct store *store)
@@ -288,6 +268,10 @@ static int open_existing(struct store *store)
         return rv;
     }
     store_meta_path(store, store->generation, path);
+    rv = store_wal_renew(store, path);
+    if (rv != 0) {
+        return rv;
+    }
     rv = store_db_open(&store->db, path, store->vfs, false);
     if (rv == -ENOENT) {
         log_error("store", "msg=\"there is a marker but no %s\"", path);
@@ -411,6 +395,9 @@ int store_commit(struct store *store, bool durable)
         return rv;
     }
     store->in_txn = false;
+    if (store->broken != 0) {
+        return store->broken; /* The commit's own checkpoint met a fault. */
+    }
     if (durable) {
         rv = store_db_sync(&store->db);
         if (rv != 0) {

@@ -104,6 +104,7 @@ enum store_sql {
 struct store_db {
     sqlite3 *handle;
     sqlite3_stmt *stmts[SQL_MAX];
+    int wal_fault; /* Of a checkpoint that a commit made: no sync counts any more. */
 };
 
 /* @path as sqlite's VFS knows it. -ENOENT unless @create. */
@@ -118,6 +119,11 @@ int store_db_schema(struct store_db *db);
 int store_db_indexes(struct store_db *db);
 /* Sync the WAL: everything committed so far is durable. */
 int store_db_sync(struct store_db *db);
+/* Copy of the WAL into the database what no reader needs. After a fault the connection
+ * does not know what is on the disk: whoever relies on it must stop. */
+int store_db_checkpoint(struct store_db *db);
+/* Keep the WAL short; of a connection that stays where it is. store_db_open does it. */
+void store_db_watch_wal(struct store_db *db);
 /* Log and convert a result of sqlite to a fault. */
 int store_db_fault(struct store_db *db, int rc);
 /*
@@ -352,6 +358,11 @@ struct store {
 /* "<dir>/meta.db" or "<dir>/meta.<generation>.db". */
 void store_meta_path(const struct store *store, uint64_t generation, char *out);
 int store_marker_write(struct store *store, uint64_t generation);
+/* Before the database @path is opened: write its WAL again, as it is, and sync it and its
+ * name. If the last process died of a failed sync, it is only in the page cache, clean,
+ * and no sync would put it on the disk. Takes as long as writing the WAL: 64 MiB, seldom
+ * more; a store that was closed has none. */
+int store_wal_renew(struct store *store, const char *path);
 /* Follow the length of the WAL. */
 void store_watch_wal(struct store *store);
 /* Count anew what is counted in memory. */

@@ -394,22 +394,22 @@ static int settle_files(struct running *run)
     return rv;
 }
 
-/* On a connection of its own, since the owner's is in use. A failure is no harm: the
- * WAL stays long, and commits report what is wrong with the disk. */
-static void checkpoint(struct store *store)
+/* On a connection of its own, since the owner's is in use. */
+static int checkpoint(struct store *store)
 {
     char path[STORE_PATH_MAX];
     struct store_db db;
     int frames = store->wal_frames;
+    int rv;
 
     store_meta_path(store, store->generation, path);
     if (store_db_open(&db, path, store->vfs, false) != 0) {
-        return;
+        return 0; /* The WAL stays long for now. */
     }
-    (void)sqlite3_wal_checkpoint_v2(db.handle, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL,
-                                    NULL);
+    rv = store_db_checkpoint(&db);
     store->wal_checked = frames;
     store_db_close(&db);
+    return rv;
 }
 
 int store_settle_run(struct store_settle *settle)
@@ -438,7 +438,7 @@ int store_settle_run(struct store_settle *settle)
         rv = sync_folders(&run);
     }
     if (rv == 0 && settle->checkpoint) {
-        checkpoint(settle->store);
+        rv = checkpoint(settle->store);
     }
 out:
     free(run.bytes);

@@ -104,6 +104,10 @@ int store_shadow_open(struct store *store, struct store_shadow **out)
         goto out;
     }
     store_meta_path(store, shadow->generation, path);
+    rv = store_wal_renew(store, path);
+    if (rv != 0) {
+        goto out;
+    }
     rv = store_db_open(&shadow->db, path, store->vfs, true);
     if (rv != 0) {
         goto out;

@@ -386,7 +386,7 @@ static int file_sync(sqlite3_file *base, int flags)
         rv = disk_sync_parent(disk, file->node->path);
         file->unsynced_name = rv != 0;
     }
-    return code_of(rv, SQLITE_IOERR_FSYNC);
+    return rv == 0 ? SQLITE_OK : SQLITE_IOERR_FSYNC; /* Never just a full disk. */
 }
 
 static int file_size(sqlite3_file *base, sqlite3_int64 *out)

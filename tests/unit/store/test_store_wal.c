@@ -1,0 +1,150 @@
+/* The write-ahead log of meta.db on a disk whose syncs fail: a commit that was called
+ * durable is there after a power cut, or was never called so. */
+#include "lib/simdisk.h"
+#include "store/vfs.h"
+#include "test_store_fake.h"
+
+enum { SEEDS = 8 };
+
+struct node {
+    struct simdisk *sim;
+    struct journal journal;
+    struct prng prng;
+    const char *vfs;
+};
+
+static struct store *node_open(struct node *node, bool create)
+{
+    struct store_config config = {.disk = simdisk_disk(node->sim),
+                                  .dir = "/set",
+                                  .vfs = node->vfs,
+                                  .journal = &node->journal,
+                                  .zone_id = {4},
+                                  .create = create};
+    struct store *store = NULL;
+
+    CHECK_INT(store_open(&config, &store), 0);
+    return store;
+}
+
+static struct store *node_init(struct node *node, const char *vfs, uint64_t seed)
+{
+    *node = (struct node){.sim = simdisk_new(0), .vfs = vfs};
+    prng_seed(&node->prng, seed);
+    CHECK_INT(vfs_register(simdisk_disk(node->sim), vfs), 0);
+    return node_open(node, true);
+}
+
+static void node_deinit(struct node *node)
+{
+    vfs_unregister(node->vfs);
+    simdisk_free(node->sim);
+}
+
+static int set_applied(struct store *store, uint64_t index, bool durable)
+{
+    int rv = store_begin(store);
+
+    if (rv == 0) {
+        rv = store_number_set(store, STORE_APPLIED, index);
+        rv = rv == 0 ? store_commit(store, durable) : rv;
+    }
+    store_rollback(store);
+    return rv;
+}
+
+/* What a power cut leaves. Closes @store and, if there is one, @dead. */
+static uint64_t after_crash(struct node *node, struct store *store, struct store *dead)
+{
+    uint64_t applied = 0;
+
+    simdisk_crash(node->sim, &node->prng);
+    store_close(store);
+    store_close(dead);
+    simdisk_power_on(node->sim);
+    store = node_open(node, false);
+    CHECK_INT(store_number_get(store, STORE_APPLIED, &applied), 0);
+    store_close(store);
+    return applied;
+}
+
+/* The process dies of a failed sync and is started again: its frames are in the page
+ * cache only. What is committed on top of them is durable all the same. */
+static void a_failed_sync_survives_a_restart(void)
+{
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct node node;
+        struct store *dead = node_init(&node, "wal-restart", seed);
+        struct store *store;
+
+        simdisk_fail(node.sim, SIMDISK_SYNC, 1, -EIO, false);
+        CHECK_INT(set_applied(dead, 1, true), -EIO);
+        CHECK_INT(set_applied(dead, 2, true), -EIO);
+        store = node_open(&node, false); /* @dead was killed: it did not close. */
+        CHECK_INT(set_applied(store, 100, true), 0);
+        CHECK_UINT(after_crash(&node, store, dead), 100);
+        node_deinit(&node);
+    }
+}
+
+/* A process that ends before its first sync leaves a WAL whose name is not durable, and the
+ * next one finds it there. */
+static void the_name_survives_a_restart(void)
+{
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct node node;
+        struct store *store = node_init(&node, "wal-name", seed);
+        struct store *dead;
+
+        store_close(store); /* Takes the WAL away. */
+        dead = node_open(&node, false);
+        simdisk_fail(node.sim, SIMDISK_SYNC, 1, -EIO, false); /* Of the new WAL's head. */
+        CHECK_INT(set_applied(dead, 1, false), -EIO);
+        store = node_open(&node, false);
+        CHECK_INT(set_applied(store, 100, true), 0);
+        CHECK_UINT(after_crash(&node, store, dead), 100);
+        node_deinit(&node);
+    }
+}
+
+/* While a reader holds the WAL back, commits checkpoint by themselves. A sync that fails
+ * there is told once: it must not be swallowed. */
+static void a_checkpoint_swallows_no_fault(void)
+{
+    static uint8_t big[1 << 20];
+
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct node node;
+        struct store *store = node_init(&node, "wal-checkpoint", seed);
+        struct store_cursor *cursor = NULL;
+        uint64_t index = 0;
+        int rv = 0;
+
+        CHECK_INT(set_applied(store, 1, true), 0);
+        CHECK_INT(store_cursor_open(store, &cursor, &index), 0);
+        for (uint64_t i = 2; rv == 0 && i < 80; i++) {
+            struct store_kv pair = {.key = slice_borrow(&i, 8),
+                                    .value = slice_borrow(big, sizeof big)};
+
+            memset(big, (int)i, sizeof big);
+            rv = store_begin(store);
+            if (rv == 0) {
+                CHECK_INT(store_kv_put(store, &pair), 0);
+                CHECK_INT(store_number_set(store, STORE_APPLIED, i), 0);
+                simdisk_fail(node.sim, SIMDISK_SYNC, i == 60 + seed ? 1 : 0, -EIO, false);
+                rv = store_commit(store, false);
+                simdisk_fail(node.sim, SIMDISK_SYNC, 0, -EIO, false);
+            }
+        }
+        if (rv == 0) {
+            rv = set_applied(store, 1000, true);
+        }
+        store_cursor_close(cursor);
+        CHECK(after_crash(&node, store, NULL) == 1000 || rv == -EIO);
+        node_deinit(&node);
+    }
+}
+
+TEST_MAIN(CHECK_TEST(a_failed_sync_survives_a_restart),
+          CHECK_TEST(the_name_survives_a_restart),
+          CHECK_TEST(a_checkpoint_swallows_no_fault))
