@@ -1,6 +1,8 @@
 /* Zone: the digest of what this member holds, for comparing members. */
 #include "daemon/host_internal.h"
 
+#include "base/outcome.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -18,6 +20,9 @@ static void run_digest(struct job *base)
 
     job->digest.index = zone_applied_index(disk->zone);
     job->base.rv = store_digest(disk->store, job->digest.bytes);
+    if (job->base.rv == OUT_TRY_LATER) {
+        job->base.rv = -EAGAIN;
+    }
 }
 
 static void done_digest(struct job *base)

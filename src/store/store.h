@@ -283,7 +283,8 @@ int store_shadow_switch(struct store *store, struct store_shadow *shadow);
 void store_shadow_close(struct store_shadow *shadow);
 
 /* A digest of all replicated rows and data versions: equal on all members at one
- * applied index. Local rows (extents' places, marks) do not count. */
+ * applied index. Local rows (extents' places, marks) do not count. OUT_TRY_LATER: the
+ * store is not at STORE_SERVE_FROM yet, so its rows are of no one index. */
 int store_digest(struct store *store, uint8_t out[32]);
 /* Bytes that the dataset takes on disk: meta.db, data, without the journal. */
 int store_disk_bytes(struct store *store, uint64_t *out);

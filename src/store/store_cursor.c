@@ -29,7 +29,6 @@ int store_cursor_open(struct store *store, struct store_cursor **out, uint64_t *
 {
     struct store_cursor *cursor = NULL;
     char path[STORE_PATH_MAX];
-    uint64_t serve_from = 0;
     int rv;
 
     cursor = calloc(1, sizeof *cursor);
@@ -45,15 +44,7 @@ int store_cursor_open(struct store *store, struct store_cursor **out, uint64_t *
         goto out;
     }
     /* The first read freezes the view. */
-    rv = store_rows_number_get(&cursor->db, STORE_APPLIED, &cursor->index);
-    rv = rv == OUT_NOENT ? 0 : rv;
-    if (rv == 0) {
-        rv = store_rows_number_get(&cursor->db, STORE_SERVE_FROM, &serve_from);
-        rv = rv == OUT_NOENT ? 0 : rv;
-    }
-    if (rv == 0 && serve_from > cursor->index) {
-        rv = OUT_TRY_LATER;
-    }
+    rv = store_rows_applied(&cursor->db, &cursor->index);
     if (rv != 0) {
         goto out;
     }
@@ -172,8 +163,12 @@ int store_digest(struct store *store, uint8_t out[32])
 {
     struct store_stream stream;
     struct store_sha256 sha;
-    int rv;
+    uint64_t applied;
+    int rv = store_rows_applied(&store->db, &applied);
 
+    if (rv != 0) {
+        return rv;
+    }
     store_stream_init(&stream, &store->db);
     stream.versions_only = true;
     store_sha256_init(&sha);

@@ -163,6 +163,11 @@ int store_recount(struct store *store)
         return rv;
     }
     rv = store_rows_number_get(&store->db, STORE_LOCAL "blocks", &store->now.blocks);
+    if (rv == OUT_NOENT && store->generation > 0) {
+        log_error("store", "msg=\"the marker names an unfinished pull\" dataset=%s",
+                  store->dir);
+        return -EUCLEAN; /* A switch counts them before it changes the marker. */
+    }
     if (rv == OUT_NOENT) {
         store->now.blocks = 0;
         rv = 0;

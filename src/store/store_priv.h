@@ -157,6 +157,8 @@ int store_rows_dirent(sqlite3_stmt *stmt, struct store_dirent *out);
 int store_rows_number_get(struct store_db *db, const char *name, uint64_t *out);
 int store_rows_number_put(struct store_db *db, const char *name, uint64_t value);
 int store_rows_number(sqlite3_stmt *stmt, struct slice *name, uint64_t *value);
+/* The applied index (0: none yet). OUT_TRY_LATER: it is not at STORE_SERVE_FROM yet. */
+int store_rows_applied(struct store_db *db, uint64_t *applied);
 int store_rows_kv_put(struct store_db *db, const struct store_kv *pair);
 int store_rows_kv(sqlite3_stmt *stmt, struct store_kv *out);
 int store_rows_reply_put(struct store_db *db, const struct store_reply *reply);

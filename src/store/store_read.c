@@ -334,11 +334,16 @@ int store_pull_block(struct store *store, uint64_t ino, uint64_t block, struct b
                      uint64_t *version)
 {
     struct store_range range = {.ino = ino, .block = block, .to = STORE_BLOCK};
+    uint64_t applied;
     struct buf *buf;
     int rv;
 
     if (ino > STORE_INO_MAX || block >= STORE_OFFSET_MAX / STORE_BLOCK) {
         return -EPROTO; /* A peer's numbers. */
+    }
+    rv = store_rows_applied(&store->db, &applied);
+    if (rv != 0) {
+        return rv;
     }
     buf = buf_new(STORE_BLOCK);
     if (buf == NULL) {
@@ -358,8 +363,8 @@ int store_pull_block(struct store *store, uint64_t ino, uint64_t block, struct b
         *out = buf;
         buf = NULL;
     } else {
-        rv = store_rows_number_get(&store->db, STORE_APPLIED, version);
-        rv = rv == 0 || rv == OUT_NOENT ? OUT_NOENT : rv;
+        *version = applied;
+        rv = OUT_NOENT;
     }
 out:
     buf_unref(buf);

@@ -231,6 +231,22 @@ int store_rows_number_put(struct store_db *db, const char *name, uint64_t value)
                         (uint64_t)store_row_crc(&value, 1, bytes));
 }
 
+int store_rows_applied(struct store_db *db, uint64_t *applied)
+{
+    uint64_t serve_from = 0;
+    int rv;
+
+    *applied = 0;
+    rv = store_rows_number_get(db, STORE_APPLIED, applied);
+    if (rv == 0 || rv == OUT_NOENT) {
+        rv = store_rows_number_get(db, STORE_SERVE_FROM, &serve_from);
+    }
+    if (rv != 0 && rv != OUT_NOENT) {
+        return rv;
+    }
+    return serve_from > *applied ? OUT_TRY_LATER : 0;
+}
+
 int store_number_get(struct store *store, const char *name, uint64_t *out)
 {
     return store_rows_number_get(&store->db, name, out);

@@ -92,6 +92,9 @@ int store_shadow_open(struct store *store, struct store_shadow **out)
     char path[STORE_PATH_MAX];
     int rv;
 
+    if (store->broken != 0) {
+        return store->broken; /* The marker may name this shadow already. */
+    }
     shadow = calloc(1, sizeof *shadow);
     if (shadow == NULL) {
         return -ENOMEM;
@@ -263,8 +266,10 @@ int store_shadow_block(struct store_shadow *shadow, const struct store_want *wan
     bool wanted;
     int rv;
 
+    /* "Gone" is only known from the view's index on: before it, the entry that makes the
+     * block may not be applied. */
     if (data.len > STORE_BLOCK || version > INT64_MAX ||
-        (data.len > 0 && version < want->version)) {
+        version < (data.len > 0 ? want->version : shadow->index)) {
         return -EPROTO;
     }
     rv = store_db_row(&shadow->db, &stmt, SQL_LIST_GET, "ii", want->ino, want->block);

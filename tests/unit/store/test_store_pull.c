@@ -321,6 +321,193 @@ static void malformed_records(void)
     entries_free();
 }
 
-TEST_MAIN(CHECK_TEST(into_empty), CHECK_TEST(into_older),
+/* A store with one file of 50,000 bytes, written by entry @version. */
+static struct store *one_file(struct journal *journal, const char *name, uint64_t version)
+{
+    static uint8_t bytes[50000];
+    struct store_piece piece = {.ino = 10, .len = sizeof bytes, .version = version};
+    struct store_inode inode = {.ino = 10, .type = 1, .nlink = 1, .size = sizeof bytes};
+    struct store *store;
+    char dir[512];
+
+    (void)snprintf(dir, sizeof dir, "%s/%s", check_tmpdir(), name);
+    store = fake_open(journal, dir, true);
+    memset(bytes, 0x66, sizeof bytes);
+    piece.crc = crc32c(0, bytes, sizeof bytes);
+    piece.place = journal_add(journal, bytes, sizeof bytes);
+    CHECK_INT(store_begin(store), 0);
+    CHECK_INT(store_data_write(store, &piece), 0);
+    CHECK_INT(store_inode_put(store, &inode), 0);
+    CHECK_INT(store_number_set(store, STORE_APPLIED, version), 0);
+    CHECK_INT(store_commit(store, true), 0);
+    return store;
+}
+
+/* A shadow of @target with all rows of @source. */
+static struct store_shadow *shadow_of(struct store *target, struct store *source)
+{
+    struct store_shadow *shadow = NULL;
+    struct store_cursor *cursor = NULL;
+    uint64_t index;
+
+    CHECK_INT(store_shadow_open(target, &shadow), 0);
+    CHECK_INT(store_cursor_open(source, &cursor, &index), 0);
+    load(shadow, cursor, 2000);
+    store_cursor_close(cursor);
+    return shadow;
+}
+
+/* A source that lost power after it gave its rows has not applied again what makes a
+ * block: its "gone" is not believed. From the view's index on it is. */
+static void an_older_source_knows_nothing_gone(void)
+{
+    struct journal a = {0};
+    struct journal b = {0};
+    struct store *source = one_file(&a, "gone-source", 95);
+    struct store *target = one_file(&b, "gone-target", 50);
+    struct store_shadow *shadow = shadow_of(target, source);
+    struct store_want want;
+    uint32_t n;
+
+    CHECK_INT(store_shadow_wants(shadow, &want, 1, &n), 0);
+    CHECK_UINT(n, 1);
+    CHECK_INT(store_shadow_block(shadow, &want, 94, (struct slice){0}), -EPROTO);
+    CHECK_INT(store_shadow_wants(shadow, &want, 1, &n), 0);
+    CHECK_UINT(n, 1);
+    CHECK_INT(store_shadow_block(shadow, &want, 95, (struct slice){0}), 0);
+    store_shadow_close(shadow);
+    store_close(source);
+    store_close(target);
+    journal_clear(&a);
+    journal_clear(&b);
+}
+
+/* Right after a switch a store may hold blocks that are newer than its rows: it gives
+ * none to another, opens no view and makes no digest. */
+static void not_ready_gives_nothing(void)
+{
+    struct journal journal = {0};
+    struct store *store = one_file(&journal, "not-ready", 95);
+    struct store_cursor *cursor;
+    struct buf *buf = NULL;
+    uint8_t digest[32];
+    uint64_t version;
+
+    CHECK_INT(store_begin(store), 0);
+    CHECK_INT(store_number_set(store, STORE_SERVE_FROM, 96), 0);
+    CHECK_INT(store_commit(store, false), 0);
+    CHECK_INT(store_pull_block(store, 10, 0, &buf, &version), OUT_TRY_LATER);
+    CHECK_INT(store_cursor_open(store, &cursor, &version), OUT_TRY_LATER);
+    CHECK_INT(store_digest(store, digest), OUT_TRY_LATER);
+    CHECK_INT(store_begin(store), 0);
+    CHECK_INT(store_number_set(store, STORE_APPLIED, 96), 0);
+    CHECK_INT(store_commit(store, false), 0);
+    CHECK_INT(store_digest(store, digest), 0);
+    CHECK_INT(store_pull_block(store, 10, 0, &buf, &version), 0);
+    buf_unref(buf);
+    store_close(store);
+    journal_clear(&journal);
+}
+
+static struct disk_ops plain_ops;
+static const char *deny_dir; /* Its sync fails once its marker was replaced. */
+
+static int deny_syncdir(struct disk *disk, const char *path)
+{
+    char marker[600];
+    char text[512] = "";
+    FILE *file;
+
+    if (deny_dir != NULL && strcmp(path, deny_dir) == 0) {
+        (void)snprintf(marker, sizeof marker, "%s/marker", path);
+        file = fopen(marker, "r");
+        CHECK(file != NULL);
+        CHECK(fread(text, 1, sizeof text - 1, file) > 0);
+        (void)fclose(file);
+        if (strstr(text, "generation 1") != NULL) {
+            return -EIO;
+        }
+    }
+    return plain_ops.syncdir(disk, path);
+}
+
+/* The last step of a switch fails: the marker may name the shadow or not. The store is
+ * broken, and no other pull may empty what the marker names. */
+static void a_broken_store_has_no_shadow(void)
+{
+    struct disk *disk = disk_posix();
+    const struct disk_ops *saved = disk->ops;
+    static struct disk_ops ops;
+    struct journal a = {0};
+    struct journal b = {0};
+    struct store *source = one_file(&a, "broken-source", 95);
+    struct store *target = one_file(&b, "broken-target", 95);
+    struct store_shadow *shadow = shadow_of(target, source);
+    char dir[512];
+    uint64_t applied;
+
+    (void)snprintf(dir, sizeof dir, "%s/broken-target", check_tmpdir());
+    CHECK(feed(shadow, source, 2));
+    plain_ops = *saved;
+    ops = *saved;
+    ops.syncdir = deny_syncdir;
+    disk->ops = &ops;
+    deny_dir = dir;
+    CHECK_INT(store_shadow_switch(target, shadow), -EIO);
+    store_shadow_close(shadow);
+    shadow = NULL;
+    CHECK_INT(store_shadow_open(target, &shadow), -EIO);
+    store_shadow_close(shadow);
+    disk->ops = saved;
+    store_close(target);
+    target = fake_open(&b, dir, false);
+    CHECK_INT(store_number_get(target, STORE_APPLIED, &applied), 0);
+    CHECK_UINT(applied, 95);
+    store_close(source);
+    store_close(target);
+    journal_clear(&a);
+    journal_clear(&b);
+}
+
+/* A marker that names a shadow which never was switched to: the rows are gone, which is
+ * damage and not an empty zone. */
+static void an_unfinished_pull_is_no_zone(void)
+{
+    struct journal journal = {0};
+    struct store *store = one_file(&journal, "unfinished", 95);
+    struct store_config config = {
+        .disk = disk_posix(), .journal = &journal, .zone_id = {1, 2, 3}};
+    struct store_shadow *shadow = NULL;
+    char dir[512];
+    char path[600];
+    char text[512] = "";
+    char *at;
+    FILE *file;
+
+    CHECK_INT(store_shadow_open(store, &shadow), 0);
+    store_shadow_close(shadow);
+    store_close(store);
+    (void)snprintf(dir, sizeof dir, "%s/unfinished", check_tmpdir());
+    (void)snprintf(path, sizeof path, "%s/marker", dir);
+    file = fopen(path, "r+");
+    CHECK(file != NULL);
+    CHECK(fread(text, 1, sizeof text - 32, file) > 0);
+    at = strstr(text, "generation 0\n");
+    CHECK(at != NULL);
+    at[11] = '1';
+    at += 13;
+    (void)sprintf(at, "check %08x\n", crc32c(0, text, (size_t)(at - text)));
+    rewind(file);
+    CHECK(fwrite(text, 1, strlen(text), file) == strlen(text));
+    (void)fclose(file);
+    config.dir = dir;
+    CHECK_INT(store_open(&config, &store), -EUCLEAN);
+    journal_clear(&journal);
+}
+
+TEST_MAIN(CHECK_TEST(an_unfinished_pull_is_no_zone),
+          CHECK_TEST(an_older_source_knows_nothing_gone),
+          CHECK_TEST(not_ready_gives_nothing), CHECK_TEST(a_broken_store_has_no_shadow),
+          CHECK_TEST(into_empty), CHECK_TEST(into_older),
           CHECK_TEST(same_state_wants_nothing), CHECK_TEST(live_changes_meanwhile),
           CHECK_TEST(malformed_records))
