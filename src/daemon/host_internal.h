@@ -8,6 +8,8 @@
 
 #include <stdatomic.h>
 
+#define PULL_VERSION 1
+#define PULL_HEAD_MAX 4096u
 #define HOST_CURSORS_MAX 4u
 #define HOST_PULL_WANTS 64u       /* Blocks asked for in one round. */
 #define HOST_PULL_BATCH 8u        /* Blocks in one request: 1 MiB. */
@@ -16,6 +18,8 @@
 #define HOST_SETTLE_BYTES (16u << 20)
 #define HOST_PAIRS_BYTES_MAX (64u << 20)
 #define HOST_SOURCES_MAX 64u /* Requests of pullers at one time. */
+
+enum pull_kind { PULL_OPEN = 1, PULL_NEXT = 2, PULL_BLOCKS = 3, PULL_CLOSE = 4 };
 
 /* What one journal and store open; used by the zone thread, but for append. */
 struct host_disk {
@@ -73,6 +77,9 @@ struct host {
     struct pull *pull;
     struct host_cursor cursors[HOST_CURSORS_MAX]; /* Zone thread. */
     uint64_t next_cursor;                         /* Zone thread. */
+    _Atomic uint32_t n_cursors;                   /* Open ones. */
+    bool sweeping;                                /* Their sweep is under way. */
+    uint64_t swept_ms;
 };
 
 /* A job of a host; embedded first in each kind. */
@@ -113,6 +120,12 @@ void host_do_settle(struct host *host, bool rest);
 void host_do_pull(struct host *host, uint64_t index, uint64_t from);
 void host_pull_tick(struct host *host, uint64_t now_ms);
 void host_pull_free(struct host *host);
+/* No settle is in flight any more: a switch that met one is tried again. */
+void host_pull_settled(struct host *host);
+/* True if a switch waits for that: then no other settle should begin. */
+bool host_pull_waits(const struct host *host);
+/* host_source.c */
+void host_source_tick(struct host *host, uint64_t now_ms);
 /* Zone thread. */
 void host_cursors_close(struct host *host);
 

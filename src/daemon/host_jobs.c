@@ -686,6 +686,7 @@ static void done_finish(struct job *job)
         host->settle_rest = settle->settle_rest;
         post_compact(host, 0, 0);
     }
+    host_pull_settled(host);
     host_job_end(&settle->base);
 }
 
@@ -736,6 +737,7 @@ static void done_plan(struct job *job)
         host->settle_rest = settle->settle_rest;
         report_disk(host, UINT64_MAX);
     }
+    host_pull_settled(host);
     host_job_end(&settle->base);
 }
 
@@ -743,7 +745,7 @@ void host_do_settle(struct host *host, bool rest)
 {
     struct settle_job *job;
 
-    if (host->settling || host->closing) {
+    if (host->settling || host->closing || host_pull_waits(host)) {
         return;
     }
     job = calloc(1, sizeof *job);

@@ -3,9 +3,8 @@
  *
  * The puller asks, one thing at a time: open a frozen view, its rows run by run, then
  * the blocks it lacks, several requests at once; then it switches and tells the replica.
- * The source answers from its zone thread and keeps nothing but a few cursors. A lost
- * answer or connection ends the attempt; blocks already there are not asked for again.
- * Format: docs/formats/pull.md.
+ * A lost answer or connection ends the attempt; blocks already there are not asked for
+ * again. The other side: host_source.c. Format: docs/formats/pull.md.
  */
 #include "daemon/host_internal.h"
 
@@ -17,272 +16,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define PULL_VERSION 1
-#define PULL_HEAD_MAX 4096u
-#define CURSOR_IDLE_MS 60000u
-
-enum pull_kind { PULL_OPEN = 1, PULL_NEXT = 2, PULL_BLOCKS = 3, PULL_CLOSE = 4 };
-
-/* One block in an answer to PULL_BLOCKS; its bytes follow in the body. */
-struct pull_block {
-    struct store_want want;
-    uint64_t version;
-    uint32_t len; /* 0: gone or all zeros. */
-};
-
-/* The source's side. */
-
-struct source_job {
-    struct host_job base;
-    uint64_t to;
-    uint64_t now_ms;
-    struct slice request;
-    struct slice head;
-    struct slice body;
-    void (*reply)(void *ctx, uint64_t to, struct slice head, struct slice body);
-    void *ctx;
-};
-
-static void cursor_drop(struct host_cursor *cursor)
-{
-    if (cursor->cursor != NULL) {
-        store_cursor_close(cursor->cursor);
-    }
-    *cursor = (struct host_cursor){0};
-}
-
-void host_cursors_close(struct host *host)
-{
-    for (uint32_t i = 0; i < HOST_CURSORS_MAX; i++) {
-        cursor_drop(&host->cursors[i]);
-    }
-}
-
-/* The puller's own; nobody goes on with, or closes, another's. */
-static struct host_cursor *cursor_find(struct host *host, uint64_t puller, uint64_t id)
-{
-    for (uint32_t i = 0; i < HOST_CURSORS_MAX; i++) {
-        struct host_cursor *cursor = &host->cursors[i];
-
-        if (cursor->cursor != NULL && cursor->id == id && cursor->puller == puller) {
-            return cursor;
-        }
-    }
-    return NULL;
-}
-
-/* The place that the puller has already, a free one, or that of a puller that went away.
- * NULL: all are busy. */
-static struct host_cursor *cursor_place(struct host *host, uint64_t puller,
-                                        uint64_t now_ms)
-{
-    struct host_cursor *place = NULL;
-
-    for (uint32_t i = 0; i < HOST_CURSORS_MAX; i++) {
-        struct host_cursor *cursor = &host->cursors[i];
-
-        if (cursor->cursor != NULL && cursor->puller == puller) {
-            place = cursor;
-            break;
-        }
-        if (place == NULL &&
-            (cursor->cursor == NULL || now_ms > cursor->used_ms + CURSOR_IDLE_MS)) {
-            place = cursor;
-        }
-    }
-    if (place != NULL) {
-        cursor_drop(place);
-    }
-    return place;
-}
-
-static int source_open(struct source_job *job, struct wire_enc *enc)
-{
-    struct host *host = job->base.host;
-    struct host_cursor *cursor = cursor_place(host, job->to, job->now_ms);
-    uint64_t index = 0;
-    int rv;
-
-    if (cursor == NULL) {
-        return OUT_BUSY;
-    }
-    rv = store_cursor_open(host->disk.store, &cursor->cursor, &index);
-    if (rv != 0) {
-        cursor->cursor = NULL;
-        return rv;
-    }
-    cursor->id = ++host->next_cursor;
-    cursor->puller = job->to;
-    cursor->used_ms = job->now_ms;
-    wire_put_u64(enc, cursor->id);
-    wire_put_u64(enc, index);
-    return 0;
-}
-
-static int source_next(struct source_job *job, struct wire_dec *dec)
-{
-    struct host_cursor *cursor = cursor_find(job->base.host, job->to, wire_get_u64(dec));
-    struct buf *rows = NULL;
-    int rv;
-
-    if (cursor == NULL || !wire_done(dec)) {
-        return OUT_STALE;
-    }
-    cursor->used_ms = job->now_ms;
-    rv = store_cursor_next(cursor->cursor, HOST_PULL_ROWS, &rows);
-    if (rv == 0) {
-        job->body = slice_of(rows, 0, rows->len);
-    }
-    buf_unref(rows);
-    return rv;
-}
-
-/* One block behind the others in @body. */
-static int source_block(struct source_job *job, const struct store_want *want,
-                        struct wire_enc *enc, struct buf *body)
-{
-    struct buf *data = NULL;
-    uint64_t version = want->version;
-    int rv = store_pull_block(job->base.host->disk.store, want->ino, want->block, &data,
-                              &version);
-
-    if (rv != 0 && rv != OUT_NOENT) {
-        return rv;
-    }
-    wire_put_u64(enc, want->ino);
-    wire_put_u64(enc, want->block);
-    wire_put_u64(enc, want->version);
-    wire_put_u64(enc, version);
-    wire_put_u32(enc, rv == 0 ? (uint32_t)data->len : 0);
-    if (rv == 0) {
-        ASSERT(data->len <= body->cap - body->len);
-        memcpy(body->data + body->len, data->data, data->len);
-        body->len += data->len;
-    }
-    buf_unref(data);
-    return 0;
-}
-
-static int source_blocks(struct source_job *job, struct wire_dec *dec,
-                         struct wire_enc *enc)
-{
-    uint32_t n = wire_get_u32(dec);
-    struct buf *body;
-    int rv = 0;
-
-    if (n > HOST_PULL_BATCH) {
-        return OUT_INVAL;
-    }
-    body = buf_new((size_t)HOST_PULL_BATCH * STORE_BLOCK);
-    if (body == NULL) {
-        return -ENOMEM;
-    }
-    wire_put_u32(enc, n);
-    for (uint32_t i = 0; i < n && rv == 0; i++) {
-        struct store_want want = {.ino = wire_get_u64(dec)};
-
-        want.block = wire_get_u64(dec);
-        want.version = wire_get_u64(dec);
-        rv = dec->failed ? OUT_INVAL : source_block(job, &want, enc, body);
-    }
-    if (rv == 0) {
-        job->body = slice_of(body, 0, body->len);
-    }
-    buf_unref(body);
-    return rv;
-}
-
-static int source_answer(struct source_job *job, struct wire_dec *dec, uint8_t kind,
-                         struct wire_enc *enc)
-{
-    struct host_cursor *cursor;
-
-    switch (kind) {
-    case PULL_OPEN:
-        return source_open(job, enc);
-    case PULL_NEXT:
-        return source_next(job, dec);
-    case PULL_BLOCKS:
-        return source_blocks(job, dec, enc);
-    case PULL_CLOSE:
-        cursor = cursor_find(job->base.host, job->to, wire_get_u64(dec));
-        if (cursor != NULL) {
-            cursor_drop(cursor);
-        }
-        return 0;
-    default:
-        return OUT_INVAL;
-    }
-}
-
-static void run_source(struct job *base)
-{
-    struct source_job *job = (struct source_job *)base;
-    struct wire_dec dec = wire_dec(job->request.data, job->request.len);
-    struct buf *head = buf_new(PULL_HEAD_MAX);
-    uint8_t version = wire_get_u8(&dec);
-    uint8_t kind = wire_get_u8(&dec);
-    uint64_t number = wire_get_u64(&dec);
-    struct wire_enc enc;
-    int rv;
-
-    if (head == NULL) {
-        return; /* The puller's patience ends and it asks again. */
-    }
-    enc = wire_enc(head->data, head->cap);
-    wire_put_u8(&enc, PULL_VERSION);
-    wire_put_u8(&enc, kind);
-    wire_put_u64(&enc, number);
-    wire_put_u32(&enc, 0); /* The outcome's place. */
-    rv = version != PULL_VERSION || dec.failed ? OUT_INVAL
-                                               : source_answer(job, &dec, kind, &enc);
-    wire_store_u32(head->data + 10, (uint32_t)(rv < 0 ? OUT_IO : rv));
-    if (rv != 0) {
-        enc.len = 14;
-    }
-    head->len = enc.len;
-    job->head = slice_of(head, 0, head->len);
-    buf_unref(head);
-}
-
-static void done_source(struct job *base)
-{
-    struct source_job *job = (struct source_job *)base;
-
-    job->base.host->sources--;
-    job->reply(job->ctx, job->to, job->head, job->body);
-    slice_unref(&job->request);
-    slice_unref(&job->head);
-    slice_unref(&job->body);
-    host_job_end(&job->base);
-}
-
-void host_pull_request(struct host *host, uint64_t from, struct slice request,
-                       void (*reply)(void *ctx, uint64_t to, struct slice head,
-                                     struct slice body),
-                       void *ctx)
-{
-    struct source_job *job = NULL;
-
-    if (!host->closing && host->state == HOST_RUNNING &&
-        host->sources < HOST_SOURCES_MAX) {
-        job = calloc(1, sizeof *job);
-    }
-    if (job == NULL) {
-        reply(ctx, from, (struct slice){0}, (struct slice){0});
-        return;
-    }
-    host->sources++;
-    job->to = from;
-    job->now_ms = host_now_ms();
-    job->request = slice_keep(request);
-    job->reply = reply;
-    job->ctx = ctx;
-    host_post_zone(host, &job->base, run_source, done_source);
-}
-
-/* The puller's side. */
 
 enum pull_phase {
     PULL_PHASE_OPEN = 1,
@@ -304,6 +37,7 @@ struct pull {
     uint64_t heard_ms;
     uint64_t blocks;
     bool failed;
+    bool waits_settle;           /* The switch comes when the settle in flight is done. */
     struct store_shadow *shadow; /* Zone thread. */
 };
 
@@ -350,12 +84,22 @@ static int pull_ask(struct host *host, enum pull_kind kind,
                                      slice_borrow(bytes, enc.len));
 }
 
+/* The source would keep its view, and with it its WAL, until the cursor was idle for long. */
+static void close_cursor(struct host *host)
+{
+    if (host->pull->cursor != 0 && pull_ask(host, PULL_CLOSE, NULL, 0) != 0) {
+        log_debug("daemon", "msg=\"the source forgets the cursor by itself\"");
+    }
+    host->pull->cursor = 0;
+}
+
 /* Give the attempt up. Answers that still come are of an older round. */
 static void pull_fail(struct host *host, int rv)
 {
     struct pull *pull = host->pull;
 
     pull->failed = true;
+    close_cursor(host);
     pull->requests = 0;
     pull->first_open_number = pull->number + 1;
     if (pull->jobs == 0) {
@@ -492,12 +236,42 @@ static void done_wants(struct job *base)
     host_job_end(&job->base);
 }
 
+/* A settle is in flight, or blocks that were taken over from the live store changed and
+ * are wanted after all: all that was pulled is still there. */
+static void switch_later(struct host *host)
+{
+    host->pull->phase = PULL_PHASE_BLOCKS;
+    host->pull->heard_ms = host_now_ms();
+    host->pull->waits_settle = host->settling;
+    if (!host->settling) {
+        pull_go_on(host);
+    }
+}
+
+void host_pull_settled(struct host *host)
+{
+    if (host->pull != NULL && host->pull->waits_settle && !host->closing) {
+        host->pull->waits_settle = false;
+        pull_go_on(host);
+    }
+}
+
+bool host_pull_waits(const struct host *host)
+{
+    return host->pull != NULL && host->pull->waits_settle;
+}
+
 static void done_switch(struct job *base)
 {
     struct pull_job *job = (struct pull_job *)base;
     struct host *host = job->base.host;
 
     host->pull->jobs--;
+    if (job->base.rv == OUT_TRY_LATER && host->pull->shadow != NULL) {
+        switch_later(host);
+        host_job_end(&job->base);
+        return;
+    }
     host->usage = job->usage;
     host->dataset_bytes = job->dataset_bytes;
     if (job->base.rv != 0 && host->pull->shadow == NULL) {
@@ -568,9 +342,7 @@ static void answer_open(struct host *host, struct wire_dec *dec)
 static void answer_rows(struct host *host, int outcome, struct slice body)
 {
     if (outcome == OUT_NOENT) {
-        if (pull_ask(host, PULL_CLOSE, NULL, 0) != 0) {
-            log_debug("daemon", "msg=\"the source forgets the cursor by itself\"");
-        }
+        close_cursor(host);
         host->pull->phase = PULL_PHASE_BLOCKS;
         pull_go_on(host);
         return;

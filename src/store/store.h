@@ -286,6 +286,8 @@ void store_shadow_close(struct store_shadow *shadow);
  * applied index. Local rows (extents' places, marks) do not count. OUT_TRY_LATER: the
  * store is not at STORE_SERVE_FROM yet, so its rows are of no one index. */
 int store_digest(struct store *store, uint8_t out[32]);
+/* Bytes of the WAL of meta.db that are in use; it only grows while a cursor is open. */
+uint64_t store_wal_bytes(const struct store *store);
 /* Bytes that the dataset takes on disk: meta.db, data, without the journal. */
 int store_disk_bytes(struct store *store, uint64_t *out);
 

@@ -432,6 +432,11 @@ uint64_t store_unsettled_bytes(const struct store *store)
     return store->now.unsettled;
 }
 
+uint64_t store_wal_bytes(const struct store *store)
+{
+    return (uint64_t)store->wal_frames * META_PAGE;
+}
+
 /* Not by looking at meta.db through the disk: closing a second descriptor would drop
  * sqlite's lock on it. */
 int store_disk_bytes(struct store *store, uint64_t *out)

@@ -1,0 +1,130 @@
+/* A zone's host alone, with its threads and a disk, without a network. It has a clock, but
+ * every test waits for a condition. */
+#include "base/wire.h"
+#include "daemon/host_internal.h"
+#include "lib/check.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct fixture {
+    uv_loop_t loop;
+    struct inbox inbox;
+    struct host *host;
+    bool closed;
+    uint32_t answers; /* To pull requests. */
+};
+
+static struct fixture f;
+
+static void on_send(void *ctx, struct host *host, const struct host_message *message)
+{
+    (void)ctx;
+    (void)host;
+    (void)message;
+}
+
+static void on_answer(void *ctx, const struct host_answer *answer)
+{
+    (void)ctx;
+    (void)answer;
+}
+
+static void on_note(void *ctx, struct host *host)
+{
+    (void)ctx;
+    (void)host;
+}
+
+static int on_pull_send(void *ctx, struct host *host, uint64_t raft_id, struct slice head)
+{
+    (void)ctx;
+    (void)host;
+    (void)raft_id;
+    (void)head;
+    return -EHOSTUNREACH;
+}
+
+/* One member that leads. */
+static void setup(const char *name)
+{
+    static uint8_t bytes[4096];
+    struct host_callbacks callbacks = {.send = on_send,
+                                       .answer = on_answer,
+                                       .note = on_note,
+                                       .applied = on_note,
+                                       .pull_send = on_pull_send};
+    struct rgroup_conf conf = {.n = 1, .servers = {{.id = 7, .role = RGROUP_VOTER}}};
+    struct host_config config = {.loop = &f.loop,
+                                 .inbox = &f.inbox,
+                                 .disk = disk_posix(),
+                                 .zone_id = {9},
+                                 .label = "test",
+                                 .raft_id = 7,
+                                 .seed = 1,
+                                 .election_ms = 200,
+                                 .heartbeat_ms = 20,
+                                 .create = true,
+                                 .genesis = {.quota_bytes = 1 << 30, .root_mode = 0755}};
+    size_t len = 0;
+
+    f = (struct fixture){0};
+    CHECK_INT(uv_loop_init(&f.loop), 0);
+    CHECK_INT(inbox_open(&f.inbox, &f.loop, NULL, NULL), 0);
+    (void)snprintf(config.dir, sizeof config.dir, "%s/%s", check_tmpdir(), name);
+    (void)snprintf(config.journal, sizeof config.journal, "%s/%s/journal", check_tmpdir(),
+                   name);
+    CHECK_INT(rgroup_conf_encode(&conf, bytes, sizeof bytes, &len), 0);
+    config.bootstrap = slice_borrow(bytes, len);
+    CHECK_INT(host_open(&config, &callbacks, &f.host), 0);
+    while (!host_is_leader(f.host)) {
+        CHECK(host_state(f.host) != HOST_FAILED);
+        (void)uv_run(&f.loop, UV_RUN_ONCE);
+    }
+}
+
+static void on_closed(void *arg)
+{
+    (void)arg;
+    f.closed = true;
+    inbox_close(&f.inbox, NULL);
+}
+
+static void teardown(void)
+{
+    host_close(f.host, on_closed, NULL);
+    (void)uv_run(&f.loop, UV_RUN_DEFAULT);
+    CHECK(f.closed);
+    CHECK_INT(uv_loop_close(&f.loop), 0);
+}
+
+static void on_reply(void *ctx, uint64_t to, struct slice head, struct slice body)
+{
+    (void)ctx;
+    (void)to;
+    (void)body;
+    CHECK(head.len >= 14 && wire_load_u32(head.data + 10) == 0);
+    f.answers++;
+}
+
+/* A puller that went away without a word: its view, which keeps the WAL from being
+ * emptied, is closed by itself once nobody asked for it for a minute. */
+static void a_forgotten_view_is_closed(void)
+{
+    uint8_t open[10] = {PULL_VERSION, PULL_OPEN, 1};
+
+    setup("forgotten");
+    host_pull_request(f.host, 8, slice_borrow(open, sizeof open), on_reply, NULL);
+    while (f.answers == 0) {
+        (void)uv_run(&f.loop, UV_RUN_ONCE);
+    }
+    CHECK_UINT(f.host->n_cursors, 1);
+    f.host->cursors[0].used_ms -= 61000; /* The zone's thread has nothing to do. */
+    f.host->swept_ms = 0;
+    while (f.host->n_cursors > 0) {
+        (void)uv_run(&f.loop, UV_RUN_ONCE);
+    }
+    teardown();
+}
+
+TEST_MAIN(CHECK_TEST(a_forgotten_view_is_closed))
