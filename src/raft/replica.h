@@ -17,6 +17,10 @@
  *   proposals (then OUT_FULL: the driver stops reading sockets), per-follower queues
  *   hold ranges, not copies.
  *
+ * A full disk is not the end: what met it (-ENOSPC from the journal, an apply or a
+ * snapshot, which then did nothing) is done again once there is room; meanwhile settling
+ * and compaction go before all else. Any other fault stops the zone on this member.
+ *
  * Entries are applied in order, one batch outstanding, only when durable here too.
  * Frames between replicas: docs/formats/replica.md.
  */
@@ -261,6 +265,7 @@ struct replica_status {
     uint64_t first_index;
     bool pulling;
     bool transferring;
+    bool full;       /* No room on this member's disk: it takes nothing new. */
     bool has_quorum; /* Heard from a majority within two election timeouts. */
     uint64_t pending_bytes;
     uint64_t cache_bytes;

@@ -46,7 +46,8 @@ void replica_apply_issue(struct replica *r)
     uint32_t n = 0;
 
     if (r->apply_n != 0 || r->snapshot_busy || r->pull.state != PULL_NONE ||
-        r->applied >= bound || r->rv != 0) {
+        r->applied >= bound || r->rv != 0 ||
+        (r->applied_full && r->now_ms < r->room_retry_ms)) {
         return;
     }
     while (n < REPLICA_APPLY_MAX && bytes < REPLICA_APPLY_BYTES &&
@@ -72,11 +73,20 @@ void replica_apply_done(struct replica *r, const struct replica_event *event)
 
     ASSERT(n > 0);
     r->apply_n = 0;
+    if (event->rv == -ENOSPC) { /* Nothing of the batch happened. */
+        r->applied_full = true;
+        replica_no_room(r);
+        return;
+    }
     if (event->rv != 0) {
         replica_fault(r, event->rv < 0 ? event->rv : -EIO);
         return;
     }
     ASSERT(event->index == first + n - 1 && event->n_entries == n);
+    if (r->applied_full) {
+        r->applied_full = false;
+        replica_note(r);
+    }
     r->applied = event->index;
     r->applied_term = replica_log_term(r, event->index);
     for (uint32_t i = 0; i < n; i++) {

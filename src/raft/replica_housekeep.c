@@ -14,9 +14,20 @@
 #define CUT_MIN 64u         /* Entries: less is not worth a snapshot. */
 #define REST_EVERY_MS 1000u /* What does not press is settled at this pace. */
 
-bool replica_disk_full(const struct replica *r)
+bool replica_journal_full(const struct replica *r)
 {
     return r->journal_bytes > r->config.journal_bytes_max;
+}
+
+bool replica_disk_full(const struct replica *r)
+{
+    return r->stalled || r->applied_full;
+}
+
+void replica_no_room(struct replica *r)
+{
+    r->room_retry_ms = r->now_ms + REPLICA_ROOM_RETRY_MS;
+    replica_note(r);
 }
 
 int replica_descriptor_set(struct replica *r, const struct rgroup_snapshot *snapshot)
@@ -58,7 +69,8 @@ static uint64_t slowest(struct replica *r)
 /* Above it nothing counts but making room. */
 static bool is_tight(const struct replica *r)
 {
-    return r->journal_bytes >= r->config.journal_bytes_max / 4 * 3;
+    return replica_disk_full(r) ||
+           r->journal_bytes >= r->config.journal_bytes_max / 4 * 3;
 }
 
 /* How much of the log, by its own count, is the tail to keep. That count is too low for
@@ -102,10 +114,10 @@ static bool snapshot_due(struct replica *r)
 
     if (r->snapshot_busy || r->compact_due || r->pull.state != PULL_NONE ||
         r->apply_n != 0 || r->replayed != r->applied || r->applied <= r->snapshot.index ||
-        r->applied <= r->log.base_index) {
+        r->applied <= r->log.base_index || r->now_ms < r->room_retry_ms) {
         return false;
     }
-    if (r->journal_bytes <= r->config.journal_bytes_max / 2 &&
+    if (!replica_disk_full(r) && r->journal_bytes <= r->config.journal_bytes_max / 2 &&
         entries <= REPLICA_LOG_ENTRIES) {
         return false;
     }
@@ -114,7 +126,7 @@ static bool snapshot_due(struct replica *r)
 
 static void settle(struct replica *r)
 {
-    if (r->journal_bytes > r->config.journal_bytes_max / 4) {
+    if (replica_disk_full(r) || r->journal_bytes > r->config.journal_bytes_max / 4) {
         replica_act(r, REPLICA_DO_SETTLE);
     }
 }
@@ -143,6 +155,9 @@ void replica_housekeep(struct replica *r)
 
 void replica_disk(struct replica *r, const struct replica_event *event)
 {
+    if (event->journal_bytes < r->journal_bytes) {
+        r->room_retry_ms = r->now_ms; /* Something was freed. */
+    }
     r->journal_bytes = event->journal_bytes;
     r->extent_segment = event->extent_segment;
     r->settle_rest = event->settle_rest;
@@ -167,6 +182,10 @@ void replica_snapshot_done(struct replica *r, const struct replica_event *event)
 
     ASSERT(r->snapshot_busy);
     r->snapshot_busy = false;
+    if (event->rv == -ENOSPC) {
+        replica_no_room(r);
+        return;
+    }
     if (event->rv != 0) {
         replica_fault(r, event->rv < 0 ? event->rv : -EIO);
         return;

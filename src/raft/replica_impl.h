@@ -26,6 +26,7 @@
 #define REPLICA_PULL_RETRY_MS 500u
 #define REPLICA_PULL_TRIES 6u /* Then back to the old state, to vote again. */
 #define REPLICA_HEAD_MAX (ZONE_OP_BYTES_MAX + 4096u)
+#define REPLICA_ROOM_RETRY_MS 500u /* After a full disk; sooner if something was freed. */
 #define REPLICA_UNISSUED UINT64_MAX
 
 /* An entry whose bytes are in memory. */
@@ -60,6 +61,9 @@ struct replica_ticket {
     uint64_t ticket;
     uint64_t first;
     uint32_t n;
+    uint32_t fill; /* Bytes counted for the end of the batch. */
+    bool has_meta;
+    bool has_base;
 };
 
 /* A control message that must not leave before ticket @gate is done. */
@@ -219,6 +223,8 @@ struct replica {
     uint64_t ticket_done;
     uint64_t meta_ticket;
     uint64_t gather_first; /* Entries from here on are not issued; 0: none. */
+    bool stalled;          /* The journal had no room for a batch, */
+    uint64_t void_to;      /* so that all up to this ticket are issued anew. */
     struct replica_ticket tickets[REPLICA_TICKETS_MAX];
     uint32_t n_tickets;
     struct replica_fifo held;
@@ -256,6 +262,8 @@ struct replica {
     uint64_t extent_segment;
     bool settle_rest; /* As the driver says; true until it has spoken. */
     uint64_t rest_ms; /* When the rest was last asked for. */
+    bool applied_full;      /* The zone had no room for a batch. */
+    uint64_t room_retry_ms; /* When what met a full disk is tried again. */
     bool compact_due;
     uint64_t compact_index;
     struct replica_pull pull;
@@ -385,7 +393,12 @@ void replica_disk(struct replica *r, const struct replica_event *event);
 void replica_housekeep(struct replica *r);
 void replica_snapshot_done(struct replica *r, const struct replica_event *event);
 int replica_descriptor_set(struct replica *r, const struct rgroup_snapshot *snapshot);
+/* This member's journal is at its bound, */
+bool replica_journal_full(const struct replica *r);
+/* or there is no room on its disk. */
 bool replica_disk_full(const struct replica *r);
+/* Something met a full disk: what waits for room is tried again in a while. */
+void replica_no_room(struct replica *r);
 void replica_compact_go_on(struct replica *r);
 
 /* replica_pull.c */

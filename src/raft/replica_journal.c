@@ -44,6 +44,7 @@ static void issue_entries(struct replica *r, struct replica_action *action)
     bytes = (BATCH_ALIGN - bytes % BATCH_ALIGN) % BATCH_ALIGN;
     slot->bytes += (uint32_t)bytes;
     r->log.disk_bytes += bytes;
+    r->tickets[r->n_tickets].fill = (uint32_t)bytes;
     r->tickets[r->n_tickets].first = r->gather_first;
     r->tickets[r->n_tickets].n = action->n;
     r->gather_first += action->n;
@@ -52,10 +53,19 @@ static void issue_entries(struct replica *r, struct replica_action *action)
     }
 }
 
+/* After a full disk nothing is issued before all that was under way has come back. */
+static bool may_issue(const struct replica *r)
+{
+    return !r->stalled || r->n_tickets == 0 || r->tickets[0].ticket > r->void_to;
+}
+
 void replica_journal_issue(struct replica *r)
 {
-    while (r->n_tickets < REPLICA_TICKETS_MAX && r->rv == 0 && !r->failed &&
-           (r->meta_dirty || r->base_dirty || has_entries(r))) {
+    if (r->stalled && r->now_ms < r->room_retry_ms) {
+        return;
+    }
+    while (may_issue(r) && r->n_tickets < REPLICA_TICKETS_MAX && r->rv == 0 &&
+           !r->failed && (r->meta_dirty || r->base_dirty || has_entries(r))) {
         struct replica_action *action = replica_act(r, REPLICA_DO_JOURNAL);
 
         action->ticket = ++r->ticket_last;
@@ -65,6 +75,7 @@ void replica_journal_issue(struct replica *r)
             action->term = r->term;
             action->vote = r->vote;
             r->meta_dirty = false;
+            r->tickets[r->n_tickets].has_meta = true;
             r->meta_ticket = action->ticket;
         }
         if (r->base_dirty) {
@@ -72,6 +83,7 @@ void replica_journal_issue(struct replica *r)
             action->base_index = r->base_index;
             action->base_term = r->base_term;
             r->base_dirty = false;
+            r->tickets[r->n_tickets].has_base = true;
             r->pull.ticket = action->ticket;
         }
         if (has_entries(r)) {
@@ -127,6 +139,54 @@ static void report(struct replica *r)
     }
 }
 
+/* What is in the batch counts as not issued; entries cut off since are skipped. All that
+ * follows an entry is issued again with it. */
+static void issue_again(struct replica *r, const struct replica_ticket *ticket)
+{
+    r->meta_dirty = r->meta_dirty || ticket->has_meta;
+    if (ticket->has_base) {
+        r->base_dirty = true;
+        r->pull.ticket = 0;
+    }
+    for (uint32_t i = ticket->n; i > 0; i--) {
+        uint64_t index = ticket->first + i - 1;
+        struct replica_slot *slot = replica_log_slot(r, index);
+
+        if (slot == NULL || slot->ticket != ticket->ticket) {
+            continue;
+        }
+        slot->ticket = REPLICA_UNISSUED;
+        if (i == ticket->n) {
+            slot->bytes -= ticket->fill;
+            r->log.disk_bytes -= ticket->fill;
+        }
+        if (r->gather_first == 0 || r->gather_first > index) {
+            r->gather_first = index;
+        }
+    }
+}
+
+/*
+ * No room, and nothing of the batch was written. Others that were issued behind it may
+ * have been refused for the gap, or taken: they count for nothing, so that everything is
+ * durable in the order in which it was decided.
+ */
+static bool meets_full_disk(struct replica *r, const struct replica_ticket *ticket,
+                            int rv)
+{
+    if (rv == -ENOSPC) {
+        r->stalled = true;
+        r->void_to = r->ticket_last;
+        replica_no_room(r);
+    }
+    if (!r->stalled || ticket->ticket > r->void_to ||
+        (rv != 0 && rv != -ENOSPC && rv != -EINVAL)) {
+        return false;
+    }
+    issue_again(r, ticket);
+    return true;
+}
+
 void replica_journal_done(struct replica *r, const struct replica_event *event)
 {
     struct replica_ticket ticket = r->tickets[0];
@@ -134,9 +194,16 @@ void replica_journal_done(struct replica *r, const struct replica_event *event)
     ASSERT(r->n_tickets > 0 && ticket.ticket == event->ticket);
     r->n_tickets--;
     r->tickets[0] = r->tickets[1];
+    if (meets_full_disk(r, &ticket, event->rv)) {
+        return;
+    }
     if (event->rv != 0) {
         replica_fault(r, event->rv < 0 ? event->rv : -EIO);
         return;
+    }
+    if (r->stalled) {
+        r->stalled = false;
+        replica_note(r);
     }
     r->ticket_done = ticket.ticket;
     set_places(r, &ticket, event);

@@ -47,7 +47,7 @@ static int admit(const struct replica *r, const struct replica_event *event)
     if (r->failed || r->stopping || !replica_is_leader(r)) {
         return OUT_NOT_LEADER;
     }
-    if (replica_disk_full(r) ||
+    if (replica_journal_full(r) || replica_disk_full(r) ||
         r->pending_bytes + event->head.len + event->body.len > REPLICA_PENDING_BYTES) {
         return OUT_FULL;
     }

@@ -64,6 +64,7 @@ void replica_status(const struct replica *replica, uint64_t now_ms,
     out->first_index = r->log.base_index + 1;
     out->pulling = r->pull.state != PULL_NONE;
     out->transferring = r->transfer.active;
+    out->full = replica_disk_full(r);
     out->pending_bytes = r->pending_bytes;
     out->cache_bytes = r->log.cache_bytes;
     out->n_members = conf.n;

@@ -106,6 +106,9 @@ void rig_journal_done(struct rig *rig, uint64_t id)
             node->fail_journal = false;
             event.rv = -EIO;
         }
+        if (node->full_journal) {
+            event.rv = -ENOSPC;
+        }
         for (uint32_t i = 0; i < ticket.n; i++) {
             places[i] = (struct replica_place){.segment = 1, .offset = i};
         }
@@ -125,6 +128,12 @@ void rig_zone_done(struct rig *rig, uint64_t id)
                                   .n_entries = node->apply_n};
 
     if (node->apply_n == 0) {
+        return;
+    }
+    if (node->full_zone) {
+        event.rv = -ENOSPC;
+        node->apply_n = 0;
+        (void)rig_step(rig, id, &event);
         return;
     }
     node->applied = node->apply_to;

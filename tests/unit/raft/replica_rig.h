@@ -31,6 +31,8 @@ struct rig_node {
     bool hold_journal; /* Tickets wait for rig_journal_done. */
     bool hold_zone;    /* Applies wait for rig_zone_done. */
     bool fail_journal; /* The next append ends with -EIO. */
+    bool full_journal; /* Appends end with -ENOSPC. */
+    bool full_zone;    /* Applies end with -ENOSPC. */
     struct rig_ticket tickets[64];
     uint32_t n_tickets;
 

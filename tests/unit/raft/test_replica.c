@@ -236,6 +236,77 @@ static void journal_fault(void)
     rig_deinit(&rig);
 }
 
+/* A leader whose disk is full takes nothing new, and is at it to make room; once there
+ * is some, what waited is written, applied and answered, in order and once. */
+static void a_full_journal_can_be_waited_out(void)
+{
+    struct replica_status status;
+
+    begin(1);
+    rig_elect(&rig, 1);
+    rig.nodes[1].full_journal = true;
+    rig.nodes[1].hold_journal = true; /* Both batches are under way by then. */
+    for (uint64_t token = 90; token < 93; token++) {
+        rig_submit(&rig, 1, token, 10);
+        rig_flush(&rig, 1);
+    }
+    (void)rig_trace(&rig);
+    rig_journal_done(&rig, 1);
+    rig.nodes[1].hold_journal = false;
+    rig_run(&rig, 2000);
+    rig_status(&rig, 1, &status);
+    CHECK(status.full);
+    CHECK(rig.nodes[1].settles > 0);
+    rig_submit(&rig, 1, 93, 10);
+    CHECK_STR(rig_trace(&rig), "1 answer 93 FULL\n");
+    rig.nodes[1].full_journal = false;
+    rig_run(&rig, 2000);
+    CHECK_STR(rig_trace(&rig), "1 answer 90 OK\n1 answer 91 OK\n1 answer 92 OK\n");
+    rig_status(&rig, 1, &status);
+    CHECK(!status.full);
+    rig_deinit(&rig);
+}
+
+/* The same when the journal has room and the zone's rows have none. */
+static void a_full_zone_can_be_waited_out(void)
+{
+    struct replica_status status;
+
+    begin(1);
+    rig_elect(&rig, 1);
+    rig.nodes[1].full_zone = true;
+    rig_submit(&rig, 1, 90, 10);
+    rig_flush(&rig, 1);
+    rig_run(&rig, 2000);
+    rig_status(&rig, 1, &status);
+    CHECK(status.full);
+    CHECK_STR(rig_trace(&rig), "");
+    rig.nodes[1].full_zone = false;
+    rig_run(&rig, 2000);
+    CHECK_STR(rig_trace(&rig), "1 answer 90 OK\n");
+    rig_deinit(&rig);
+}
+
+/* A follower without room stops nobody, and catches up once it has some. */
+static void a_full_follower_stops_nobody(void)
+{
+    begin(3);
+    rig_elect(&rig, 1);
+    rig.nodes[3].full_journal = true;
+    (void)rig_trace(&rig);
+    for (uint64_t token = 1; token <= 20; token++) {
+        rig_submit(&rig, 1, token, 100);
+        rig_flush(&rig, 1);
+        rig_run(&rig, 100);
+    }
+    CHECK(strstr(rig_trace(&rig), "1 answer 20 OK\n") != NULL);
+    CHECK_UINT(rig.nodes[3].failed, 0);
+    rig.nodes[3].full_journal = false;
+    rig_run(&rig, 4000);
+    CHECK_UINT(rig_applied(&rig, 3), rig_applied(&rig, 1));
+    rig_deinit(&rig);
+}
+
 /* Everything acknowledged survives the loss of all members at once. */
 static void restart_of_all(void)
 {
@@ -583,7 +654,9 @@ TEST_MAIN(CHECK_TEST(answered_when_committed), CHECK_TEST(sent_while_written),
           CHECK_TEST(vote_after_durable), CHECK_TEST(doubt_and_hint),
           CHECK_TEST(read_needs_majority), CHECK_TEST(follower_reads),
           CHECK_TEST(slow_follower_reads), CHECK_TEST(reads_share_rounds),
-          CHECK_TEST(journal_fault), CHECK_TEST(restart_of_all),
+          CHECK_TEST(journal_fault), CHECK_TEST(a_full_journal_can_be_waited_out),
+          CHECK_TEST(a_full_zone_can_be_waited_out),
+          CHECK_TEST(a_full_follower_stops_nobody), CHECK_TEST(restart_of_all),
           CHECK_TEST(zone_ahead_of_log), CHECK_TEST(fetched_for_follower),
           CHECK_TEST(slow_follower_is_bounded), CHECK_TEST(compaction),
           CHECK_TEST(rest_with_a_short_journal), CHECK_TEST(pull_beyond_log),
