@@ -20,6 +20,12 @@ struct disk_file {
     int fd;
 };
 
+/* A spent quota of the file system is a full disk to whoever asks. */
+static int last_fault(void)
+{
+    return errno == EDQUOT ? -ENOSPC : -errno;
+}
+
 static int posix_open(struct disk *disk, const char *path, int flags,
                       struct disk_file **out)
 {
@@ -38,7 +44,7 @@ static int posix_open(struct disk *disk, const char *path, int flags,
         file->fd = open(path, mode, 0600);
     } while (file->fd < 0 && errno == EINTR);
     if (file->fd < 0) {
-        int rv = -errno;
+        int rv = last_fault();
 
         free(file);
         return rv;
@@ -114,7 +120,7 @@ static int posix_pwritev(struct disk *disk, struct disk_file *file,
             continue;
         }
         if (n < 0) {
-            return -errno;
+            return last_fault();
         }
         if (n == 0) {
             return -EIO;
@@ -208,7 +214,7 @@ static int posix_unlink(struct disk *disk, const char *path)
 static int posix_rename(struct disk *disk, const char *from, const char *to)
 {
     (void)disk;
-    return rename(from, to) == 0 ? 0 : -errno;
+    return rename(from, to) == 0 ? 0 : last_fault();
 }
 
 static int posix_mkdir(struct disk *disk, const char *path)

@@ -26,6 +26,9 @@ static const char *state_word(const struct host_report *report)
     case HOST_RUNNING:
         break;
     }
+    if (report->replica.full) {
+        return "full";
+    }
     if (report->replica.leader == 0 || !report->replica.has_quorum) {
         return "offline";
     }

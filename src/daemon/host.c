@@ -116,6 +116,7 @@ static void act_one(struct host *host, struct replica_action *action)
         host_do_settle(host, action->rest);
         break;
     case REPLICA_DO_NOTE:
+        host_room_note(host);
         host->callbacks.note(host->callbacks.ctx, host);
         break;
     case REPLICA_DO_FAIL:
@@ -196,7 +197,9 @@ static void journal_idle(void *arg)
     struct host *host = arg;
     struct journal *journal = atomic_load(&host->idle_journal);
 
-    if (journal != NULL && journal_prepare(journal) != 0) {
+    /* On a full disk the append that takes a segment makes it, or says why not. */
+    if (journal != NULL && !atomic_load(&host->told_full) &&
+        journal_prepare(journal) != 0) {
         log_warn("daemon", "msg=\"could not prepare a journal segment\" zone=%s",
                  host->config.label);
     }

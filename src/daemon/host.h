@@ -36,6 +36,7 @@ struct host_config {
     struct disk *disk;
     uint8_t zone_id[16];
     char label[64];          /* The slug, for the log. */
+    char pool[64];           /* The pool's name, for what a person is told. */
     char dir[HOST_PATH_MAX]; /* The dataset. */
     char journal[HOST_PATH_MAX];
     uint64_t raft_id;
@@ -138,7 +139,10 @@ uint64_t host_raft_id(const struct host *host);
 enum host_state host_state(const struct host *host);
 /* "opening", "running", "pulling", "no-data", "failed". */
 const char *host_state_name(enum host_state state);
-/* Why it failed, in words; empty if it did not. */
+/* True while there is no room on this member's disk: it takes nothing new, and goes on by
+ * itself when there is some. */
+bool host_is_full(const struct host *host);
+/* Why it failed or is full, in words; empty if neither. */
 const char *host_reason(const struct host *host);
 bool host_is_leader(const struct host *host);
 /* Raft id of the leader, 0 unknown. */

@@ -17,7 +17,9 @@
 #define HOST_PULL_SILENCE_MS 10000u
 #define HOST_SETTLE_BYTES (16u << 20)
 #define HOST_PAIRS_BYTES_MAX (64u << 20)
-#define HOST_SOURCES_MAX 64u /* Requests of pullers at one time. */
+#define HOST_SETTLE_PAUSE_MS 500u
+#define HOST_SETTLE_BYTES_FULL (4u << 20) /* Room for more may not be there. */
+#define HOST_SOURCES_MAX 64u              /* Requests of pullers at one time. */
 
 enum pull_kind { PULL_OPEN = 1, PULL_NEXT = 2, PULL_BLOCKS = 3, PULL_CLOSE = 4 };
 
@@ -74,6 +76,12 @@ struct host {
     uint64_t journal_bytes;
     uint64_t unsettled_bytes;
     uint64_t report_ms;
+    uint64_t free_bytes; /* On the fuller of its disks, when last looked. */
+    bool making_room;
+    _Atomic bool told_full;  /* The last host_is_full. */
+    uint64_t settle_from_ms; /* After a full disk: when to settle again. */
+    uint64_t owed_index;     /* A compaction that met a full disk; 0 none. */
+    uint64_t owed_term;
     struct pull *pull;
     struct host_cursor cursors[HOST_CURSORS_MAX]; /* Zone thread. */
     uint64_t next_cursor;                         /* Zone thread. */
@@ -116,6 +124,11 @@ bool host_token_is_read(uint64_t token);
 void host_do_snapshot(struct host *host);
 void host_do_compact(struct host *host, const struct replica_action *action);
 void host_do_settle(struct host *host, bool rest);
+/* host_room.c: true if @rv is a full disk, which stops nothing: room is made, and the
+ * caller leaves it to whoever asks again. */
+bool host_no_room(struct host *host, int rv);
+/* The replica may have become full, or no longer be. */
+void host_room_note(struct host *host);
 /* host_pull.c */
 void host_do_pull(struct host *host, uint64_t index, uint64_t from);
 void host_pull_tick(struct host *host, uint64_t now_ms);

@@ -59,6 +59,7 @@ static void done_append(struct job *job)
         slice_unref(&append->batch.entries[i].payload);
     }
     host->journal_bytes = append->journal_bytes;
+    (void)host_no_room(host, append->base.rv); /* The replica knows what to do. */
     host_step(host, &event);
     free(append->batch.entries);
     free(append->places);
@@ -171,6 +172,7 @@ static void done_apply(struct job *job)
     host->usage = apply->usage;
     host->unsettled_bytes = apply->unsettled_bytes;
     host->settle_rest = apply->settle_rest;
+    (void)host_no_room(host, apply->base.rv);
     if (apply->dataset_bytes != 0) {
         host->dataset_bytes = apply->dataset_bytes;
     }
@@ -572,6 +574,7 @@ static void done_snapshot(struct job *job)
         event.snapshot.conf = snapshot->snapshot.conf->data;
         event.snapshot.conf_len = snapshot->snapshot.conf->len;
     }
+    (void)host_no_room(snapshot->base.host, snapshot->base.rv);
     host_step(snapshot->base.host, &event);
     buf_unref(snapshot->snapshot.conf);
     host_job_end(&snapshot->base);
@@ -621,7 +624,12 @@ static void done_compact(struct job *job)
     struct compact_job *compact = (struct compact_job *)job;
     struct host *host = compact->base.host;
 
-    if (compact->base.rv != 0) {
+    if (host_no_room(host, compact->base.rv)) {
+        if (compact->index > host->owed_index) {
+            host->owed_index = compact->index;
+            host->owed_term = compact->term;
+        }
+    } else if (compact->base.rv != 0) {
         host_fail(host, "journal compaction: %s", strerror(-compact->base.rv));
     } else {
         host->journal_bytes = journal_bytes(host->disk.journal);
@@ -638,6 +646,11 @@ static void post_compact(struct host *host, uint64_t index, uint64_t term)
         host_fail(host, "out of memory");
         return;
     }
+    if (index < host->owed_index) {
+        index = host->owed_index;
+        term = host->owed_term;
+    }
+    host->owed_index = 0; /* Owed again if it fails again. */
     job->index = index;
     job->term = term;
     host_post_zone(host, &job->base, run_compact, done_compact);
@@ -653,6 +666,7 @@ void host_do_compact(struct host *host, const struct replica_action *action)
 struct settle_job {
     struct host_job base;
     uv_work_t work;
+    size_t bytes_max;
     struct store_settle *settle;
     bool rest;        /* Only what does not hold the journal. */
     bool settle_rest; /* There may be more of that. */
@@ -679,7 +693,9 @@ static void done_finish(struct job *job)
     struct host *host = settle->base.host;
 
     host->settling = false;
-    if (settle->base.rv < 0) {
+    if (host_no_room(host, settle->base.rv)) {
+        post_compact(host, 0, 0); /* What can go already, goes. */
+    } else if (settle->base.rv < 0) {
         host_fail(host, "settling: %s", strerror(-settle->base.rv));
     } else {
         host->unsettled_bytes = settle->unsettled_bytes;
@@ -714,8 +730,8 @@ static void run_plan(struct job *job)
     struct store *store = settle->base.host->disk.store;
 
     settle->base.rv =
-        settle->rest ? store_settle_plan_rest(store, HOST_SETTLE_BYTES, &settle->settle)
-                     : store_settle_plan(store, HOST_SETTLE_BYTES, &settle->settle);
+        settle->rest ? store_settle_plan_rest(store, settle->bytes_max, &settle->settle)
+                     : store_settle_plan(store, settle->bytes_max, &settle->settle);
     settle->settle_rest = store_settle_rest(store);
 }
 
@@ -731,7 +747,9 @@ static void done_plan(struct job *job)
         return;
     }
     host->settling = false;
-    if (settle->base.rv < 0) {
+    if (host_no_room(host, settle->base.rv) || host->owed_index > 0) {
+        post_compact(host, 0, 0);
+    } else if (settle->base.rv < 0) {
         host_fail(host, "settling: %s", strerror(-settle->base.rv));
     } else if (settle->rest || host->settle_rest != settle->settle_rest) {
         host->settle_rest = settle->settle_rest;
@@ -745,7 +763,8 @@ void host_do_settle(struct host *host, bool rest)
 {
     struct settle_job *job;
 
-    if (host->settling || host->closing || host_pull_waits(host)) {
+    if (host->settling || host->closing || host_pull_waits(host) ||
+        host_now_ms() < host->settle_from_ms) {
         return;
     }
     job = calloc(1, sizeof *job);
@@ -753,6 +772,7 @@ void host_do_settle(struct host *host, bool rest)
         return; /* Asked for again while the journal is past its mark. */
     }
     job->rest = rest;
+    job->bytes_max = host->told_full ? HOST_SETTLE_BYTES_FULL : HOST_SETTLE_BYTES;
     host->settling = true;
     host_post_zone(host, &job->base, run_plan, done_plan);
 }

@@ -85,6 +85,7 @@ int node_home_open(struct node *node, bool initial)
     fill_config(node, &config);
     memcpy(config.zone_id, node->grapevine_id, sizeof config.zone_id);
     strcpy(config.label, "(grapevine)");
+    strcpy(config.pool, "(state)");
     snprintf(config.dir, sizeof config.dir, "%s/directory", node->config.state);
     snprintf(config.journal, sizeof config.journal, "%s/directory/journal",
              node->config.state);
@@ -153,6 +154,7 @@ static void zone_host_open(struct node *node, struct node_zone *local,
     fill_config(node, &config);
     memcpy(config.zone_id, zone->id, sizeof config.zone_id);
     snprintf(config.label, sizeof config.label, "%s", zone->slug);
+    snprintf(config.pool, sizeof config.pool, "%.63s", local->pool);
     if (pool == NULL) {
         /* The host shows it as a dataset that is not there. */
         snprintf(config.dir, sizeof config.dir, "(pool %s is not configured)",

@@ -67,6 +67,7 @@ static int journal_new(const struct journal_config *config, struct journal **out
     memcpy(journal->zone_id, config->zone_id, sizeof journal->zone_id);
     journal->segment_bytes = bytes;
     journal->spare_max = config->spare_segments;
+    journal->spare_room = config->spare_segments;
     prng_seed(&journal->salts, seed);
     journal->life = (uint32_t)prng_next(&journal->salts);
     journal_index_reset(&journal->index, 0);

@@ -134,6 +134,9 @@ int journal_compact(struct journal *journal, uint64_t index, uint64_t term);
  * no extent points below @segment any more. Returns 0 or a fault.
  */
 int journal_release(struct journal *journal, uint64_t segment);
+/* Keep at most @n recycled segments from now on (no more than were configured), and
+ * remove the others: on a full disk their room is needed. From any thread. */
+void journal_keep_spares(struct journal *journal, uint32_t n);
 /* The segment now written; extents of new entries lie in it or beyond. */
 uint64_t journal_segment(const struct journal *journal);
 /* The lowest live segment. */

@@ -78,7 +78,8 @@ struct journal {
     char *dir;
     uint8_t zone_id[16];
     uint64_t segment_bytes;
-    uint32_t spare_max;
+    uint32_t spare_max;  /* Kept at most, under @control; */
+    uint32_t spare_room; /* never more than that. */
 
     pthread_mutex_t control;
     struct prng salts;

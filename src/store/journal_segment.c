@@ -221,6 +221,21 @@ out:
     return rv;
 }
 
+void journal_keep_spares(struct journal *journal, uint32_t n)
+{
+    char path[JOURNAL_PATH_MAX];
+
+    pthread_mutex_lock(&journal->control);
+    journal->spare_max = n < journal->spare_room ? n : journal->spare_room;
+    while (journal->n_spares > journal->spare_max) {
+        journal->n_spares--;
+        journal_path(journal, JOURNAL_FILE_SPARE, journal->spares[journal->n_spares],
+                     path);
+        (void)journal->disk->ops->unlink(journal->disk, path); /* The next open will. */
+    }
+    pthread_mutex_unlock(&journal->control);
+}
+
 int journal_segment_recycle(struct journal *journal, uint64_t number, bool keep)
 {
     char from[JOURNAL_PATH_MAX];

@@ -163,8 +163,16 @@ int store_db_fault(struct store_db *db, int rc)
     case SQLITE_PERM:
         fault = -EROFS;
         break;
+    case SQLITE_IOERR:
+        /* A spent quota of the file system is a full disk; sqlite knows only ENOSPC. */
+        fault = rc == SQLITE_IOERR_WRITE && db->handle != NULL &&
+                        sqlite3_system_errno(db->handle) == EDQUOT
+                    ? -ENOSPC
+                    : -EIO;
+        fault = rc == SQLITE_IOERR_NOMEM ? -ENOMEM : fault;
+        break;
     default:
-        fault = rc == SQLITE_IOERR_NOMEM ? -ENOMEM : -EIO;
+        fault = -EIO;
         break;
     }
     log_error("store", "msg=\"sqlite: %s\" code=%d",
