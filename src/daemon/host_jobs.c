@@ -726,7 +726,6 @@ static void done_write(uv_work_t *work, int status)
 static void run_plan(struct job *job)
 {
     struct settle_job *settle = (struct settle_job *)job;
-
     struct store *store = settle->base.host->disk.store;
 
     settle->base.rv =

@@ -95,11 +95,11 @@ static void fail(struct replica *r)
 
 static void report_applied(struct replica *r)
 {
-    uint64_t values[2] = {r->term, r->applied};
+    uint64_t values[3] = {r->term, r->applied, replica_disk_full(r) ? 1 : 0};
 
     if (r->leader != 0 && r->leader != r->config.self) {
         replica_control(r, r->leader, REPLICA_FRAME_REPORT,
-                        replica_put_u64s(r, values, 2), 0);
+                        replica_put_u64s(r, values, 3), 0);
     }
 }
 

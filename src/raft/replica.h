@@ -21,6 +21,10 @@
  * snapshot, which then did nothing) is done again once there is room; meanwhile settling
  * and compaction go before all else. Any other fault stops the zone on this member.
  *
+ * A leader whose disk is low takes no op that makes the zone grow (OUT_FULL), but those
+ * that remove, and hands leadership to a voter that has room. A follower without room
+ * stops nobody.
+ *
  * Entries are applied in order, one batch outstanding, only when durable here too.
  * Frames between replicas: docs/formats/replica.md.
  */
@@ -120,7 +124,7 @@ enum replica_event_type {
     REPLICA_EV_SNAPSHOT = 11, /* The descriptor is durable: .snapshot, .rv. */
     REPLICA_EV_PULLED = 12,   /* Switched to a pulled state: .snapshot is the state's
                                  own (index P), .wall_ns its zone time, .rv. */
-    REPLICA_EV_DISK = 13,     /* .journal_bytes, .extent_segment, .settle_rest:
+    REPLICA_EV_DISK = 13,     /* .journal_bytes, .extent_segment, .settle_rest, .low:
                                  after changes. */
     REPLICA_EV_CHANGE = 14,   /* .conf, .token: membership change at the leader. */
     REPLICA_EV_TRANSFER = 15, /* .from: raft id to lead (0: best), .token. */
@@ -163,6 +167,7 @@ struct replica_event {
     uint64_t journal_bytes;
     uint64_t extent_segment;
     bool settle_rest; /* There may be something for a DO_SETTLE of the .rest. */
+    bool low;         /* Little is free on this member's disk: take nothing that grows. */
     const struct rgroup_conf *conf;
 };
 

@@ -21,7 +21,7 @@ bool replica_journal_full(const struct replica *r)
 
 bool replica_disk_full(const struct replica *r)
 {
-    return r->stalled || r->applied_full;
+    return r->disk_low || r->stalled || r->applied_full;
 }
 
 void replica_no_room(struct replica *r)
@@ -147,6 +147,7 @@ void replica_housekeep(struct replica *r)
 {
     settle(r);
     settle_rest(r);
+    replica_transfer_for_room(r);
     if (snapshot_due(r)) {
         r->snapshot_busy = true;
         replica_act(r, REPLICA_DO_SNAPSHOT);
@@ -157,6 +158,10 @@ void replica_disk(struct replica *r, const struct replica_event *event)
 {
     if (event->journal_bytes < r->journal_bytes) {
         r->room_retry_ms = r->now_ms; /* Something was freed. */
+    }
+    if (event->low != r->disk_low) {
+        r->disk_low = event->low;
+        replica_note(r);
     }
     r->journal_bytes = event->journal_bytes;
     r->extent_segment = event->extent_segment;

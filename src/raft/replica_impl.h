@@ -27,6 +27,7 @@
 #define REPLICA_PULL_TRIES 6u /* Then back to the old state, to vote again. */
 #define REPLICA_HEAD_MAX (ZONE_OP_BYTES_MAX + 4096u)
 #define REPLICA_ROOM_RETRY_MS 500u /* After a full disk; sooner if something was freed. */
+#define REPLICA_GIVE_WAY_MS 10000u /* Between two handings over for room. */
 #define REPLICA_UNISSUED UINT64_MAX
 
 /* An entry whose bytes are in memory. */
@@ -93,6 +94,7 @@ struct replica_peer {
     bool heard;
     uint64_t heard_ms;
     uint64_t applied;
+    bool full;            /* As it last reported. */
     uint64_t commit_told; /* Highest commit index sent. */
     uint64_t read_index;  /* Highest index that its reads were told to wait for. */
     bool served;          /* rgroup sends to it. */
@@ -260,8 +262,10 @@ struct replica {
     bool snapshot_busy;
     uint64_t journal_bytes;
     uint64_t extent_segment;
-    bool settle_rest; /* As the driver says; true until it has spoken. */
-    uint64_t rest_ms; /* When the rest was last asked for. */
+    bool settle_rest;       /* As the driver says; true until it has spoken. */
+    uint64_t rest_ms;       /* When the rest was last asked for. */
+    bool disk_low;          /* As the driver said. */
+    uint64_t give_way_ms;   /* When leadership may be handed over for room again. */
     bool applied_full;      /* The zone had no room for a batch. */
     uint64_t room_retry_ms; /* When what met a full disk is tried again. */
     bool compact_due;
@@ -367,6 +371,8 @@ void replica_propose_deinit(struct replica *r);
 /* replica_transfer.c */
 void replica_transfer_begin(struct replica *r, const struct replica_event *event);
 void replica_transfer_go_on(struct replica *r);
+/* A leader without room hands over to a voter that has some. Once a heartbeat. */
+void replica_transfer_for_room(struct replica *r);
 
 /* replica_read.c */
 void replica_read_new(struct replica *r, const struct replica_event *event);

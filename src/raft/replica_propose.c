@@ -27,8 +27,25 @@ void replica_answer(struct replica *r, uint64_t token, int outcome)
     answer_hint(r, token, outcome, r->leader);
 }
 
+/* It needs room that stays taken. The others are let through when there is little: it
+ * is by them that there is more again. */
+static bool grows(enum zone_op_type type)
+{
+    switch (type) {
+    case ZONE_OP_WRITE:
+    case ZONE_OP_CREATE:
+    case ZONE_OP_MKDIR:
+    case ZONE_OP_SYMLINK:
+    case ZONE_OP_MKNOD:
+    case ZONE_OP_LINK:
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* What apply would choke on must never get into the log. */
-static int check(const struct replica_event *event)
+static int check(const struct replica *r, const struct replica_event *event)
 {
     struct zone_entry entry;
     struct zone_op op;
@@ -39,7 +56,7 @@ static int check(const struct replica_event *event)
         !zone_op_is_mutation(op.type) || zone_op_check(&op) != 0) {
         return OUT_INVAL;
     }
-    return 0;
+    return r->disk_low && grows(op.type) ? OUT_FULL : 0;
 }
 
 static int admit(const struct replica *r, const struct replica_event *event)
@@ -47,11 +64,11 @@ static int admit(const struct replica *r, const struct replica_event *event)
     if (r->failed || r->stopping || !replica_is_leader(r)) {
         return OUT_NOT_LEADER;
     }
-    if (replica_journal_full(r) || replica_disk_full(r) ||
+    if (replica_journal_full(r) || r->stalled || r->applied_full ||
         r->pending_bytes + event->head.len + event->body.len > REPLICA_PENDING_BYTES) {
         return OUT_FULL;
     }
-    return check(event);
+    return check(r, event);
 }
 
 /* The head is stamped, so it must be ours alone; the payload is only read. */

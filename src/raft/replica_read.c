@@ -398,8 +398,9 @@ void replica_read_frame(struct replica *r, const struct replica_event *event)
         break;
     case REPLICA_FRAME_REPORT:
         peer = replica_peer_find(r, event->from, false);
-        if (peer != NULL && replica_get_u64s(event->head, values, 2) == 0) {
+        if (peer != NULL && replica_get_u64s(event->head, values, 3) == 0) {
             peer->applied = values[1];
+            peer->full = values[2] != 0;
         }
         break;
     default:

@@ -8,7 +8,7 @@
 #include "raft/replica_impl.h"
 
 /* The voter that has most; 0 if there is none but us. */
-static uint64_t best_target(struct replica *r)
+static uint64_t best_target(struct replica *r, bool with_room)
 {
     uint64_t best = 0;
     uint64_t best_match = 0;
@@ -20,6 +20,7 @@ static uint64_t best_target(struct replica *r)
         uint64_t match = 0;
 
         if (server->role != RGROUP_VOTER || peer == NULL || !peer->up ||
+            (with_room && peer->full) ||
             rgroup_match_index(r->group, server->id, &match) != 0) {
             continue;
         }
@@ -42,9 +43,21 @@ static bool is_voter(struct replica *r, uint64_t id)
     return false;
 }
 
+static void transfer_start(struct replica *r, uint64_t target, uint64_t token)
+{
+    replica_submit_flush(r);
+    r->transfer = (struct replica_transfer){
+        .active = true,
+        .target = target,
+        .token = token,
+        .deadline_ms = r->now_ms + 2u * r->config.election_ms,
+    };
+    replica_note(r);
+}
+
 void replica_transfer_begin(struct replica *r, const struct replica_event *event)
 {
-    uint64_t target = event->from != 0 ? event->from : best_target(r);
+    uint64_t target = event->from;
 
     if (r->failed || !replica_is_leader(r)) {
         replica_answer(r, event->token, OUT_NOT_LEADER);
@@ -54,6 +67,10 @@ void replica_transfer_begin(struct replica *r, const struct replica_event *event
         replica_answer(r, event->token, OUT_BUSY);
         return;
     }
+    if (target == 0) {
+        target = best_target(r, true);
+        target = target != 0 ? target : best_target(r, false);
+    }
     if (target == r->config.self) {
         replica_answer(r, event->token, 0);
         return;
@@ -62,14 +79,22 @@ void replica_transfer_begin(struct replica *r, const struct replica_event *event
         replica_answer(r, event->token, OUT_INVAL);
         return;
     }
-    replica_submit_flush(r);
-    r->transfer = (struct replica_transfer){
-        .active = true,
-        .target = target,
-        .token = event->token,
-        .deadline_ms = r->now_ms + 2u * r->config.election_ms,
-    };
-    replica_note(r);
+    transfer_start(r, target, event->token);
+}
+
+void replica_transfer_for_room(struct replica *r)
+{
+    uint64_t target;
+
+    if (!replica_is_leader(r) || r->stopping || r->transfer.active ||
+        !replica_disk_full(r) || r->now_ms < r->give_way_ms) {
+        return;
+    }
+    r->give_way_ms = r->now_ms + REPLICA_GIVE_WAY_MS;
+    target = best_target(r, true);
+    if (target != 0) {
+        transfer_start(r, target, 0);
+    }
 }
 
 static void transfer_end(struct replica *r, int outcome)

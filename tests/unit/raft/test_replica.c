@@ -287,6 +287,35 @@ static void a_full_zone_can_be_waited_out(void)
     rig_deinit(&rig);
 }
 
+/* A leader whose disk is low refuses what grows, at once, and hands over to the voter
+ * that has room, not to the one that has most. */
+static void a_low_leader_gives_way(void)
+{
+    struct replica_event low = {.type = REPLICA_EV_DISK, .low = true};
+    struct replica_status status;
+
+    begin(3);
+    rig_elect(&rig, 1);
+    (void)rig_step(&rig, 2, &low);
+    rig_run(&rig, 200);
+    (void)rig_step(&rig, 1, &low);
+    (void)rig_trace(&rig);
+    rig_submit(&rig, 1, 90, 10);
+    CHECK_STR(rig_trace(&rig), "1 answer 90 FULL\n");
+    rig_run(&rig, 1000);
+    rig_status(&rig, 3, &status);
+    CHECK_INT(status.state, RGROUP_LEADER);
+    rig_submit(&rig, 3, 91, 10);
+    rig_flush(&rig, 3);
+    rig_run(&rig, 200);
+    CHECK_STR(rig_trace(&rig), "3 answer 91 OK\n");
+    low.low = false;
+    (void)rig_step(&rig, 1, &low);
+    rig_status(&rig, 1, &status);
+    CHECK(!status.full);
+    rig_deinit(&rig);
+}
+
 /* A follower without room stops nobody, and catches up once it has some. */
 static void a_full_follower_stops_nobody(void)
 {
@@ -655,7 +684,7 @@ TEST_MAIN(CHECK_TEST(answered_when_committed), CHECK_TEST(sent_while_written),
           CHECK_TEST(read_needs_majority), CHECK_TEST(follower_reads),
           CHECK_TEST(slow_follower_reads), CHECK_TEST(reads_share_rounds),
           CHECK_TEST(journal_fault), CHECK_TEST(a_full_journal_can_be_waited_out),
-          CHECK_TEST(a_full_zone_can_be_waited_out),
+          CHECK_TEST(a_full_zone_can_be_waited_out), CHECK_TEST(a_low_leader_gives_way),
           CHECK_TEST(a_full_follower_stops_nobody), CHECK_TEST(restart_of_all),
           CHECK_TEST(zone_ahead_of_log), CHECK_TEST(fetched_for_follower),
           CHECK_TEST(slow_follower_is_bounded), CHECK_TEST(compaction),
