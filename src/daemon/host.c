@@ -175,6 +175,7 @@ static void on_timer(uv_timer_t *timer)
 
     host_pull_tick(host, host_now_ms());
     host_source_tick(host, host_now_ms());
+    host_room_tick(host, host_now_ms());
     host_step(host, &(struct replica_event){.type = REPLICA_EV_TICK});
 }
 

@@ -17,6 +17,7 @@
 #define HOST_PULL_SILENCE_MS 10000u
 #define HOST_SETTLE_BYTES (16u << 20)
 #define HOST_PAIRS_BYTES_MAX (64u << 20)
+#define HOST_SPARES 4u /* Recycled segments of the journal. */
 #define HOST_SETTLE_PAUSE_MS 500u
 #define HOST_SETTLE_BYTES_FULL (4u << 20) /* Room for more may not be there. */
 #define HOST_SOURCES_MAX 64u              /* Requests of pullers at one time. */
@@ -76,8 +77,13 @@ struct host {
     uint64_t journal_bytes;
     uint64_t unsettled_bytes;
     uint64_t report_ms;
-    uint64_t free_bytes; /* On the fuller of its disks, when last looked. */
+    uint64_t free_bytes;     /* On the fuller of its disks, when last looked. */
+    bool low;                /* And that is little. */
+    uint64_t looked_ms;      /* When it was last asked for by a tick, */
+    uint64_t append_look_ms; /* and by an append; of the journal's thread. */
     bool making_room;
+    bool has_ballast;
+    bool making_ballast;
     _Atomic bool told_full;  /* The last host_is_full. */
     uint64_t settle_from_ms; /* After a full disk: when to settle again. */
     uint64_t owed_index;     /* A compaction that met a full disk; 0 none. */
@@ -127,6 +133,19 @@ void host_do_settle(struct host *host, bool rest);
 /* host_room.c: true if @rv is a full disk, which stops nothing: room is made, and the
  * caller leaves it to whoever asks again. */
 bool host_no_room(struct host *host, int rv);
+/* Space on the fuller of the disks; blocks. 0 or a fault. */
+struct host_space {
+    uint64_t free_bytes;
+    uint64_t total_bytes; /* 0: not looked at. */
+};
+int host_space(struct host *host, struct host_space *out);
+/* It was looked at. */
+void host_room_seen(struct host *host, const struct host_space *space);
+/* Zone thread, before the dataset is opened. */
+void host_room_for_opening(struct host *host);
+void host_room_tick(struct host *host, uint64_t now_ms);
+/* Tell the replica about the disk. */
+void host_report_disk(struct host *host, uint64_t extent_segment);
 /* The replica may have become full, or no longer be. */
 void host_room_note(struct host *host);
 /* host_pull.c */

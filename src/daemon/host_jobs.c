@@ -13,9 +13,10 @@
 #include <string.h>
 
 /* Tell the replica how much journal there is. */
-static void report_disk(struct host *host, uint64_t extent_segment)
+void host_report_disk(struct host *host, uint64_t extent_segment)
 {
     host_step(host, &(struct replica_event){.type = REPLICA_EV_DISK,
+                                            .low = host->low,
                                             .journal_bytes = host->journal_bytes,
                                             .extent_segment = extent_segment,
                                             .settle_rest = host->settle_rest});
@@ -29,14 +30,24 @@ struct append_job {
     struct journal_batch batch;
     struct replica_place *places;
     uint64_t journal_bytes;
+    struct host_space space;
 };
+
+#define SPACE_EVERY_MS 100u
 
 static void run_append(struct job *job)
 {
     struct append_job *append = (struct append_job *)job;
     struct host *host = append->base.host;
+    uint64_t now_ms = host_now_ms();
 
     append->base.rv = journal_append(host->disk.journal, &append->batch);
+    if (now_ms > host->append_look_ms + SPACE_EVERY_MS) {
+        host->append_look_ms = now_ms;
+        if (host_space(host, &append->space) != 0) {
+            append->space = (struct host_space){0};
+        }
+    }
     append->journal_bytes = journal_bytes(host->disk.journal);
 }
 
@@ -59,6 +70,7 @@ static void done_append(struct job *job)
         slice_unref(&append->batch.entries[i].payload);
     }
     host->journal_bytes = append->journal_bytes;
+    host_room_seen(host, &append->space);
     (void)host_no_room(host, append->base.rv); /* The replica knows what to do. */
     host_step(host, &event);
     free(append->batch.entries);
@@ -179,7 +191,7 @@ static void done_apply(struct job *job)
     host_step(host, &event);
     if (apply->base.rv == 0) {
         host->callbacks.applied(host->callbacks.ctx, host);
-        report_disk(host, UINT64_MAX);
+        host_report_disk(host, UINT64_MAX);
     }
     for (uint32_t i = 0; i < apply->n; i++) {
         slice_unref(&apply->items[i].head);
@@ -633,7 +645,7 @@ static void done_compact(struct job *job)
         host_fail(host, "journal compaction: %s", strerror(-compact->base.rv));
     } else {
         host->journal_bytes = journal_bytes(host->disk.journal);
-        report_disk(host, compact->segment);
+        host_report_disk(host, compact->segment);
     }
     host_job_end(&compact->base);
 }

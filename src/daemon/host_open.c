@@ -82,7 +82,7 @@ static int open_journal(struct host *host, struct open_job *job, bool create)
         .disk = host->config.disk,
         .dir = host->config.journal,
         .segment_bytes = 16u << 20,
-        .spare_segments = 4,
+        .spare_segments = HOST_SPARES,
         .create = create,
     };
 
@@ -169,7 +169,10 @@ static void run_open(struct job *job)
 {
     struct open_job *open = (struct open_job *)job;
     struct host *host = open->base.host;
-    int rv = open_all(host, open);
+    int rv;
+
+    host_room_for_opening(host);
+    rv = open_all(host, open);
 
     if (rv == 0) {
         rv = zone_snapshot_get(host->disk.zone, &open->snapshot);

@@ -435,8 +435,14 @@ static void pull_end(struct host *host, int rv, const struct zone_snapshot *snap
 
 void host_do_pull(struct host *host, uint64_t index, uint64_t from)
 {
-    struct host_job *job = calloc(1, sizeof(struct pull_job));
+    struct host_job *job;
 
+    if (host->low) { /* A second copy does not fit: the replica asks again in a while. */
+        host_step(host,
+                  &(struct replica_event){.type = REPLICA_EV_PULLED, .rv = -ENOSPC});
+        return;
+    }
+    job = calloc(1, sizeof(struct pull_job));
     if (host->pull != NULL || job == NULL) {
         free(job);
         return;

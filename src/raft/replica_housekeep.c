@@ -77,7 +77,8 @@ static bool is_tight(const struct replica *r)
  * what was there at the start, so it is measured against the disk's. */
 static uint64_t keep_bytes(const struct replica *r)
 {
-    uint64_t keep = r->config.journal_bytes_max / (is_tight(r) ? 16 : 4);
+    uint64_t part = replica_disk_full(r) ? 64 : is_tight(r) ? 16 : 4;
+    uint64_t keep = r->config.journal_bytes_max / part;
 
     if (r->journal_bytes > r->log.disk_bytes) {
         keep = (uint64_t)((double)keep * (double)r->log.disk_bytes /

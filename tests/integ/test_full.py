@@ -1,6 +1,7 @@
 """A member's disk that is full: no fault, but a state that it comes out of by itself."""
 
 import os
+import struct
 import subprocess
 import unittest
 
@@ -61,7 +62,6 @@ class Full(grapevine.GrapevineTest):
         gv.make_zone("z", [0], quota="4GiB")
         client = gv.client("z", 0)
         taken = self.fill(client, 400)
-        print(len(taken), subprocess.run("du -sm %s/z/*; df -m %s" % (node.pools["tank"], node.pools["tank"]), shell=True, capture_output=True, text=True).stdout)
         self.assertGreater(len(taken), 60)
         self.assertLess(len(taken), 200)
         grapevine.wait(lambda: node.zone("z")["state"] == "full", "the zone is full")
@@ -77,6 +77,40 @@ class Full(grapevine.GrapevineTest):
         fh = client.create(client.root, "last")
         client.write(fh, 0, b"z" * MIB)
         self.check(client, taken)
+
+    def test_files_shortened(self):
+        """What makes room is taken while it is full, and then it is not full any more."""
+        gv = self.grapevine(1)
+        self.small_pool(gv[0], 200)
+        gv.make_zone("z", [0], quota="4GiB")
+        client = gv.client("z", 0)
+        taken = self.fill(client, 400)
+        grapevine.wait(lambda: gv[0].zone("z")["state"] == "full", "the zone is full")
+        client = gv.client("z", 0)
+        for fh in taken[:50]:
+            client.nfs("SETATTR", 2, nfs3.pack_opaque(fh) + struct.pack(
+                ">IIIIQIII", 0, 0, 0, 1, 0, 0, 0, 0))
+        grapevine.wait(lambda: gv[0].zone("z")["state"] == "online", "it has room")
+        self.assertEqual(gv[0].zone("z")["reason"], "")
+        self.assertGreater(len(self.fill(gv.client("z", 0), 20)), 10)
+
+    def test_full_leader_gives_way(self):
+        """It hands over before its disk is full, and as a full follower stops nobody."""
+        gv = self.grapevine(3)
+        self.small_pool(gv[0], 200)
+        gv.make_zone("z", [0, 1, 2], quota="4GiB")
+        if gv.leader("z") != gv[0]:
+            gv[0].ask("transfer-leader", "z", gv[0].name)
+        client = gv.client("z", 1)
+        taken = self.fill(client, 220)
+        self.assertEqual(len(taken), 220)
+        grapevine.wait(lambda: gv.leader("z") not in (None, gv[0]), "another one leads")
+        self.assertEqual({m["node"]: m["state"] for m in gv[1].zone("z")["members"]},
+                         {gv[0].name: "full", gv[1].name: "online", gv[2].name: "online"})
+        self.check(client, taken)
+        self.resize(gv[0], 900)
+        gv.wait_settled("z", 3)
+        self.check(gv.client("z", 0), taken)
 
 
 if __name__ == "__main__":
