@@ -211,7 +211,8 @@ static int adopt(struct store *store, struct store_shadow *shadow)
         rv = store_sweep(store);
     }
     if (rv != 0) {
-        store->broken = rv; /* The next start goes on from the new state. */
+        /* The next start goes on from the new state. */
+        store->broken = rv == -ENOSPC ? -EIO : rv;
     }
     return rv;
 }
@@ -248,12 +249,14 @@ int store_shadow_switch(struct store *store, struct store_shadow *shadow)
     if (rv == 0) {
         rv = store->disk->ops->syncdir(store->disk, store->dir);
     }
-    if (rv == 0) {
-        rv = store_marker_write(store, shadow->generation);
-    }
     if (rv != 0) {
-        store->broken = rv; /* It is unknown which of the two a restart will find. */
-        return rv;
+        return rv; /* The marker names the live rows. */
+    }
+    rv = store_marker_write(store, shadow->generation);
+    if (rv != 0) {
+        /* It is unknown which of the two a restart will find, also on a full disk. */
+        store->broken = rv == -ENOSPC ? -EIO : rv;
+        return store->broken;
     }
     log_info("store", "msg=\"switched to the pulled state\" dataset=%s index=%llu",
              store->dir, (unsigned long long)shadow->index);

@@ -410,7 +410,9 @@ static void not_ready_gives_nothing(void)
 }
 
 static struct disk_ops plain_ops;
-static const char *deny_dir; /* Its sync fails once its marker was replaced. */
+static const char *deny_dir; /* Its sync fails, */
+static const char *deny_at;  /* while its marker says so. */
+static int deny_rv;
 
 static int deny_syncdir(struct disk *disk, const char *path)
 {
@@ -424,8 +426,8 @@ static int deny_syncdir(struct disk *disk, const char *path)
         CHECK(file != NULL);
         CHECK(fread(text, 1, sizeof text - 1, file) > 0);
         (void)fclose(file);
-        if (strstr(text, "generation 1") != NULL) {
-            return -EIO;
+        if (strstr(text, deny_at) != NULL) {
+            return deny_rv;
         }
     }
     return plain_ops.syncdir(disk, path);
@@ -453,6 +455,8 @@ static void a_broken_store_has_no_shadow(void)
     ops.syncdir = deny_syncdir;
     disk->ops = &ops;
     deny_dir = dir;
+    deny_at = "generation 1";
+    deny_rv = -EIO;
     CHECK_INT(store_shadow_switch(target, shadow), -EIO);
     store_shadow_close(shadow);
     shadow = NULL;
@@ -505,7 +509,49 @@ static void an_unfinished_pull_is_no_zone(void)
     journal_clear(&journal);
 }
 
-TEST_MAIN(CHECK_TEST(an_unfinished_pull_is_no_zone),
+/* A full disk before the marker is touched ends the attempt, not the store. */
+static void a_full_disk_ends_only_the_pull(void)
+{
+    struct disk *disk = disk_posix();
+    const struct disk_ops *saved = disk->ops;
+    static struct disk_ops ops;
+    struct journal a = {0};
+    struct journal b = {0};
+    struct store *source = one_file(&a, "full-source", 95);
+    struct store *target = one_file(&b, "full-target", 50);
+    struct store_shadow *shadow = shadow_of(target, source);
+    char dir[512];
+    uint64_t applied;
+
+    (void)snprintf(dir, sizeof dir, "%s/full-target", check_tmpdir());
+    CHECK(feed(shadow, source, 2));
+    plain_ops = *saved;
+    ops = *saved;
+    ops.syncdir = deny_syncdir;
+    disk->ops = &ops;
+    deny_dir = dir;
+    deny_at = "generation 0";
+    deny_rv = -ENOSPC;
+    CHECK_INT(store_shadow_switch(target, shadow), -ENOSPC);
+    store_shadow_close(shadow);
+    disk->ops = saved;
+    CHECK_INT(store_begin(target), 0);
+    CHECK_INT(store_number_set(target, STORE_APPLIED, 51), 0);
+    CHECK_INT(store_commit(target, true), 0);
+    shadow = shadow_of(target, source);
+    CHECK(feed(shadow, source, 2));
+    CHECK_INT(store_shadow_switch(target, shadow), 0);
+    store_shadow_close(shadow);
+    CHECK_INT(store_number_get(target, STORE_APPLIED, &applied), 0);
+    CHECK_UINT(applied, 95);
+    store_close(source);
+    store_close(target);
+    journal_clear(&a);
+    journal_clear(&b);
+}
+
+TEST_MAIN(CHECK_TEST(a_full_disk_ends_only_the_pull),
+          CHECK_TEST(an_unfinished_pull_is_no_zone),
           CHECK_TEST(an_older_source_knows_nothing_gone),
           CHECK_TEST(not_ready_gives_nothing), CHECK_TEST(a_broken_store_has_no_shadow),
           CHECK_TEST(into_empty), CHECK_TEST(into_older),
