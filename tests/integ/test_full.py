@@ -34,14 +34,14 @@ class Full(grapevine.GrapevineTest):
         subprocess.run(
             ["mount", "-o", "remount,size=%dm" % mib, node.pools["tank"]], check=True)
 
-    def fill(self, client, n):
+    def fill(self, client, n, name="f"):
         """Write up to @n files of 1 MiB, until the zone takes no more. Those taken."""
         taken = []
         self.addCleanup(setattr, nfs3, "CALL_SECONDS_MAX", nfs3.CALL_SECONDS_MAX)
         nfs3.CALL_SECONDS_MAX = 35  # One answer of "later" is enough.
         for i in range(n):
             try:
-                fh = client.create(client.root, "f%d" % i)
+                fh = client.create(client.root, "%s%d" % (name, i))
                 client.write(fh, 0, bytes([i & 255]) * MIB)
             except (nfs3.NfsError, nfs3.Unanswered) as e:
                 self.assertFalse(isinstance(e, nfs3.NfsError) and e.status != nfs3.JUKEBOX, e)
@@ -92,7 +92,7 @@ class Full(grapevine.GrapevineTest):
                 ">IIIIQIII", 0, 0, 0, 1, 0, 0, 0, 0))
         grapevine.wait(lambda: gv[0].zone("z")["state"] == "online", "it has room")
         self.assertEqual(gv[0].zone("z")["reason"], "")
-        self.assertGreater(len(self.fill(gv.client("z", 0), 20)), 10)
+        self.assertGreater(len(self.fill(gv.client("z", 0), 20, "more")), 10)
 
     def test_full_leader_gives_way(self):
         """It hands over before its disk is full, and as a full follower stops nobody."""

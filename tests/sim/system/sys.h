@@ -172,6 +172,7 @@ struct sys_node {
     uint64_t last_ms;   /* Never back. */
     uint64_t asleep_us; /* Suspended until then. */
     bool broken;        /* Its disk gave an error: faults are no surprise. */
+    bool full;          /* Its disk takes no more, for a while. */
     uint64_t slow_us;   /* The disk is slow until then. */
     uint64_t next_cursor;
     uint64_t next_pull;
@@ -267,6 +268,7 @@ struct sys_counts {
     uint64_t transfers;
     uint64_t changes;
     uint64_t disk_faults;
+    uint64_t full_disks;
     uint64_t pulls;
     uint64_t snapshots;
     uint64_t settles;

@@ -142,6 +142,34 @@ static void disk_error(struct sys *sys)
     }
 }
 
+static void make_room(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
+{
+    struct sys_node *node = &sys->nodes[a];
+
+    (void)ptr;
+    if (node->epoch == b && node->full) {
+        node->full = false;
+        simdisk_set_capacity(node->disk, 0);
+        sys_trace(sys, "node %u: its disk has room", (unsigned)node->number);
+    }
+}
+
+/* The disk is full for some seconds. That stops nothing for good. */
+static void full_disk(struct sys *sys)
+{
+    struct sys_node *node = some_node(sys);
+
+    if (node->up && !node->full) {
+        node->full = true;
+        sys->counts.full_disks++;
+        simdisk_set_capacity(node->disk,
+                             simdisk_used(node->disk) + 1 + sys_rand(sys, 1 << 18));
+        sys_trace(sys, "node %u: its disk fills up", (unsigned)node->number);
+        sys_in(sys, sys_rand(sys, 3000 * SYS_US),
+               (struct sys_event){.fn = make_room, .a = node->number, .b = node->epoch});
+    }
+}
+
 /* One member of a zone changes its role: voter to stand-by, or back. */
 static void change_role(struct sys *sys)
 {
@@ -179,7 +207,7 @@ static void change_role(struct sys *sys)
 
 static void one_fault(struct sys *sys)
 {
-    switch (sys_rand(sys, 19)) {
+    switch (sys_rand(sys, 21)) {
     case 0:
     case 1:
         break_link(sys);
@@ -219,6 +247,10 @@ static void one_fault(struct sys *sys)
         break;
     case 15:
         disk_error(sys);
+        break;
+    case 19:
+    case 20:
+        full_disk(sys);
         break;
     case 16:
     case 17:

@@ -6,6 +6,7 @@
 #include "base/outcome.h"
 #include "base/wire.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -275,6 +276,10 @@ void sys_host_fault(struct sys_host *host, const char *what, int rv)
     struct sys_node *node = host->node;
 
     host->failed = true;
+    /* A pull that met a full disk is ended with the node, as by a broken one. */
+    if (rv == -ENOSPC && node->full && host->pull.active) {
+        node->broken = true;
+    }
     if (!node->broken) {
         sys_fail(host->sys, "n%u z%u %s: %d", (unsigned)node->number, host->zone_nr, what,
                  rv);

@@ -437,6 +437,9 @@ static void run_compact(struct sys_job *job)
 
 static void done_compact(struct sys_job *job)
 {
+    if (job->rv == -ENOSPC) {
+        return; /* The next one does it. */
+    }
     if (job->rv != 0) {
         sys_host_fault(job->host, "compaction", job->rv);
         return;
@@ -471,6 +474,9 @@ static void done_finish(struct sys_job *job)
     struct sys_host *host = job->host;
 
     host->settling = false;
+    if (job->rv == -ENOSPC) {
+        return;
+    }
     if (job->rv < 0) {
         sys_host_fault(host, "settling", job->rv);
         return;
@@ -511,7 +517,7 @@ static void done_plan(struct sys_job *job)
         return;
     }
     host->settling = false;
-    if (job->rv < 0) {
+    if (job->rv < 0 && job->rv != -ENOSPC) {
         sys_host_fault(host, "settle plan", job->rv);
     }
 }

@@ -146,12 +146,12 @@ static void print_totals(const struct sys_counts *total)
     printf("events %" PRIu64 " frames %" PRIu64 " writes %" PRIu64 " reads %" PRIu64
            " later %" PRIu64 " entries %" PRIu64 " duplicates %" PRIu64 "\n"
            "crashes %" PRIu64 " link faults %" PRIu64 " transfers %" PRIu64
-           " changes %" PRIu64 " disk faults %" PRIu64 " pulls %" PRIu64
+           " changes %" PRIu64 " disk faults %" PRIu64 " full %" PRIu64 " pulls %" PRIu64
            " snapshots %" PRIu64 " settles %" PRIu64 " fetches %" PRIu64 "\n",
            total->events, total->frames, total->writes, total->reads, total->later,
            total->entries, total->duplicates, total->crashes, total->link_faults,
-           total->transfers, total->changes, total->disk_faults, total->pulls,
-           total->snapshots, total->settles, total->fetches);
+           total->transfers, total->changes, total->disk_faults, total->full_disks,
+           total->pulls, total->snapshots, total->settles, total->fetches);
 }
 
 int main(int argc, char **argv)

@@ -121,6 +121,8 @@ void sys_node_boot(struct sys_node *node)
     node->up = true;
     simdisk_power_on(node->disk);
     node->broken = false;
+    node->full = false;
+    simdisk_set_capacity(node->disk, 0);
     for (int op = 0; op < SIMDISK_OPS; op++) {
         simdisk_fail(node->disk, (enum simdisk_op)op, 0, -EIO, false);
     }

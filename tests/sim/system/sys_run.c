@@ -85,6 +85,8 @@ static void calm(struct sys *sys)
     for (uint64_t number = 1; number <= SYS_NODES; number++) {
         sys->nodes[number].asleep_us = 0;
         sys->nodes[number].slow_us = 0;
+        sys->nodes[number].full = false;
+        simdisk_set_capacity(sys->nodes[number].disk, 0);
         simdisk_power_off_after(sys->nodes[number].disk, 0);
         for (int op = 0; op < SIMDISK_OPS; op++) {
             simdisk_fail(sys->nodes[number].disk, (enum simdisk_op)op, 0, -EIO, false);

@@ -5,6 +5,7 @@
 #include "lib/check.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct fixture {
@@ -107,11 +108,23 @@ static void on_reply(void *ctx, uint64_t to, struct slice head, struct slice bod
     f.answers++;
 }
 
+static void run_age(struct job *job)
+{
+    ((struct host_job *)job)->host->cursors[0].used_ms -= 61000;
+}
+
+static void done_age(struct job *job)
+{
+    ((struct host_job *)job)->host->swept_ms = 0;
+    host_job_end((struct host_job *)job);
+}
+
 /* A puller that went away without a word: its view, which keeps the WAL from being
  * emptied, is closed by itself once nobody asked for it for a minute. */
 static void a_forgotten_view_is_closed(void)
 {
     uint8_t open[10] = {PULL_VERSION, PULL_OPEN, 1};
+    struct host_job *job;
 
     setup("forgotten");
     host_pull_request(f.host, 8, slice_borrow(open, sizeof open), on_reply, NULL);
@@ -119,8 +132,9 @@ static void a_forgotten_view_is_closed(void)
         (void)uv_run(&f.loop, UV_RUN_ONCE);
     }
     CHECK_UINT(f.host->n_cursors, 1);
-    f.host->cursors[0].used_ms -= 61000; /* The zone's thread has nothing to do. */
-    f.host->swept_ms = 0;
+    job = calloc(1, sizeof *job);
+    CHECK(job != NULL);
+    host_post_zone(f.host, job, run_age, done_age);
     while (f.host->n_cursors > 0) {
         (void)uv_run(&f.loop, UV_RUN_ONCE);
     }
