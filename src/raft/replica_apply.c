@@ -45,6 +45,10 @@ void replica_apply_issue(struct replica *r)
     uint64_t bytes = 0;
     uint32_t n = 0;
 
+    if (r->applied_full && r->apply_n == 0 && r->applied >= bound) {
+        r->applied_full = false; /* A pulled state holds it. */
+        replica_note(r);
+    }
     if (r->apply_n != 0 || r->snapshot_busy || r->pull.state != PULL_NONE ||
         r->applied >= bound || r->rv != 0 ||
         (r->applied_full && r->now_ms < r->room_retry_ms)) {

@@ -61,6 +61,11 @@ static bool may_issue(const struct replica *r)
 
 void replica_journal_issue(struct replica *r)
 {
+    if (r->stalled && r->n_tickets == 0 && !r->meta_dirty && !r->base_dirty &&
+        !has_entries(r)) {
+        r->stalled = false; /* What there was no room for was cut off. */
+        replica_note(r);
+    }
     if (r->stalled && r->now_ms < r->room_retry_ms) {
         return;
     }
