@@ -764,7 +764,7 @@ static void done_plan(struct job *job)
         host_fail(host, "settling: %s", strerror(-settle->base.rv));
     } else if (settle->rest || host->settle_rest != settle->settle_rest) {
         host->settle_rest = settle->settle_rest;
-        report_disk(host, UINT64_MAX);
+        host_report_disk(host, UINT64_MAX);
     }
     host_pull_settled(host);
     host_job_end(&settle->base);
