@@ -176,6 +176,8 @@ void node_each_host(struct node *node,
 void node_submit(struct node *node, const struct nfs_submit *submit,
                  void (*done)(void *arg, const struct zone_result *result), void *arg);
 void node_router_event(struct node *node, struct router_event *event);
+/* As nfs_backend.cancel. */
+void node_cancel(struct node *node, uint64_t token);
 void node_backend_init(struct node *node);
 
 /* node_exports.c */

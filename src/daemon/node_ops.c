@@ -17,8 +17,9 @@
 #define ANSWER_HEAD_BYTES 20u
 #define BULK_FROM_BYTES 65536u
 
+/* Who waits for an op: what the router's token points at. */
 struct pending {
-    void (*done)(void *arg, const struct zone_result *result);
+    void (*done)(void *arg, const struct zone_result *result); /* NULL: nobody. */
     void *arg;
 };
 
@@ -171,7 +172,9 @@ static void act_answer(const struct router_action *action)
                            &result) != 0) {
         result = (struct zone_result){.outcome = OUT_TRY_LATER};
     }
-    pending->done(pending->arg, &result);
+    if (pending->done != NULL) {
+        pending->done(pending->arg, &result);
+    }
     zone_result_clear(&result);
     free(pending);
 }
@@ -246,6 +249,9 @@ void node_submit(struct node *node, const struct nfs_submit *submit,
         return;
     }
     *pending = (struct pending){.done = done, .arg = arg};
+    if (submit->token != NULL) {
+        *submit->token = (uint64_t)(uintptr_t)pending;
+    }
     event.type = zone_op_is_mutation(op->type) ? ROUTER_EV_MUTATE : ROUTER_EV_READ;
     event.token = (uint64_t)(uintptr_t)pending;
     event.op = slice_of(bytes, 0, bytes->len);
@@ -254,6 +260,33 @@ void node_submit(struct node *node, const struct nfs_submit *submit,
     memcpy(event.rpc_key, submit->rpc_key, 16);
     node_router_event(node, &event);
     slice_unref(&event.op);
+}
+
+/* True if the router has answered already, but the answer waits its turn. */
+static bool answer_waits(const struct node *node, uint64_t token)
+{
+    for (uint32_t i = 0; i < node->router_actions.n; i++) {
+        const struct router_action *action = &node->router_actions.items[i];
+
+        if (action->type == ROUTER_DO_ANSWER && action->token == token) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void node_cancel(struct node *node, uint64_t token)
+{
+    struct pending *pending = (struct pending *)(uintptr_t)token;
+
+    ASSERT(pending->done != NULL);
+    pending->done = NULL;
+    if (answer_waits(node, token)) {
+        return; /* It frees. */
+    }
+    node_router_event(node,
+                      &(struct router_event){.type = ROUTER_EV_CANCEL, .token = token});
+    free(pending); /* The router has forgotten it, without an answer. */
 }
 
 /* The NFS front's view. */
@@ -321,6 +354,11 @@ static void backend_submit(void *ctx, const struct nfs_submit *submit,
     node_submit(ctx, submit, done, arg);
 }
 
+static void backend_cancel(void *ctx, uint64_t token)
+{
+    node_cancel(ctx, token);
+}
+
 static const uint8_t *backend_key(void *ctx)
 {
     return ((struct node *)ctx)->directory.handle_key;
@@ -336,6 +374,7 @@ void node_backend_init(struct node *node)
         .export_rule = backend_rule,
         .export_client = backend_client,
         .submit = backend_submit,
+        .cancel = backend_cancel,
         .handle_key = backend_key,
     };
 }

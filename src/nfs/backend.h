@@ -39,6 +39,7 @@ struct nfs_submit {
     const uint8_t *zone_id;   /* 16 bytes. */
     const struct zone_op *op; /* A WRITE is sealed. */
     const uint8_t *rpc_key;   /* 16 bytes that identify the client's call; zero: none. */
+    uint64_t *token; /* Set before done is called: for cancel. NULL: never cancelled. */
 };
 
 struct nfs_backend {
@@ -59,12 +60,17 @@ struct nfs_backend {
     /*
      * Do the op in the zone, once, and call @done with its result (borrowed for the
      * call), possibly before returning. The backend takes copies or references of what
-     * it keeps. Never fails: what cannot be done ends as OUT_TRY_LATER. There is no way
-     * to give up: @done is called whether or not the client is still there, and @arg
-     * stays good until then.
+     * it keeps. Never fails: what cannot be done ends as OUT_TRY_LATER. @arg stays good
+     * until @done was called, or the op cancelled.
      */
     void (*submit)(void *ctx, const struct nfs_submit *submit,
                    void (*done)(void *arg, const struct zone_result *result), void *arg);
+    /*
+     * Whoever the op with @token was for is gone, perhaps to another node with the same
+     * call: do not begin it any more. What was begun may still be carried out. Its done,
+     * which has not been called, never is. Not to be called from within submit.
+     */
+    void (*cancel)(void *ctx, uint64_t token);
     /* The 32-byte key for the MAC in filehandles; the same on all nodes. */
     const uint8_t *(*handle_key)(void *ctx);
 };

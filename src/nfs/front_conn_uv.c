@@ -263,7 +263,8 @@ static void on_reply(void *arg, struct rpc_request *request)
     if (reply->head == NULL) {
         log_warn("nfs", "msg=\"no reply can be given, closing\" client=%s",
                  conn->address);
-        nfs_conn_close(conn);
+        conn->doomed = true; /* Not here: other calls may be on their way right now. */
+        nfs_front_soon(conn->front);
         return;
     }
     /* The record is not needed any more; the reply is, until it is written. */

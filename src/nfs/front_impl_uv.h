@@ -30,6 +30,7 @@ struct nfs_conn {
     size_t held_at;
     bool reading;
     bool working; /* Replies that come now are flushed when the work is done. */
+    bool doomed;  /* A call ended without a reply: to be closed. */
     bool closing;
     char address[RPC_ADDRESS_MAX];
 };
@@ -65,8 +66,8 @@ void nfs_front_conn_gone(struct nfs_front *front);
 
 /* Accept the connection that the listener has. */
 void nfs_conn_accept(struct nfs_front *front);
-/* Give up what is in flight: the backend's answers find nobody. The memory goes later,
- * in the loop. */
+/* Give up what is in flight, and tell the backend. The memory goes later, in the loop.
+ * Not from within the backend's submit or its answer. */
 void nfs_conn_close(struct nfs_conn *conn);
 /* Write every reply that is ready, in one system call if the socket takes it. */
 void nfs_conn_flush(struct nfs_conn *conn);

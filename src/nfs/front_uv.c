@@ -67,6 +67,9 @@ static void on_idle(uv_idle_t *idle)
     }
     for (struct nfs_conn *conn = front->conns; conn != NULL; conn = next) {
         next = conn->next;
+        if (conn->doomed) {
+            nfs_conn_close(conn);
+        }
         nfs_conn_flush(conn);
         if (resume && !conn->reading && !conn->closing) {
             nfs_conn_work(conn);

@@ -89,9 +89,14 @@ void rpc_request_cancel(struct rpc_request *request)
 {
     ASSERT(!request->cancelled && !request->replied);
     request->cancelled = true;
-    if (!busy(request)) {
-        rpc_request_free(request);
+    for (uint32_t i = 0; i < RPC_OPS_MAX; i++) {
+        /* One may be answered while another is given up. */
+        if (request->ops[i].busy) {
+            request->backend->cancel(request->backend->ctx, request->ops[i].token);
+            request->ops[i].busy = false;
+        }
     }
+    rpc_request_free(request);
 }
 
 void rpc_request_free(struct rpc_request *request)
@@ -116,8 +121,6 @@ static void on_result(void *arg, const struct zone_result *result)
     op->busy = false;
     if (!request->cancelled) {
         op->done(request, result);
-    } else if (!busy(request)) {
-        rpc_request_free(request);
     }
 }
 
@@ -137,8 +140,10 @@ void rpc_request_submit(struct rpc_request *request, const uint8_t zone_id[16],
     request->ops[i] = (struct rpc_op){.request = request, .busy = true, .done = done};
     request->backend->submit(
         request->backend->ctx,
-        &(struct nfs_submit){
-            .zone_id = zone_id, .op = op, .rpc_key = rpc_key == NULL ? no_key : rpc_key},
+        &(struct nfs_submit){.zone_id = zone_id,
+                             .op = op,
+                             .rpc_key = rpc_key == NULL ? no_key : rpc_key,
+                             .token = &request->ops[i].token},
         on_result, &request->ops[i]);
 }
 

@@ -4,8 +4,9 @@
  * A request decodes its record's header, hands the call to NFSv3 or MOUNTv3, and calls
  * back once with the reply. It owns no socket: front_uv.c and tests drive it.
  *
- * All calls and callbacks happen on one thread. A request may be cancelled at any time
- * before its callback: the backend's answer then finds nobody and frees it.
+ * All calls and callbacks happen on one thread. A request may be cancelled before its
+ * callback, and with it what the backend was asked for, but not from within
+ * rpc_request_run or a callback of the backend.
  */
 #ifndef NFS_RPC_REQUEST_H
 #define NFS_RPC_REQUEST_H
@@ -33,6 +34,7 @@ struct mnt3_mounts;
 struct rpc_op {
     struct rpc_request *request;
     bool busy;
+    uint64_t token; /* The backend's, while busy. */
     void (*done)(struct rpc_request *request, const struct zone_result *result);
 };
 
@@ -77,7 +79,7 @@ size_t rpc_request_reply_bytes(const struct rpc_request *request);
  */
 void rpc_request_run(struct rpc_request *request,
                      void (*done)(void *arg, struct rpc_request *request), void *arg);
-/* Give up: @done is not called any more, and the memory takes care of itself. */
+/* Give up: the backend is told, @done is not called any more, and @request is freed. */
 void rpc_request_cancel(struct rpc_request *request);
 /* Free a request that was not run, or whose callback has been. NULL is a no-op. */
 void rpc_request_free(struct rpc_request *request);

@@ -160,15 +160,14 @@ class Client:
             if reply.u32() == xid:
                 return reply
 
-    def message(self, program, procedure, args):
-        """A call's xid and its bytes."""
-        xid = next(self.xids) & 0xFFFFFFFF
-        return xid, (pack_u32(xid, 0, 2, program, 3, procedure, 1)
-                     + pack_opaque(self.credential) + pack_u32(0, 0) + args)
+    def message(self, xid, procedure, args, program=NFS_PROGRAM):
+        return (pack_u32(xid, 0, 2, program, 3, procedure, 1)
+                + pack_opaque(self.credential) + pack_u32(0, 0) + args)
 
     def call(self, program, procedure, args):
         """The reply's results, behind its RPC header. Retransmits until answered."""
-        xid, message = self.message(program, procedure, args)
+        xid = next(self.xids) & 0xFFFFFFFF
+        message = self.message(xid, procedure, args, program)
         begin = time.monotonic()
         while True:
             try:
@@ -243,9 +242,9 @@ class Client:
         under_way = {}
         while True:
             for args in itertools.islice(waiting, depth - len(under_way)):
-                xid, message = self.message(NFS_PROGRAM, procedure, args)
+                xid = next(self.xids) & 0xFFFFFFFF
                 under_way[xid] = args
-                self.connection.send(message)
+                self.connection.send(self.message(xid, procedure, args))
             if not under_way:
                 return
             reply = Reader(self.connection.receive())
@@ -281,9 +280,12 @@ class Client:
             data += part
         return data
 
+    def write_args(self, fh, offset, data, stable=FILE_SYNC):
+        return pack_opaque(fh) + struct.pack(
+            ">QII", offset, len(data), stable) + pack_opaque(data)
+
     def write(self, fh, offset, data, stable=FILE_SYNC):
-        reply = self.nfs("WRITE", 7, pack_opaque(fh) + struct.pack(
-            ">QII", offset, len(data), stable) + pack_opaque(data))
+        reply = self.nfs("WRITE", 7, self.write_args(fh, offset, data, stable))
         reply.wcc()
         n = reply.u32()
         if n != len(data):

@@ -63,6 +63,32 @@ class Failure(grapevine.GrapevineTest):
             gv.wait_settled("tier-1")
         self.finish(gv, "tier-1", [load])
 
+    # A call that waits at a node for members that are down, whose client has gone: it may
+    # have gone to another node, with this call and on from there. It is not done later.
+    def test_client_gone(self):
+        gv = self.grapevine(3)
+        gv.make_zone("tier-1", [1, 2])
+        client = gv.client("tier-1", 0)
+        for node in gv.nodes[1:]:
+            node.kill()
+        connection = nfs3.Connection(gv[0].host, gv[0].nfs_port, client.source)
+        connection.send(client.message(4711, 8, client.create_args(client.root, "late")))
+        self.answers_null(connection)  # So the one before it has been read.
+        connection.close()
+        for _ in range(2):  # Whoever is served now came after the end of that one.
+            connection = nfs3.Connection(gv[0].host, gv[0].nfs_port, client.source)
+            self.answers_null(connection)
+            connection.close()
+        for node in gv.nodes[1:]:
+            node.start()
+        client.create(client.root, "next")
+        gv.wait_settled("tier-1")
+        self.assertEqual(gv.client("tier-1", 1).names(client.root), ["next"])
+
+    def answers_null(self, connection):
+        connection.send(nfs3.pack_u32(7, 0, 2, nfs3.NFS_PROGRAM, 3, 0, 0, 0, 0, 0))
+        self.assertEqual(nfs3.Reader(connection.receive()).u32(), 7)
+
     # Power fails everywhere at once: what was acknowledged is there afterwards, and the
     # handles that clients hold go on working.
     def test_all_killed(self):

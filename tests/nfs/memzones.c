@@ -183,6 +183,7 @@ static void submit(void *ctx, const struct nfs_submit *call,
     ASSERT(zone != NULL && queued != NULL);
     queued->done = done;
     queued->arg = arg;
+    *call->token = (uint64_t)(uintptr_t)queued;
     queued->mutation = zone_op_is_mutation(call->op->type);
     rv = queued->mutation ? keep_mutation(queued, call->op, call->rpc_key)
                           : keep_read(queued, call->op);
@@ -192,6 +193,21 @@ static void submit(void *ctx, const struct nfs_submit *call,
     }
     *zone->last = queued;
     zone->last = &queued->next;
+}
+
+static void answer_nobody(void *arg, const struct zone_result *result)
+{
+    (void)arg;
+    (void)result;
+}
+
+/* It is still carried out, as an op may be that was begun. */
+static void cancel(void *ctx, uint64_t token)
+{
+    struct queued *queued = (struct queued *)(uintptr_t)token;
+
+    (void)ctx;
+    queued->done = answer_nobody;
 }
 
 /* Opening. */
@@ -283,6 +299,7 @@ int memzones_open(const struct memzones_config *config, struct memzones **out)
         .zone_by_slug = zone_by_slug,
         .export_rule = export_rule,
         .submit = submit,
+        .cancel = cancel,
         .handle_key = handle_key,
     };
     for (uint32_t i = 0; i < config->n_slugs && rv == 0; i++) {

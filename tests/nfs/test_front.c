@@ -1,5 +1,6 @@
 /* The listener: connections that are slow, greedy, rude or gone. The client's side is
  * driven by hand from the same loop, so nothing waits for a clock. */
+#include "base/outcome.h"
 #include "lib/check.h"
 #include "nfs/front_uv.h"
 #include "nfs/nfs3_proto.h"
@@ -335,8 +336,8 @@ static void client_that_does_not_read(void)
     teardown();
 }
 
-/* The client goes while its calls are worked on: the answers find nobody, and nothing
- * is used after it is freed (under the sanitizers). */
+/* The client goes while its calls are worked on: the backend is told to leave what it
+ * has not begun, and nothing is used after it is freed (under the sanitizers). */
 static void client_gone_with_calls_in_flight(void)
 {
     uint8_t stream[8 * CALL_BYTES];
@@ -359,9 +360,37 @@ static void client_gone_with_calls_in_flight(void)
     for (unsigned i = 0; i < 100; i++) {
         turn();
     }
+    CHECK_UINT(stub.n_cancelled, 7);
     while (stub.n_answered < stub.n_ops) {
         stub_answer(&stub);
     }
+    teardown();
+}
+
+/* A call whose outcome is not known takes its connection with it, and what else was under
+ * way there: the client sends all of it again. */
+static void doubt_closes(void)
+{
+    uint8_t stream[3 * CALL_BYTES];
+    size_t len = 0;
+    int fd;
+
+    setup(0, 0);
+    stub.hold = true;
+    fd = dial();
+    for (uint32_t i = 0; i < 3; i++) {
+        len += make_call(stream + len, i);
+    }
+    push_all(fd, stream, len);
+    for (unsigned i = 0; i < TURNS_MAX && stub.n_ops < 3; i++) {
+        turn();
+    }
+    stub.result.outcome = OUT_IN_DOUBT;
+    stub_answer(&stub);
+    CHECK_UINT(stub.n_cancelled, 0); /* Not while the backend is answering. */
+    CHECK(is_closed(fd));
+    CHECK_UINT(stub.n_cancelled, 2);
+    close(fd);
     teardown();
 }
 
@@ -482,6 +511,6 @@ static void port_taken(void)
 TEST_MAIN(CHECK_TEST(pipelined_calls), CHECK_TEST(bounded_and_out_of_order),
           CHECK_TEST(bytes_of_all_connections), CHECK_TEST(small_reply_makes_room),
           CHECK_TEST(client_that_does_not_read),
-          CHECK_TEST(client_gone_with_calls_in_flight), CHECK_TEST(garbage_closes),
-          CHECK_TEST(too_many_connections), CHECK_TEST(close_drains),
-          CHECK_TEST(close_gives_up), CHECK_TEST(port_taken))
+          CHECK_TEST(client_gone_with_calls_in_flight), CHECK_TEST(doubt_closes),
+          CHECK_TEST(garbage_closes), CHECK_TEST(too_many_connections),
+          CHECK_TEST(close_drains), CHECK_TEST(close_gives_up), CHECK_TEST(port_taken))

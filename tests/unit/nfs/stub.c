@@ -74,11 +74,22 @@ static void submit(void *ctx, const struct nfs_submit *call,
     *slot = (struct stub_op){.op = *call->op, .done = done, .arg = arg};
     memcpy(slot->zone_id, call->zone_id, 16);
     memcpy(slot->rpc_key, call->rpc_key, 16);
+    *call->token = stub->n_ops;
     stub->n_ops++;
     if (!stub->hold) {
         stub->n_answered++;
         done(arg, result_for(stub, slot));
     }
+}
+
+static void cancel(void *ctx, uint64_t token)
+{
+    struct stub *stub = ctx;
+    struct stub_op *slot = &stub->ops[token % STUB_OPS_MAX];
+
+    CHECK(token < stub->n_ops && slot->done != NULL);
+    slot->done = NULL;
+    stub->n_cancelled++;
 }
 
 static const uint8_t *handle_key(void *ctx)
@@ -98,6 +109,7 @@ void stub_init(struct stub *stub)
                     .zone_by_slug = zone_by_slug,
                     .export_rule = export_rule,
                     .submit = submit,
+                    .cancel = cancel,
                     .handle_key = handle_key},
         .rule = {.allowed = true, .anon_uid = 65534, .anon_gid = 65534},
     };
@@ -109,7 +121,9 @@ void stub_answer(struct stub *stub)
 
     CHECK(stub->n_answered < stub->n_ops);
     stub->n_answered++;
-    slot->done(slot->arg, result_for(stub, slot));
+    if (slot->done != NULL) {
+        slot->done(slot->arg, result_for(stub, slot));
+    }
 }
 
 const struct stub_op *stub_last(const struct stub *stub)

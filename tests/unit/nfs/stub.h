@@ -14,7 +14,7 @@ struct stub_op {
     uint8_t zone_id[16];
     struct zone_op op; /* Slices as they were; valid while the record is. */
     uint8_t rpc_key[16];
-    void (*done)(void *arg, const struct zone_result *result);
+    void (*done)(void *arg, const struct zone_result *result); /* NULL: cancelled. */
     void *arg;
 };
 
@@ -29,10 +29,11 @@ struct stub {
     struct stub_op ops[STUB_OPS_MAX];
     uint32_t n_ops; /* Ever submitted; the last are in ops, modulo. */
     uint32_t n_answered;
+    uint32_t n_cancelled;
 };
 
 void stub_init(struct stub *stub);
-/* Answer the oldest op that is held. */
+/* Answer the oldest op that is held; nobody, if it was cancelled. */
 void stub_answer(struct stub *stub);
 /* The last op submitted. */
 const struct stub_op *stub_last(const struct stub *stub);

@@ -155,7 +155,8 @@ static void not_a_call_is_malformed(void)
     CHECK_INT(decode(long_cred, sizeof long_cred), -EPROTO);
 }
 
-/* A client that went away is not answered; the backend's answer frees the rest. */
+/* A client that went away is not answered, and the backend is told, so that what it did
+ * not begin is not done behind the client's back. */
 static void cancel_before_the_answer(void)
 {
     struct call call = call_begin(NFS3_PROGRAM, NFSPROC3_GETATTR);
@@ -168,8 +169,34 @@ static void cancel_before_the_answer(void)
     request = call_start(&stub, &call, &reply);
     CHECK(!reply.done);
     rpc_request_cancel(request);
+    CHECK_UINT(stub.n_cancelled, 1);
     stub_answer(&stub);
     CHECK(!reply.done);
+}
+
+/* The same for a call of two ops, whether or not one of them was answered. */
+static void cancel_of_two(void)
+{
+    for (unsigned answered = 0; answered < 2; answered++) {
+        struct call call = call_begin(NFS3_PROGRAM, NFSPROC3_READDIR);
+        struct reply reply;
+        struct rpc_request *request;
+
+        stub_init(&stub);
+        stub.hold = true;
+        call_put_fh(&call, "alpha", 2);
+        rpc_put_u64(&call.xdr, 0);
+        rpc_put_u64(&call.xdr, 0);
+        rpc_put_u32(&call.xdr, 4096);
+        request = call_start(&stub, &call, &reply);
+        CHECK_UINT(stub.n_ops, 2);
+        if (answered > 0) {
+            stub_answer(&stub);
+        }
+        rpc_request_cancel(request);
+        CHECK_UINT(stub.n_cancelled, 2 - answered);
+        CHECK(!reply.done);
+    }
 }
 
 TEST_MAIN(CHECK_TEST(null_is_answered), CHECK_TEST(other_programs_are_unavailable),
@@ -177,4 +204,5 @@ TEST_MAIN(CHECK_TEST(null_is_answered), CHECK_TEST(other_programs_are_unavailabl
           CHECK_TEST(other_versions_are_a_mismatch),
           CHECK_TEST(other_rpc_versions_are_denied),
           CHECK_TEST(short_arguments_are_garbage), CHECK_TEST(bad_credentials_are_denied),
-          CHECK_TEST(not_a_call_is_malformed), CHECK_TEST(cancel_before_the_answer))
+          CHECK_TEST(not_a_call_is_malformed), CHECK_TEST(cancel_before_the_answer),
+          CHECK_TEST(cancel_of_two))
