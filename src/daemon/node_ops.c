@@ -181,11 +181,23 @@ static void act_answer(const struct router_action *action)
 
 static void router_timer_arm(struct node *node);
 
+/* Not from within a call of the front's. */
+static bool comes_from_loop(const struct router_event *event)
+{
+    return event->type != ROUTER_EV_MUTATE && event->type != ROUTER_EV_READ &&
+           event->type != ROUTER_EV_CANCEL;
+}
+
 void node_router_event(struct node *node, struct router_event *event)
 {
     int rv;
 
-    event->now_ms = host_now_ms();
+    if (!node->routing && node->front != NULL && comes_from_loop(event)) {
+        (void)nfs_front_check(node->front); /* Before anything is sent for its clients. */
+    }
+    if (event->type != ROUTER_EV_CANCEL) {
+        event->now_ms = host_now_ms(); /* A cancel is to make nothing else due. */
+    }
     rv = router_step(node->router, event, &node->router_actions);
     if (rv != 0) {
         log_error("daemon", "msg=\"router\" error=\"%s\"", strerror(-rv));

@@ -329,7 +329,12 @@ static size_t conn_feed(struct nfs_conn *conn, const uint8_t *data, size_t len)
     while (at < len && !conn->closing && !conn_full(conn)) {
         struct buf *record = NULL;
         size_t used = 0;
-        int rv = rpc_record_feed(&conn->record, data + at, len - at, &used, &record);
+        int rv;
+
+        if (nfs_front_check(conn->front)) {
+            break; /* Closed, and all others too. */
+        }
+        rv = rpc_record_feed(&conn->record, data + at, len - at, &used, &record);
 
         at += used;
         if (rv == 0 && record != NULL) {
@@ -401,6 +406,9 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *from)
 {
     struct nfs_conn *conn = stream->data;
 
+    if (nfs_front_check(conn->front)) {
+        return;
+    }
     if (n < 0) {
         nfs_conn_close(conn);
     } else if (n > 0) {
@@ -451,31 +459,32 @@ static void link_conn(struct nfs_front *front, struct nfs_conn *conn)
     front->n_conns++;
 }
 
-void nfs_conn_accept(struct nfs_front *front)
+struct nfs_conn *nfs_conn_accept(struct nfs_front *front)
 {
     struct nfs_conn *conn = calloc(1, sizeof *conn);
 
     if (conn == NULL) {
-        return; /* The client stays in the backlog until the next one comes. */
+        return NULL; /* The client stays in the backlog until the next one comes. */
     }
     if (uv_tcp_init(front->loop, &conn->tcp) != 0) {
         free(conn);
-        return;
+        return NULL;
     }
     link_conn(front, conn);
     if (uv_accept((uv_stream_t *)&front->listener, (uv_stream_t *)&conn->tcp) != 0) {
         nfs_conn_close(conn);
-        return;
+        return NULL;
     }
     name_peer(conn);
     if (front->n_conns > front->config.connections_max) {
         log_warn("nfs", "msg=\"too many connections, closing\" client=%s max=%u",
                  conn->address, front->config.connections_max);
         nfs_conn_close(conn);
-        return;
+        return NULL;
     }
     set_options(conn);
     nfs_conn_work(conn);
+    return conn->closing ? NULL : conn;
 }
 
 void nfs_conn_stop(struct nfs_conn *conn)

@@ -11,6 +11,8 @@
 
 #include <uv.h>
 
+#define NFS_BACKLOG 128
+#define NFS_TURN_MS 1000u             /* An idle loop turns so often, at least. */
 #define NFS_STAGING_BYTES (64u << 10) /* One read, where the record is not known yet. */
 
 struct nfs_call;
@@ -38,6 +40,8 @@ struct nfs_conn {
 struct nfs_front {
     uv_loop_t *loop;
     uv_tcp_t listener;
+    uv_prepare_t prepare;
+    uv_timer_t turn;
     uv_timer_t drain;
     uv_idle_t idle; /* Active while there is something for nfs_front_soon. */
     const struct nfs_backend *backend;
@@ -49,6 +53,7 @@ struct nfs_front {
     uint32_t n_conns;
     uint32_t n_handles; /* Own handles that are not closed yet. */
     uint64_t bytes;     /* Of all calls in flight. */
+    uint64_t turn_ms;   /* When the loop last began to wait. */
     bool starved;       /* Some connection is not read because of @bytes. */
     bool waiting;       /* Somebody connected while the front was held. */
     bool closing;
@@ -64,8 +69,17 @@ bool nfs_front_full(const struct nfs_front *front);
 /* A connection's memory is gone; so is the front's, perhaps, when this returns. */
 void nfs_front_conn_gone(struct nfs_front *front);
 
-/* Accept the connection that the listener has. */
-void nfs_conn_accept(struct nfs_front *front);
+/* front_uv.c: */
+void nfs_front_close_connections(struct nfs_front *front, bool only_idle);
+
+/* front_guard_uv.c: */
+/* CLOCK_BOOTTIME. */
+uint64_t nfs_front_boot_ms(void);
+/* Begin to watch the loop. */
+void nfs_front_guard(struct nfs_front *front);
+
+/* Accept the connection that the listener has. Returns it, or NULL if it is gone. */
+struct nfs_conn *nfs_conn_accept(struct nfs_front *front);
 /* Give up what is in flight, and tell the backend. The memory goes later, in the loop.
  * Not from within the backend's submit or its answer. */
 void nfs_conn_close(struct nfs_conn *conn);

@@ -10,8 +10,8 @@
 #include <uv.h>
 
 enum {
-    BACKLOG = 128,
     CONNECTIONS_DEFAULT = 1024,
+    STALL_MS_DEFAULT = 10000,
 };
 #define INFLIGHT_BYTES_DEFAULT (256ull << 20)
 
@@ -24,16 +24,23 @@ static void front_free(struct nfs_front *front)
     free(front);
 }
 
+static void close_own_handles(struct nfs_front *front)
+{
+    if (!uv_is_closing((uv_handle_t *)&front->drain)) {
+        uv_close((uv_handle_t *)&front->drain, on_handle_closed);
+        uv_close((uv_handle_t *)&front->idle, on_handle_closed);
+        uv_close((uv_handle_t *)&front->turn, on_handle_closed);
+        uv_close((uv_handle_t *)&front->prepare, on_handle_closed);
+    }
+}
+
 /* Close what is left when the connections are gone; free when that is gone, too. */
 static void maybe_free(struct nfs_front *front)
 {
     if (!front->closing || front->n_conns > 0) {
         return;
     }
-    if (!uv_is_closing((uv_handle_t *)&front->drain)) {
-        uv_close((uv_handle_t *)&front->drain, on_handle_closed);
-        uv_close((uv_handle_t *)&front->idle, on_handle_closed);
-    }
+    close_own_handles(front);
     if (front->n_handles > 0) {
         return;
     }
@@ -85,6 +92,8 @@ void nfs_front_soon(struct nfs_front *front)
 static void on_connection(uv_stream_t *listener, int status)
 {
     struct nfs_front *front = listener->data;
+    bool stood_still = nfs_front_check(front);
+    struct nfs_conn *conn;
 
     if (status != 0 || front->closing) {
         return;
@@ -93,7 +102,10 @@ static void on_connection(uv_stream_t *listener, int status)
         front->waiting = true; /* libuv calls again only after an accept. */
         return;
     }
-    nfs_conn_accept(front);
+    conn = nfs_conn_accept(front);
+    if (conn != NULL && stood_still) {
+        nfs_conn_close(conn);
+    }
 }
 
 void nfs_front_release(struct nfs_front *front)
@@ -101,7 +113,7 @@ void nfs_front_release(struct nfs_front *front)
     front->config.held = false;
     if (front->waiting) {
         front->waiting = false;
-        nfs_conn_accept(front);
+        (void)nfs_conn_accept(front);
     }
 }
 
@@ -125,7 +137,7 @@ static int front_listen(struct nfs_front *front)
         rv = uv_tcp_bind(&front->listener, (const struct sockaddr *)&address, 0);
     }
     if (rv == 0) {
-        rv = uv_listen((uv_stream_t *)&front->listener, BACKLOG, on_connection);
+        rv = uv_listen((uv_stream_t *)&front->listener, NFS_BACKLOG, on_connection);
     }
     if (rv == 0) {
         rv = uv_tcp_getsockname(&front->listener, (struct sockaddr *)&address, &len);
@@ -154,6 +166,42 @@ static struct zone_time time_of_day(void)
     return (struct zone_time){.sec = now.tv_sec, .nsec = (uint32_t)now.tv_nsec};
 }
 
+static void config_defaults(struct nfs_front_config *config)
+{
+    if (config->connections_max == 0) {
+        config->connections_max = CONNECTIONS_DEFAULT;
+    }
+    if (config->inflight_bytes_max == 0) {
+        config->inflight_bytes_max = INFLIGHT_BYTES_DEFAULT;
+    }
+    if (config->stall_ms_max == 0) {
+        config->stall_ms_max = STALL_MS_DEFAULT;
+    }
+    if (config->now_ms == NULL) {
+        config->now_ms = nfs_front_boot_ms;
+    }
+}
+
+/* None of these can fail. */
+static void init_own_handles(struct nfs_front *front)
+{
+    int rv;
+
+    rv = uv_timer_init(front->loop, &front->drain);
+    ASSERT(rv == 0);
+    rv = uv_timer_init(front->loop, &front->turn);
+    ASSERT(rv == 0);
+    rv = uv_idle_init(front->loop, &front->idle);
+    ASSERT(rv == 0);
+    rv = uv_prepare_init(front->loop, &front->prepare);
+    ASSERT(rv == 0);
+    front->drain.data = front;
+    front->turn.data = front;
+    front->idle.data = front;
+    front->prepare.data = front;
+    front->n_handles += 4;
+}
+
 /* All of a front but its handles. */
 static int front_new(const struct nfs_front_config *config, struct nfs_front **out)
 {
@@ -169,12 +217,7 @@ static int front_new(const struct nfs_front_config *config, struct nfs_front **o
         return rv;
     }
     front->config = *config;
-    if (front->config.connections_max == 0) {
-        front->config.connections_max = CONNECTIONS_DEFAULT;
-    }
-    if (front->config.inflight_bytes_max == 0) {
-        front->config.inflight_bytes_max = INFLIGHT_BYTES_DEFAULT;
-    }
+    config_defaults(&front->config);
     *out = front;
     return 0;
 }
@@ -198,21 +241,15 @@ int nfs_front_open(struct uv_loop_s *loop, const struct nfs_front_config *config
     }
     front->listener.data = front;
     front->n_handles = 1;
-    rv = uv_timer_init(loop, &front->drain);
-    ASSERT(rv == 0); /* It cannot fail. */
-    front->drain.data = front;
-    rv = uv_idle_init(loop, &front->idle);
-    ASSERT(rv == 0);
-    front->idle.data = front;
-    front->n_handles = 3;
+    init_own_handles(front);
     rv = front_listen(front);
     if (rv != 0) {
         front->closing = true; /* Frees itself, in the loop. */
         uv_close((uv_handle_t *)&front->listener, on_handle_closed);
-        uv_close((uv_handle_t *)&front->drain, on_handle_closed);
-        uv_close((uv_handle_t *)&front->idle, on_handle_closed);
+        close_own_handles(front);
         return rv;
     }
+    nfs_front_guard(front);
     front->config.address = NULL; /* Borrowed for this call only. */
     *out = front;
     return 0;
@@ -223,7 +260,7 @@ uint16_t nfs_front_port(const struct nfs_front *front)
     return front->port;
 }
 
-static void close_connections(struct nfs_front *front, bool only_idle)
+void nfs_front_close_connections(struct nfs_front *front, bool only_idle)
 {
     struct nfs_conn *next;
 
@@ -237,7 +274,7 @@ static void close_connections(struct nfs_front *front, bool only_idle)
 
 static void on_drain_over(uv_timer_t *timer)
 {
-    close_connections(timer->data, false);
+    nfs_front_close_connections(timer->data, false);
 }
 
 void nfs_front_close(struct nfs_front *front, uint32_t drain_ms,
@@ -251,7 +288,7 @@ void nfs_front_close(struct nfs_front *front, uint32_t drain_ms,
     for (struct nfs_conn *conn = front->conns; conn != NULL; conn = conn->next) {
         nfs_conn_stop(conn);
     }
-    close_connections(front, drain_ms > 0);
+    nfs_front_close_connections(front, drain_ms > 0);
     (void)uv_timer_start(&front->drain, on_drain_over, drain_ms, 0);
     maybe_free(front);
 }

@@ -1,8 +1,12 @@
 """Daemons that die, stop, hand over and come back while clients work. No client may see an
 error, nothing acknowledged may be missing, nothing may happen twice."""
 
+import time
+
 import grapevine
 import nfs3
+
+STALL_SECONDS_MAX = 10  # nfs/front_uv.c: STALL_MS_DEFAULT
 
 
 class Failure(grapevine.GrapevineTest):
@@ -88,6 +92,39 @@ class Failure(grapevine.GrapevineTest):
     def answers_null(self, connection):
         connection.send(nfs3.pack_u32(7, 0, 2, nfs3.NFS_PROGRAM, 3, 0, 0, 0, 0, 0))
         self.assertEqual(nfs3.Reader(connection.receive()).u32(), 7)
+
+    # A node stands still for longer than it takes its clients to give it up. They send W1
+    # again through another node, and then W2. When it goes on, W1 waits in its sockets, on
+    # a connection from before and on one made meanwhile: it does not undo W2.
+    def test_stood_still(self):
+        gv = self.three()
+        node = gv[self.others(gv, gv.leader("tier-1"))[0]]
+        other = gv.nodes.index(gv.leader("tier-1"))
+        client = gv.client("tier-1", other)
+        fh = client.create(client.root, "f")
+        old = nfs3.Connection(node.host, node.nfs_port, client.source)
+        self.answers_null(old)
+        node.pause()
+        begin = time.clock_gettime(time.CLOCK_BOOTTIME)
+        w1 = client.message(4711, 7, client.write_args(fh, 0, b"W1W1"))
+        made = nfs3.Connection(node.host, node.nfs_port, client.source)
+        for connection in (old, made):
+            connection.send(w1)
+        self.assertEqual(client.exchange(w1, 4711).u32(), 1)
+        client.write(fh, 0, b"W2W2")
+        client.create(client.root, "on")  # A reply that is kept ends with the next call's.
+        while time.clock_gettime(time.CLOCK_BOOTTIME) < begin + STALL_SECONDS_MAX + 1:
+            time.sleep(0.1)
+        node.resume()
+        for connection in (old, made):
+            with self.assertRaises(ConnectionError):
+                connection.receive()
+        gv.wait_settled("tier-1")
+        for i in range(3):
+            again = gv.client("tier-1", i)
+            again.create(again.root, "after-%d" % i)  # Behind all that was sent before.
+            self.assertEqual(again.read_all(fh), b"W2W2")
+            self.assertIn("stood still", node.log_tail())
 
     # Power fails everywhere at once: what was acknowledged is there afterwards, and the
     # handles that clients hold go on working.

@@ -23,13 +23,21 @@ static struct stub stub;
 static uv_loop_t loop;
 static struct nfs_front *front;
 static bool front_closed;
+static uint64_t clock_ms; /* The front's: it moves when a test says so. */
+
+static uint64_t now_ms(void)
+{
+    return clock_ms;
+}
 
 static void setup(uint32_t connections_max, uint64_t inflight_bytes_max)
 {
     struct nfs_front_config config = {.address = "127.0.0.1",
                                       .connections_max = connections_max,
-                                      .inflight_bytes_max = inflight_bytes_max};
+                                      .inflight_bytes_max = inflight_bytes_max,
+                                      .now_ms = now_ms};
 
+    clock_ms = 1000000;
     stub_init(&stub);
     front_closed = false;
     CHECK_INT(uv_loop_init(&loop), 0);
@@ -394,6 +402,101 @@ static void doubt_closes(void)
     teardown();
 }
 
+static void turns(unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        turn();
+    }
+}
+
+/* The process stood still for longer than clients wait: what was under way is given up,
+ * and what waits in the sockets is not looked at, whether the connection is old or came
+ * meanwhile. Whoever comes after that is served. */
+static void stood_still(void)
+{
+    uint8_t call[CALL_BYTES];
+    int working;
+    int idle;
+    int late;
+
+    setup(0, 0);
+    stub.hold = true;
+    working = dial();
+    idle = dial();
+    push_all(working, call, make_call(call, 1));
+    for (unsigned i = 0; i < TURNS_MAX && stub.n_ops < 1; i++) {
+        turn();
+    }
+    turns(10);
+    CHECK_UINT(push(idle, call, make_call(call, 2)), make_call(call, 2));
+    late = dial();
+    CHECK_UINT(push(late, call, make_call(call, 3)), make_call(call, 3));
+    clock_ms += 10001;
+    CHECK(is_closed(working));
+    CHECK(is_closed(idle));
+    CHECK(is_closed(late));
+    CHECK_UINT(stub.n_ops, 1);
+    CHECK_UINT(stub.n_cancelled, 1);
+    close(working);
+    close(idle);
+    close(late);
+    stub_answer(&stub);
+    stub.hold = false;
+    working = dial();
+    push_all(working, call, make_call(call, 4));
+    CHECK_UINT(pull_reply(working), 4);
+    close(working);
+    teardown();
+}
+
+/* As long as clients wait anyway, nothing is given up. */
+static void stood_still_shortly(void)
+{
+    uint8_t call[CALL_BYTES];
+    int fd;
+
+    setup(0, 0);
+    fd = dial();
+    turns(10);
+    CHECK_UINT(push(fd, call, make_call(call, 1)), make_call(call, 1));
+    clock_ms += 10000;
+    CHECK_UINT(pull_reply(fd), 1);
+    close(fd);
+    teardown();
+}
+
+static void (*submit)(void *ctx, const struct nfs_submit *submit,
+                      void (*done)(void *arg, const struct zone_result *result),
+                      void *arg);
+
+static void slow_submit(void *ctx, const struct nfs_submit *call,
+                        void (*done)(void *arg, const struct zone_result *result),
+                        void *arg)
+{
+    clock_ms += 10001;
+    submit(ctx, call, done, arg);
+}
+
+/* The same where it stopped in the middle of its work, with bytes in hand. */
+static void stood_still_at_work(void)
+{
+    uint8_t stream[2 * CALL_BYTES];
+    size_t len;
+    int fd;
+
+    setup(0, 0);
+    submit = stub.backend.submit;
+    stub.backend.submit = slow_submit;
+    fd = dial();
+    len = make_call(stream, 1);
+    len += make_call(stream + len, 2);
+    CHECK_UINT(push(fd, stream, len), len);
+    CHECK(is_closed(fd));
+    CHECK_UINT(stub.n_ops, 1);
+    close(fd);
+    teardown();
+}
+
 /* Garbage closes the connection, whether in the mark or in the call, and others stay. */
 static void garbage_closes(void)
 {
@@ -512,5 +615,7 @@ TEST_MAIN(CHECK_TEST(pipelined_calls), CHECK_TEST(bounded_and_out_of_order),
           CHECK_TEST(bytes_of_all_connections), CHECK_TEST(small_reply_makes_room),
           CHECK_TEST(client_that_does_not_read),
           CHECK_TEST(client_gone_with_calls_in_flight), CHECK_TEST(doubt_closes),
-          CHECK_TEST(garbage_closes), CHECK_TEST(too_many_connections),
-          CHECK_TEST(close_drains), CHECK_TEST(close_gives_up), CHECK_TEST(port_taken))
+          CHECK_TEST(stood_still), CHECK_TEST(stood_still_shortly),
+          CHECK_TEST(stood_still_at_work), CHECK_TEST(garbage_closes),
+          CHECK_TEST(too_many_connections), CHECK_TEST(close_drains),
+          CHECK_TEST(close_gives_up), CHECK_TEST(port_taken))
