@@ -463,11 +463,9 @@ struct nfs_conn *nfs_conn_accept(struct nfs_front *front)
 {
     struct nfs_conn *conn = calloc(1, sizeof *conn);
 
-    if (conn == NULL) {
-        return NULL; /* The client stays in the backlog until the next one comes. */
-    }
-    if (uv_tcp_init(front->loop, &conn->tcp) != 0) {
+    if (conn == NULL || uv_tcp_init(front->loop, &conn->tcp) != 0) {
         free(conn);
+        front->waiting = true; /* libuv calls again only after an accept. */
         return NULL;
     }
     link_conn(front, conn);

@@ -74,6 +74,10 @@ static void on_prepare(uv_prepare_t *prepare)
 
     (void)nfs_front_check(front); /* It may have stood still while it worked, too. */
     front->turn_ms = front->config.now_ms();
+    if (front->waiting && !front->config.held && !front->closing) {
+        front->waiting = false;
+        (void)nfs_conn_accept(front); /* Perhaps there is memory now. */
+    }
 }
 
 static void on_turn(uv_timer_t *timer)

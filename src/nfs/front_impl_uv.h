@@ -55,7 +55,7 @@ struct nfs_front {
     uint64_t bytes;     /* Of all calls in flight. */
     uint64_t turn_ms;   /* When the loop last began to wait. */
     bool starved;       /* Some connection is not read because of @bytes. */
-    bool waiting;       /* Somebody connected while the front was held. */
+    bool waiting;       /* Somebody connected who could not be taken yet. */
     bool closing;
     void (*closed)(void *arg);
     void *arg;
@@ -78,7 +78,8 @@ uint64_t nfs_front_boot_ms(void);
 /* Begin to watch the loop. */
 void nfs_front_guard(struct nfs_front *front);
 
-/* Accept the connection that the listener has. Returns it, or NULL if it is gone. */
+/* Accept the connection that the listener has. Returns it, or NULL if it is gone, or waits
+ * for memory. */
 struct nfs_conn *nfs_conn_accept(struct nfs_front *front);
 /* Give up what is in flight, and tell the backend. The memory goes later, in the loop.
  * Not from within the backend's submit or its answer. */

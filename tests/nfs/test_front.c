@@ -25,6 +25,17 @@ static struct nfs_front *front;
 static bool front_closed;
 static uint64_t clock_ms; /* The front's: it moves when a test says so. */
 
+static bool no_memory;
+
+/* The linker gives these names (--wrap). NOLINTBEGIN(bugprone-reserved-identifier) */
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size)
+{
+    return no_memory ? NULL : __real_calloc(n, size);
+}
+/* NOLINTEND(bugprone-reserved-identifier) */
+
 static uint64_t now_ms(void)
 {
     return clock_ms;
@@ -497,6 +508,30 @@ static void stood_still_at_work(void)
     teardown();
 }
 
+/* A client that came when there was no memory is taken when there is, and so is the one
+ * behind it: nobody has to knock again. */
+static void no_memory_to_accept(void)
+{
+    uint8_t call[CALL_BYTES];
+    int one;
+    int two;
+
+    setup(0, 0);
+    one = dial();
+    two = dial();
+    CHECK_UINT(push(one, call, make_call(call, 1)), make_call(call, 1));
+    CHECK_UINT(push(two, call, make_call(call, 2)), make_call(call, 2));
+    no_memory = true;
+    turns(10);
+    no_memory = false;
+    CHECK_UINT(stub.n_ops, 0);
+    CHECK_UINT(pull_reply(one), 1);
+    CHECK_UINT(pull_reply(two), 2);
+    close(one);
+    close(two);
+    teardown();
+}
+
 /* Garbage closes the connection, whether in the mark or in the call, and others stay. */
 static void garbage_closes(void)
 {
@@ -616,6 +651,6 @@ TEST_MAIN(CHECK_TEST(pipelined_calls), CHECK_TEST(bounded_and_out_of_order),
           CHECK_TEST(client_that_does_not_read),
           CHECK_TEST(client_gone_with_calls_in_flight), CHECK_TEST(doubt_closes),
           CHECK_TEST(stood_still), CHECK_TEST(stood_still_shortly),
-          CHECK_TEST(stood_still_at_work), CHECK_TEST(garbage_closes),
-          CHECK_TEST(too_many_connections), CHECK_TEST(close_drains),
-          CHECK_TEST(close_gives_up), CHECK_TEST(port_taken))
+          CHECK_TEST(stood_still_at_work), CHECK_TEST(no_memory_to_accept),
+          CHECK_TEST(garbage_closes), CHECK_TEST(too_many_connections),
+          CHECK_TEST(close_drains), CHECK_TEST(close_gives_up), CHECK_TEST(port_taken))
