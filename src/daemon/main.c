@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #define CONFIG_PATH "/etc/grapevine/grapevine.conf"
@@ -64,6 +65,17 @@ static int run(const struct config *config)
     return node.exit_status;
 }
 
+/* The soft limit is for programs that use select(). */
+static void raise_files(void)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files); /* The front asks how many there are. */
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
@@ -110,6 +122,7 @@ int main(int argc, char **argv)
     if (check) {
         status = 0;
     } else {
+        raise_files();
         memory_prepare(&config.memory);
         status = run(&config);
     }

@@ -1,7 +1,6 @@
 #include "nfs/front_impl_uv.h"
 
 #include "base/assert.h"
-#include "base/log.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -29,7 +28,7 @@ struct nfs_call {
     struct nfs_call *prev;
     struct nfs_call *next;
     struct rpc_request *request;
-    size_t bytes;
+    uint64_t bytes;
     enum call_state state;
     struct nfs_call *next_out; /* Behind it in conn->out, or in its batch. */
 };
@@ -40,29 +39,40 @@ struct batch {
     struct nfs_call *first;
 };
 
+/* One call is always possible: else those who hold memory and go no further would stop
+ * everybody else. */
 static bool conn_full(const struct nfs_conn *conn)
 {
+    if (conn->n_calls == 0) {
+        return false;
+    }
     return conn->n_calls >= CALLS_MAX || conn->bytes >= BYTES_MAX ||
            nfs_front_full(conn->front);
 }
 
-static void call_charge(struct nfs_call *call, size_t bytes)
+/* *@part, which is a part of what the connection costs, is @bytes from now on. */
+static void charge(struct nfs_conn *conn, uint64_t *part, uint64_t bytes)
 {
-    struct nfs_conn *conn = call->conn;
-
-    conn->bytes = conn->bytes - call->bytes + bytes;
-    conn->front->bytes = conn->front->bytes - call->bytes + bytes;
-    call->bytes = bytes;
+    conn->bytes = conn->bytes - *part + bytes;
+    conn->front->bytes = conn->front->bytes - *part + bytes;
+    *part = bytes;
     if (conn->front->starved && !nfs_front_full(conn->front)) {
         nfs_front_soon(conn->front);
     }
+}
+
+static void charge_buffered(struct nfs_conn *conn)
+{
+    uint64_t held = conn->held == NULL ? 0 : conn->held->cap;
+
+    charge(conn, &conn->buffered, rpc_record_bytes(&conn->record) + held);
 }
 
 static void call_unlink(struct nfs_call *call)
 {
     struct nfs_conn *conn = call->conn;
 
-    call_charge(call, 0);
+    charge(conn, &call->bytes, 0);
     if (call->prev != NULL) {
         call->prev->next = call->next;
     } else {
@@ -90,8 +100,6 @@ static void on_conn_closed(uv_handle_t *handle)
     if (conn->next != NULL) {
         conn->next->prev = conn->prev;
     }
-    rpc_record_deinit(&conn->record);
-    buf_unref(conn->held);
     free(conn);
     nfs_front_conn_gone(front);
 }
@@ -104,6 +112,9 @@ void nfs_conn_close(struct nfs_conn *conn)
         return;
     }
     conn->closing = true;
+    conn->n_running = 0;
+    ASSERT(conn->front->n_open > 0);
+    conn->front->n_open--;
     for (struct nfs_call *call = conn->calls; call != NULL; call = next) {
         next = call->next;
         call_unlink(call);
@@ -118,6 +129,10 @@ void nfs_conn_close(struct nfs_conn *conn)
         free(call);
     }
     conn->out = NULL;
+    rpc_record_deinit(&conn->record); /* At once: others may need the memory. */
+    buf_unref(conn->held);
+    conn->held = NULL;
+    charge_buffered(conn);
     uv_close((uv_handle_t *)&conn->tcp, on_conn_closed);
 }
 
@@ -143,6 +158,7 @@ static void conn_read(struct nfs_conn *conn, bool on)
         return;
     }
     conn->reading = on;
+    conn->read_ms = conn->front->turn_ms;
     if (!on) {
         uv_read_stop((uv_stream_t *)&conn->tcp);
     } else if (uv_read_start((uv_stream_t *)&conn->tcp, on_alloc, on_read) != 0) {
@@ -198,6 +214,8 @@ static void on_written(uv_write_t *write, int status)
     if (status != 0) {
         nfs_conn_close(conn);
     } else {
+        conn->served = true;
+        conn->done_ms = conn->front->turn_ms;
         calls_ended(conn);
     }
 }
@@ -260,9 +278,9 @@ static void on_reply(void *arg, struct rpc_request *request)
 
     ASSERT(conn != NULL && call->state == CALL_RUNNING);
     call->state = CALL_REPLIED;
+    conn->n_running--;
     if (reply->head == NULL) {
-        log_warn("nfs", "msg=\"no reply can be given, closing\" client=%s",
-                 conn->address);
+        nfs_front_complain(conn->front, conn->address, "no reply can be given");
         conn->doomed = true; /* Not here: other calls may be on their way right now. */
         nfs_front_soon(conn->front);
         return;
@@ -270,7 +288,7 @@ static void on_reply(void *arg, struct rpc_request *request)
     /* The record is not needed any more; the reply is, until it is written. */
     buf_unref(request->record);
     request->record = NULL;
-    call_charge(call, reply->head->len + reply->data.len);
+    charge(conn, &call->bytes, reply->head->len + reply->data.len);
     *conn->out_last = call;
     conn->out_last = &call->next_out;
     if (!conn->working) {
@@ -300,7 +318,7 @@ static int conn_call(struct nfs_conn *conn, struct buf *record)
         rpc_request_free(request);
         return -ENOMEM;
     }
-    bytes = request->record->len + rpc_request_reply_bytes(request);
+    bytes = request->record->cap + rpc_request_reply_bytes(request);
     call->conn = conn;
     call->request = request;
     call->next = conn->calls;
@@ -309,15 +327,17 @@ static int conn_call(struct nfs_conn *conn, struct buf *record)
     }
     conn->calls = call;
     conn->n_calls++;
-    call_charge(call, bytes);
+    conn->n_running++;
+    conn->done_ms = conn->front->turn_ms;
+    charge(conn, &call->bytes, bytes);
     rpc_request_run(request, on_reply, call);
     return 0;
 }
 
 static void conn_malformed(struct nfs_conn *conn, int rv)
 {
-    log_info("nfs", "msg=\"closing: %s\" client=%s",
-             rv == -ENOMEM ? "no memory" : "not an RPC call", conn->address);
+    nfs_front_complain(conn->front, conn->address,
+                       rv == -ENOMEM ? "no memory" : "not an RPC call");
     nfs_conn_close(conn);
 }
 
@@ -361,7 +381,10 @@ void nfs_conn_work(struct nfs_conn *conn)
     }
     conn->working = false;
     nfs_conn_flush(conn);
-    conn_go_on(conn);
+    if (!conn->closing) {
+        charge_buffered(conn);
+        conn_go_on(conn);
+    }
 }
 
 /* @len bytes were received in place or into the staging buffer. */
@@ -399,7 +422,9 @@ static void conn_received(struct nfs_conn *conn, const uint8_t *data, size_t len
             return;
         }
     }
+    charge_buffered(conn);
     conn_go_on(conn);
+    nfs_front_shed(conn->front); /* Last: it may be this one. */
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *from)
@@ -416,6 +441,26 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *from)
     }
 }
 
+/* An IPv6 host has a whole network of addresses. An IPv4 client is the same client on a
+ * listener for both. */
+static uint64_t who_is(const struct sockaddr_storage *peer)
+{
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)peer;
+    uint64_t who = 0;
+
+    if (peer->ss_family == AF_INET) {
+        return ((const struct sockaddr_in *)peer)->sin_addr.s_addr;
+    }
+    if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
+        uint32_t address;
+
+        memcpy(&address, in6->sin6_addr.s6_addr + 12, sizeof address);
+        return address;
+    }
+    memcpy(&who, in6->sin6_addr.s6_addr, sizeof who);
+    return who;
+}
+
 static void name_peer(struct nfs_conn *conn)
 {
     struct sockaddr_storage peer;
@@ -423,6 +468,7 @@ static void name_peer(struct nfs_conn *conn)
     char text[RPC_ADDRESS_MAX] = "?";
 
     if (uv_tcp_getpeername(&conn->tcp, (struct sockaddr *)&peer, &len) == 0) {
+        conn->who = who_is(&peer);
         (void)uv_ip_name((const struct sockaddr *)&peer, text, sizeof text);
     }
     /* An IPv4 client is the same client on a listener for both. */
@@ -457,6 +503,8 @@ static void link_conn(struct nfs_front *front, struct nfs_conn *conn)
     }
     front->conns = conn;
     front->n_conns++;
+    front->n_open++;
+    conn->done_ms = front->turn_ms;
 }
 
 struct nfs_conn *nfs_conn_accept(struct nfs_front *front)
@@ -474,9 +522,9 @@ struct nfs_conn *nfs_conn_accept(struct nfs_front *front)
         return NULL;
     }
     name_peer(conn);
-    if (front->n_conns > front->config.connections_max) {
-        log_warn("nfs", "msg=\"too many connections, closing\" client=%s max=%u",
-                 conn->address, front->config.connections_max);
+    if (front->n_open > front->config.connections_max &&
+        !nfs_front_make_place(front, conn)) {
+        nfs_front_complain(front, conn->address, "too many connections are at work");
         nfs_conn_close(conn);
         return NULL;
     }

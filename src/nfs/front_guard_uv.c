@@ -4,6 +4,7 @@
 
 #include "nfs/front_rules.h"
 
+#include "base/assert.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -14,6 +15,9 @@
 
 enum {
     BACKLOG_DROPS_MAX = 4 * NFS_BACKLOG,
+    SWEEP_MS = 1000,
+    COMPLAINTS_MAX = 10, /* Log lines in each window. */
+    COMPLAINTS_MS = 10000,
 };
 
 uint64_t nfs_front_boot_ms(void)
@@ -67,6 +71,116 @@ bool nfs_front_check(struct nfs_front *front)
     return true;
 }
 
+/* Strangers can make as many mistakes as they like; the log does not grow with them. */
+void nfs_front_complain(struct nfs_front *front, const char *address, const char *why)
+{
+    struct front_complaints *complaints = &front->complaints;
+
+    if (front->turn_ms >= complaints->since_ms + COMPLAINTS_MS) {
+        if (complaints->n_dropped > 0) {
+            log_warn("nfs", "msg=\"more connections were closed\" count=%u",
+                     complaints->n_dropped);
+        }
+        *complaints = (struct front_complaints){.since_ms = front->turn_ms};
+    }
+    if (complaints->n >= COMPLAINTS_MAX) {
+        complaints->n_dropped++;
+        return;
+    }
+    complaints->n++;
+    log_warn("nfs", "msg=\"connection closed\" client=%s reason=\"%s\"", address, why);
+}
+
+static struct front_seat seat_of(struct nfs_conn *conn, uint64_t weight)
+{
+    return (struct front_seat){
+        .who = conn->who,
+        .weight = weight,
+        .since_ms = conn->done_ms,
+        .what = conn,
+        .served = conn->served,
+        .busy = conn->n_calls > 0,
+    };
+}
+
+/* The same for both: close the one that front_victim names. */
+static bool close_victim(struct nfs_front *front, uint32_t n, const char *why)
+{
+    uint32_t found = front_victim(front->seats, n);
+    struct nfs_conn *conn;
+
+    if (found == n) {
+        return false;
+    }
+    conn = front->seats[found].what;
+    nfs_front_complain(front, conn->address, why);
+    nfs_conn_close(conn);
+    return true;
+}
+
+bool nfs_front_make_place(struct nfs_front *front, const struct nfs_conn *but)
+{
+    uint32_t n = 0;
+
+    for (struct nfs_conn *conn = front->conns; conn != NULL; conn = conn->next) {
+        if (!conn->closing && conn != but) {
+            ASSERT(n < front->config.connections_max);
+            front->seats[n++] = seat_of(conn, 1);
+        }
+    }
+    return close_victim(front, n, "others want the place");
+}
+
+void nfs_front_shed(struct nfs_front *front)
+{
+    while (!front->all_busy && front->bytes >= 2 * front->config.inflight_bytes_max) {
+        uint32_t n = 0;
+
+        for (struct nfs_conn *conn = front->conns; conn != NULL; conn = conn->next) {
+            if (!conn->closing && conn->bytes > 0) {
+                ASSERT(n < front->config.connections_max);
+                front->seats[n++] = seat_of(conn, conn->bytes);
+            }
+        }
+        front->all_busy =
+            !close_victim(front, n, "too much is held for calls that do not end");
+    }
+}
+
+static struct front_state state_of(const struct nfs_conn *conn)
+{
+    const struct nfs_front *front = conn->front;
+    bool receiving = rpc_record_begun(&conn->record);
+    uint64_t since_ms = conn->done_ms;
+
+    if (receiving && conn->served && conn->read_ms > since_ms) {
+        since_ms = conn->read_ms; /* Before that we did not let it. */
+    }
+    return (struct front_state){
+        .room_short = nfs_front_full(front),
+        .served = conn->served,
+        .working = conn->n_calls > 0,
+        .receiving = receiving && conn->reading,
+        .idle_ms = front->turn_ms > since_ms ? front->turn_ms - since_ms : 0,
+    };
+}
+
+static void sweep(struct nfs_front *front)
+{
+    struct nfs_conn *next;
+
+    for (struct nfs_conn *conn = front->conns; conn != NULL; conn = next) {
+        struct front_state state = state_of(conn);
+        const char *why = front_overdue(&state);
+
+        next = conn->next;
+        if (why != NULL && !conn->closing) {
+            nfs_front_complain(front, conn->address, why);
+            nfs_conn_close(conn);
+        }
+    }
+}
+
 /* Just before the loop waits. */
 static void on_prepare(uv_prepare_t *prepare)
 {
@@ -74,9 +188,14 @@ static void on_prepare(uv_prepare_t *prepare)
 
     (void)nfs_front_check(front); /* It may have stood still while it worked, too. */
     front->turn_ms = front->config.now_ms();
+    front->all_busy = false;
     if (front->waiting && !front->config.held && !front->closing) {
         front->waiting = false;
         (void)nfs_conn_accept(front); /* Perhaps there is memory now. */
+    }
+    if (front->turn_ms >= front->sweep_ms + SWEEP_MS) {
+        front->sweep_ms = front->turn_ms;
+        sweep(front);
     }
 }
 

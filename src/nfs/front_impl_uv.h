@@ -25,7 +25,13 @@ struct nfs_conn {
     struct rpc_record record;
     struct nfs_call *calls;
     uint32_t n_calls;
-    uint64_t bytes;
+    uint32_t n_running;   /* Of them with the backend. */
+    uint64_t bytes;       /* Of calls, and of what was received beyond them. */
+    uint64_t buffered;    /* Of these, of no call: the unfinished record, and @held. */
+    uint64_t done_ms;     /* When a call or replies were last finished; at first, made. */
+    uint64_t read_ms;     /* When it was last begun to be read. */
+    uint64_t who;         /* Its address: IPv4, or the network of an IPv6 host. */
+    bool served;          /* A reply was written. */
     struct nfs_call *out; /* Replies to be written, in the order they came. */
     struct nfs_call **out_last;
     struct buf *held; /* Received, but not looked at while there is too much to do. */
@@ -35,6 +41,13 @@ struct nfs_conn {
     bool doomed;  /* A call ended without a reply: to be closed. */
     bool closing;
     char address[RPC_ADDRESS_MAX];
+};
+
+/* Of strangers, in the log. */
+struct front_complaints {
+    uint64_t since_ms;
+    uint32_t n;
+    uint32_t n_dropped;
 };
 
 struct nfs_front {
@@ -51,11 +64,16 @@ struct nfs_front {
     struct mnt3_mounts mounts;
     struct nfs_conn *conns;
     uint32_t n_conns;
-    uint32_t n_handles; /* Own handles that are not closed yet. */
-    uint64_t bytes;     /* Of all calls in flight. */
-    uint64_t turn_ms;   /* When the loop last began to wait. */
-    bool starved;       /* Some connection is not read because of @bytes. */
-    bool waiting;       /* Somebody connected who could not be taken yet. */
+    uint32_t n_open;          /* Of them not closing. */
+    uint32_t n_handles;       /* Own handles that are not closed yet. */
+    uint64_t bytes;           /* Of all connections. */
+    uint64_t turn_ms;         /* When the loop last began to wait. */
+    uint64_t sweep_ms;        /* When connections were last looked at. */
+    struct front_seat *seats; /* To choose from; connections_max. */
+    struct front_complaints complaints;
+    bool all_busy; /* Nobody was found who could go, in this turn. */
+    bool starved;  /* Some connection is not read because of @bytes. */
+    bool waiting;  /* Somebody connected who could not be taken yet. */
     bool closing;
     void (*closed)(void *arg);
     void *arg;
@@ -77,6 +95,13 @@ void nfs_front_close_connections(struct nfs_front *front, bool only_idle);
 uint64_t nfs_front_boot_ms(void);
 /* Begin to watch the loop. */
 void nfs_front_guard(struct nfs_front *front);
+/* A line about a client, unless there were too many. */
+void nfs_front_complain(struct nfs_front *front, const char *address, const char *why);
+/* Close one connection, which is not @but, to make a place. False: all are needed. */
+bool nfs_front_make_place(struct nfs_front *front, const struct nfs_conn *but);
+/* Bytes were taken: close connections that hold some and do no work, if there are too
+ * many. @front's connections may be closed when this returns. */
+void nfs_front_shed(struct nfs_front *front);
 
 /* Accept the connection that the listener has. Returns it, or NULL if it is gone, or waits
  * for memory. */

@@ -1,17 +1,21 @@
 #include "nfs/front_uv.h"
 
 #include "nfs/front_impl_uv.h"
+#include "nfs/front_rules.h"
 
 #include "base/assert.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <uv.h>
 
 enum {
     CONNECTIONS_DEFAULT = 1024,
     STALL_MS_DEFAULT = 10000,
+    FILES_PER_CONNECTION = 2, /* That this process may have; zones and peers need some. */
 };
 #define INFLIGHT_BYTES_DEFAULT (256ull << 20)
 
@@ -21,6 +25,7 @@ static void front_free(struct nfs_front *front)
 {
     mnt3_mounts_deinit(&front->mounts);
     nfs3_atimes_free(front->atimes);
+    free(front->seats);
     free(front);
 }
 
@@ -95,7 +100,14 @@ static void on_connection(uv_stream_t *listener, int status)
     bool stood_still = nfs_front_check(front);
     struct nfs_conn *conn;
 
-    if (status != 0 || front->closing) {
+    if (front->closing) {
+        return;
+    }
+    if (status != 0) {
+        /* Others of this process took the file descriptors: give one back. */
+        if (status == UV_EMFILE || status == UV_ENFILE) {
+            (void)nfs_front_make_place(front, NULL);
+        }
         return;
     }
     if (front->config.held) {
@@ -168,8 +180,17 @@ static struct zone_time time_of_day(void)
 
 static void config_defaults(struct nfs_front_config *config)
 {
+    struct rlimit files;
+
     if (config->connections_max == 0) {
         config->connections_max = CONNECTIONS_DEFAULT;
+    }
+    /* Past it not the best victim would be closed, but whoever comes next. */
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 &&
+        config->connections_max > files.rlim_cur / FILES_PER_CONNECTION) {
+        config->connections_max = (uint32_t)(files.rlim_cur / FILES_PER_CONNECTION) + 1;
+        log_warn("nfs", "msg=\"few file descriptors, so few connections\" max=%u",
+                 config->connections_max);
     }
     if (config->inflight_bytes_max == 0) {
         config->inflight_bytes_max = INFLIGHT_BYTES_DEFAULT;
@@ -218,6 +239,11 @@ static int front_new(const struct nfs_front_config *config, struct nfs_front **o
     }
     front->config = *config;
     config_defaults(&front->config);
+    front->seats = calloc(front->config.connections_max, sizeof *front->seats);
+    if (front->seats == NULL) {
+        front_free(front);
+        return -ENOMEM;
+    }
     *out = front;
     return 0;
 }

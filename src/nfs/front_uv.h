@@ -3,8 +3,13 @@
  *
  * Serves NFSv3 (100003 v3) and MOUNTv3 (100005 v3) on one port, over TCP record marking
  * (RFC 5531 section 11). Many clients, pipelined calls, replies out of order. Bounded:
- * bytes in flight per connection and in all; past that a socket is not read. A malformed
- * record closes its connection.
+ * bytes in flight per connection and in all; past that a socket is not read, but for one
+ * call. A malformed record closes its connection.
+ *
+ * What costs others more than it does has to go (front_rules.h says who): a connection on
+ * which no call comes; when there are too many, one of those that never had a reply, else
+ * of the address with the most; at twice the bytes, what holds some without being worked
+ * on. The log has a few lines about that, however many strangers there are.
  *
  * A process that stood still for longer than @stall_ms_max (stopped, or its machine slept)
  * takes no call that was sent before: its client may have gone to another node meanwhile,
@@ -22,11 +27,12 @@ struct nfs_front;
 struct nfs_front_config {
     const char *address;      /* Numeric, IPv4 or IPv6. */
     uint16_t port;            /* 0: any free one (tests). */
-    uint32_t connections_max; /* Default 1024. */
+    uint32_t connections_max; /* Default 1024; at most half of the files one may open. */
     bool held; /* Listen, so that the port is ours, but take nobody yet: see release. */
-    uint64_t inflight_bytes_max; /* Request bytes being worked on, all connections. */
-    uint32_t stall_ms_max;       /* Default 10,000; some times NFS_TURN_MS. */
-    uint64_t (*now_ms)(void);    /* Default CLOCK_BOOTTIME. */
+    uint64_t
+        inflight_bytes_max; /* Of calls and replies, all connections. Default 256 MiB. */
+    uint32_t stall_ms_max;  /* Default 10,000; some times NFS_TURN_MS. */
+    uint64_t (*now_ms)(void); /* Default CLOCK_BOOTTIME. */
 };
 
 /* Bind and listen. -EADDRINUSE and the like come back unchanged. @backend is borrowed. */

@@ -6,29 +6,40 @@
 #include <string.h>
 
 enum {
-    GROW_BYTES_MIN = 4096, /* First allocation where more fragments will follow. */
+    STEP_BYTES_MIN = 4096,       /* First step where more fragments will follow. */
+    STEP_BYTES_FIRST = 64 << 10, /* At most. */
+    STEP_TIMES = 4,              /* A later step, of the one before. */
 };
 
-/* Make room for @need bytes in all. Only records of several fragments are copied. */
-static int grow(struct rpc_record *record, uint32_t need)
+/* The next step: what was announced counts only once enough of it has come. */
+static size_t next_cap(const struct rpc_record *record)
+{
+    size_t have = record->buf == NULL ? 0 : record->buf->len;
+    size_t need = have + record->fragment_left;
+    size_t cap;
+
+    if (record->buf == NULL) {
+        cap = record->last || need > STEP_BYTES_MIN ? need : STEP_BYTES_MIN;
+        return cap > STEP_BYTES_FIRST ? STEP_BYTES_FIRST : cap;
+    }
+    cap = STEP_TIMES * record->buf->cap;
+    if (record->last && cap >= need / 2) {
+        return need; /* Not a copy more for a short rest. */
+    }
+    return cap > RPC_RECORD_MAX ? RPC_RECORD_MAX : cap;
+}
+
+/* Make room for more of the present fragment. */
+static int grow(struct rpc_record *record)
 {
     struct buf *old = record->buf;
-    struct buf *buf;
-    size_t cap = need;
+    struct buf *buf = buf_new(next_cap(record));
 
-    if (old != NULL && need <= old->cap) {
-        return 0;
-    }
-    if (!record->last) {
-        cap = old == NULL ? GROW_BYTES_MIN : 2 * old->cap;
-        cap = cap < need ? need : cap;
-        cap = cap > RPC_RECORD_MAX ? RPC_RECORD_MAX : cap;
-    }
-    buf = buf_new(cap);
     if (buf == NULL) {
         return -ENOMEM;
     }
     if (old != NULL) {
+        ASSERT(old->len < buf->cap);
         memcpy(buf->data, old->data, old->len);
         buf->len = old->len;
         buf_unref(old);
@@ -54,7 +65,7 @@ static int begin_fragment(struct rpc_record *record)
         return -EPROTO;
     }
     record->fragment_left = len;
-    return len == 0 ? 0 : grow(record, have + len);
+    return 0;
 }
 
 /* At the end of a fragment: give the record away if that was its last. */
@@ -68,12 +79,23 @@ static void end_fragment(struct rpc_record *record, struct buf **out)
 
 size_t rpc_record_room(struct rpc_record *record, uint8_t **at)
 {
-    if (record->fragment_left == 0) {
+    size_t room = record->buf == NULL ? 0 : record->buf->cap - record->buf->len;
+
+    if (room == 0 || record->fragment_left == 0) {
         return 0;
     }
-    ASSERT(record->buf->cap - record->buf->len >= record->fragment_left);
     *at = record->buf->data + record->buf->len;
-    return record->fragment_left;
+    return room < record->fragment_left ? room : record->fragment_left;
+}
+
+size_t rpc_record_bytes(const struct rpc_record *record)
+{
+    return record->buf == NULL ? 0 : record->buf->cap;
+}
+
+bool rpc_record_begun(const struct rpc_record *record)
+{
+    return record->mark_bytes > 0 || record->n_fragments > 0;
 }
 
 void rpc_record_filled(struct rpc_record *record, size_t len, struct buf **out)
@@ -97,6 +119,13 @@ int rpc_record_feed(struct rpc_record *record, const void *data, size_t len, siz
         uint8_t *to;
         size_t n = rpc_record_room(record, &to);
 
+        if (n == 0 && record->fragment_left > 0) {
+            rv = grow(record);
+            if (rv != 0) {
+                return rv;
+            }
+            continue;
+        }
         if (n > 0) {
             n = n > len - *used ? len - *used : n;
             memcpy(to, at + *used, n);

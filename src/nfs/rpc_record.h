@@ -4,6 +4,7 @@
  * Pure: bytes in, whole records out. Each record is one new buffer that starts with the
  * call's xid, so that what is decoded may point into it. Bounded: a record's bytes and
  * its fragments; a peer that goes past a bound, or sends an empty record, is malformed.
+ * A record's buffer grows in steps as its bytes arrive: announcing many costs nothing.
  */
 #ifndef NFS_RPC_RECORD_H
 #define NFS_RPC_RECORD_H
@@ -37,11 +38,16 @@ int rpc_record_feed(struct rpc_record *record, const void *data, size_t len, siz
                     struct buf **out);
 /*
  * Where the next bytes of the present fragment belong, so that a long one is received
- * in place; returns how many. 0: a mark comes next, use rpc_record_feed.
+ * in place; returns how many. 0: a mark comes next, or another step of the buffer; use
+ * rpc_record_feed.
  */
 size_t rpc_record_room(struct rpc_record *record, uint8_t **at);
 /* @len bytes, at most the room, have been put there. *@out as in rpc_record_feed. */
 void rpc_record_filled(struct rpc_record *record, size_t len, struct buf **out);
+/* Memory that the unfinished record has. */
+size_t rpc_record_bytes(const struct rpc_record *record);
+/* True if a part of a record is there. */
+bool rpc_record_begun(const struct rpc_record *record);
 /* Drop a record that will not be finished. */
 void rpc_record_deinit(struct rpc_record *record);
 

@@ -67,6 +67,22 @@ static void turn(void)
     uv_run(&loop, UV_RUN_NOWAIT);
 }
 
+static void turns(unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        turn();
+    }
+}
+
+/* Let time pass, without standing still. */
+static void pass(uint64_t ms)
+{
+    for (uint64_t end = clock_ms + ms; clock_ms < end;) {
+        clock_ms = clock_ms + 500 > end ? end : clock_ms + 500;
+        turns(2);
+    }
+}
+
 static void teardown(void)
 {
     nfs_front_close(front, 0, on_closed, NULL);
@@ -241,11 +257,12 @@ static void bounded_and_out_of_order(void)
     teardown();
 }
 
-/* What is in flight on all connections together is bounded too; who had to wait goes on
- * when others give their bytes back. */
+/* What is in flight on all connections together is bounded too: past that, each has one
+ * call at a time, and goes on with others when bytes are given back. */
 static void bytes_of_all_connections(void)
 {
-    uint8_t call[CALL_BYTES];
+    uint8_t stream[2 * CALL_BYTES];
+    size_t len;
     int one;
     int two;
 
@@ -253,24 +270,22 @@ static void bytes_of_all_connections(void)
     stub.hold = true;
     one = dial();
     two = dial();
-    push_all(one, call, make_call(call, 1));
+    len = make_call(stream, 1);
+    len += make_call(stream + len, 2);
+    push_all(one, stream, len);
     for (unsigned i = 0; i < 100 && stub.n_ops == 0; i++) {
         turn();
     }
-    push_all(two, call, make_call(call, 2));
-    for (unsigned i = 0; i < 100; i++) {
-        turn();
-    }
-    CHECK_UINT(stub.n_ops, 1);
+    push_all(two, stream, make_call(stream, 3));
+    turns(100);
+    CHECK_UINT(stub.n_ops, 2);
     stub_answer(&stub);
     CHECK_UINT(pull_reply(one), 1);
-    for (unsigned i = 0; i < 100; i++) {
-        turn();
-    }
-    CHECK_UINT(stub.n_ops, 2);
+    turns(100);
+    CHECK_UINT(stub.n_ops, 3);
     close(one); /* And when a connection dies. */
     stub_answer(&stub);
-    CHECK_UINT(pull_reply(two), 2);
+    CHECK_UINT(pull_reply(two), 3);
     close(two);
     teardown();
 }
@@ -280,12 +295,13 @@ static void small_reply_makes_room(void)
 {
     static uint8_t payload[100000];
     struct call write = call_begin(NFS3_PROGRAM, NFSPROC3_WRITE);
-    uint8_t call[CALL_BYTES];
+    uint8_t stream[2 * CALL_BYTES];
     uint32_t mark;
+    size_t len;
     int one;
     int two;
 
-    setup(0, sizeof payload / 2);
+    setup(0, sizeof payload);
     stub.hold = true;
     call_put_fh(&write, "alpha", 1);
     rpc_put_u64(&write.xdr, 0);
@@ -301,16 +317,14 @@ static void small_reply_makes_room(void)
     for (unsigned i = 0; i < TURNS_MAX && stub.n_ops == 0; i++) {
         turn();
     }
-    push_all(two, call, make_call(call, 2));
-    for (unsigned i = 0; i < 100; i++) {
-        turn();
-    }
-    CHECK_UINT(stub.n_ops, 1);
-    stub_answer(&stub);
-    for (unsigned i = 0; i < 100; i++) {
-        turn();
-    }
+    len = make_call(stream, 2);
+    len += make_call(stream + len, 3);
+    push_all(two, stream, len);
+    turns(100);
     CHECK_UINT(stub.n_ops, 2);
+    stub_answer(&stub);
+    turns(100);
+    CHECK_UINT(stub.n_ops, 3);
     stub_answer(&stub);
     CHECK_UINT(pull_reply(two), 2);
     close(one);
@@ -413,13 +427,6 @@ static void doubt_closes(void)
     teardown();
 }
 
-static void turns(unsigned n)
-{
-    for (unsigned i = 0; i < n; i++) {
-        turn();
-    }
-}
-
 /* The process stood still for longer than clients wait: what was under way is given up,
  * and what waits in the sockets is not looked at, whether the connection is old or came
  * meanwhile. Whoever comes after that is served. */
@@ -468,10 +475,12 @@ static void stood_still_shortly(void)
 
     setup(0, 0);
     fd = dial();
-    turns(10);
-    CHECK_UINT(push(fd, call, make_call(call, 1)), make_call(call, 1));
-    clock_ms += 10000;
+    push_all(fd, call, make_call(call, 1));
     CHECK_UINT(pull_reply(fd), 1);
+    turns(10);
+    CHECK_UINT(push(fd, call, make_call(call, 2)), make_call(call, 2));
+    clock_ms += 10000;
+    CHECK_UINT(pull_reply(fd), 2);
     close(fd);
     teardown();
 }
@@ -559,23 +568,126 @@ static void garbage_closes(void)
     teardown();
 }
 
-/* One connection more than allowed is closed; the others are not disturbed. */
-static void too_many_connections(void)
+static bool is_open(int fd)
+{
+    char byte;
+
+    turns(10);
+    return recv(fd, &byte, 1, 0) < 0 && errno == EAGAIN;
+}
+
+/* Dial, and have one call answered. */
+static int dial_served(uint32_t xid)
 {
     uint8_t call[CALL_BYTES];
-    int one;
-    int two;
+    int fd = dial();
 
-    setup(1, 0);
-    one = dial();
-    push_all(one, call, make_call(call, 1));
-    CHECK_UINT(pull_reply(one), 1);
-    two = dial();
-    CHECK(is_closed(two));
-    push_all(one, call, make_call(call, 2));
-    CHECK_UINT(pull_reply(one), 2);
-    close(one);
-    close(two);
+    push_all(fd, call, make_call(call, xid));
+    CHECK_UINT(pull_reply(fd), xid);
+    turns(10);
+    return fd;
+}
+
+/* When all places are taken a stranger goes for the next one; then who has been idle for
+ * the longest time; and nobody who works. */
+static void places_are_taken(void)
+{
+    uint8_t call[CALL_BYTES];
+    int fds[5];
+
+    setup(2, 0);
+    fds[0] = dial_served(1);
+    pass(1000);
+    fds[1] = dial();
+    pass(1000);
+    fds[2] = dial_served(2);
+    CHECK(is_closed(fds[1]));
+    CHECK(is_open(fds[0]));
+    fds[3] = dial_served(3);
+    CHECK(is_closed(fds[0]));
+    CHECK(is_open(fds[2]));
+    stub.hold = true;
+    push_all(fds[2], call, make_call(call, 4));
+    push_all(fds[3], call, make_call(call, 5));
+    turns(10);
+    CHECK_UINT(stub.n_ops, 5);
+    fds[4] = dial();
+    CHECK(is_closed(fds[4]));
+    stub_answer(&stub);
+    stub_answer(&stub);
+    CHECK_UINT(pull_reply(fds[2]), 4);
+    CHECK_UINT(pull_reply(fds[3]), 5);
+    for (unsigned i = 0; i < 5; i++) {
+        close(fds[i]);
+    }
+    teardown();
+}
+
+/* Who connects and says nothing goes, and later who does not end the first call; who has
+ * been served may be silent. */
+static void strangers_go(void)
+{
+    uint8_t call[CALL_BYTES];
+    int served;
+    int silent;
+    int slow;
+
+    setup(0, 0);
+    served = dial_served(1);
+    silent = dial();
+    slow = dial();
+    push_all(slow, call, make_call(call, 2) - 1);
+    turns(10);
+    pass(9000);
+    CHECK(is_open(silent));
+    pass(2000);
+    CHECK(is_closed(silent));
+    CHECK(is_open(slow));
+    pass(20000);
+    CHECK(is_closed(slow));
+    pass(3600000);
+    CHECK(is_open(served));
+    close(served);
+    close(silent);
+    close(slow);
+    teardown();
+}
+
+/* Calls that do not end hold no more memory than there may be: some of them go, and
+ * others are served all the time. */
+static void unfinished_calls(void)
+{
+    enum { N = 12, BYTES = 1000000 };
+    static uint8_t part[BYTES];
+    uint32_t mark = htonl(RPC_MARK_LAST | (uint32_t)(BYTES + 4));
+    unsigned n_open = 0;
+    int fds[N];
+    int good;
+
+    setup(0, 2u << 20);
+    good = dial_served(1);
+    for (unsigned i = 0; i < N; i++) {
+        uint8_t call[CALL_BYTES];
+
+        fds[i] = dial_served(100 + i); /* No strangers. */
+        push_all(fds[i], (const uint8_t *)&mark, 4);
+        push_all(fds[i], part, BYTES);
+        push_all(good, call, make_call(call, i));
+        CHECK_UINT(pull_reply(good), i);
+    }
+    for (unsigned i = 0; i < N; i++) {
+        n_open += is_open(fds[i]) ? 1 : 0;
+    }
+    CHECK(n_open >= 2 && n_open <= 4); /* 4 MiB. */
+    pass(31000); /* Those of them go as well, while room is short. */
+    n_open = 0;
+    for (unsigned i = 0; i < N; i++) {
+        n_open += is_open(fds[i]) ? 1 : 0;
+        close(fds[i]);
+    }
+    CHECK(n_open <= 2);
+    CHECK(is_open(good));
+    close(good);
     teardown();
 }
 
@@ -652,5 +764,6 @@ TEST_MAIN(CHECK_TEST(pipelined_calls), CHECK_TEST(bounded_and_out_of_order),
           CHECK_TEST(client_gone_with_calls_in_flight), CHECK_TEST(doubt_closes),
           CHECK_TEST(stood_still), CHECK_TEST(stood_still_shortly),
           CHECK_TEST(stood_still_at_work), CHECK_TEST(no_memory_to_accept),
-          CHECK_TEST(garbage_closes), CHECK_TEST(too_many_connections),
+          CHECK_TEST(garbage_closes), CHECK_TEST(places_are_taken),
+          CHECK_TEST(strangers_go), CHECK_TEST(unfinished_calls),
           CHECK_TEST(close_drains), CHECK_TEST(close_gives_up), CHECK_TEST(port_taken))

@@ -72,6 +72,45 @@ static void room_is_the_rest_of_the_fragment(void)
     buf_unref(out);
 }
 
+/* What is announced costs no memory before it comes: never more than eight times what has
+ * come, past the first step. And the copies that this costs are less than the record. */
+static void grows_as_bytes_arrive(void)
+{
+    enum { PIECE = 1000 };
+    struct rpc_record record = {0};
+    struct buf *out = NULL;
+    uint8_t piece[PIECE] = {0};
+    size_t copied = 0;
+    size_t sent = 0;
+    size_t used;
+
+    put_mark(piece, RPC_MARK_LAST | (RPC_RECORD_MAX - RPC_RECORD_MAX % PIECE));
+    CHECK_INT(rpc_record_feed(&record, piece, 4, &used, &out), 0);
+    CHECK_UINT(rpc_record_bytes(&record), 0);
+    CHECK(rpc_record_begun(&record));
+    memset(piece, 'x', sizeof piece);
+    while (out == NULL) {
+        size_t before = rpc_record_bytes(&record);
+
+        CHECK(sent < RPC_RECORD_MAX);
+        CHECK_INT(rpc_record_feed(&record, piece, PIECE, &used, &out), 0);
+        CHECK_UINT(used, PIECE);
+        sent += PIECE;
+        if (out == NULL) {
+            size_t now = rpc_record_bytes(&record);
+
+            CHECK(now >= sent && (now <= 8 * sent || now <= 65536));
+            copied += now > before ? before : 0;
+        }
+    }
+    CHECK(copied < RPC_RECORD_MAX / 2);
+    CHECK_UINT(out->len, sent);
+    CHECK_UINT(out->cap, sent);
+    CHECK(out->data[0] == 'x' && out->data[sent - 1] == 'x');
+    CHECK(!rpc_record_begun(&record));
+    buf_unref(out);
+}
+
 static int feed_mark(struct rpc_record *record, uint32_t value)
 {
     struct buf *out = NULL;
@@ -140,7 +179,7 @@ static void empty_last_fragment_ends_the_record(void)
 }
 
 TEST_MAIN(CHECK_TEST(any_cut_gives_the_same_records),
-          CHECK_TEST(room_is_the_rest_of_the_fragment), CHECK_TEST(too_long_is_malformed),
-          CHECK_TEST(endless_fragments_are_malformed),
+          CHECK_TEST(room_is_the_rest_of_the_fragment), CHECK_TEST(grows_as_bytes_arrive),
+          CHECK_TEST(too_long_is_malformed), CHECK_TEST(endless_fragments_are_malformed),
           CHECK_TEST(empty_record_is_malformed),
           CHECK_TEST(empty_last_fragment_ends_the_record))
