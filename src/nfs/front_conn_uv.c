@@ -13,6 +13,7 @@ enum {
     CALLS_MAX = 64,              /* Calls of a connection without a written reply. */
     BYTES_MAX = 16 << 20,        /* Bytes of these calls and replies. */
     DIRECT_BYTES_MIN = 16 << 10, /* Longer rests of a record are received in place. */
+    REPLY_SHARES = 16,           /* Of all bytes a connection's replies may be one. */
     REPLY_BUFS = 3,              /* Head, data, padding. */
 };
 
@@ -29,6 +30,7 @@ struct nfs_call {
     struct nfs_call *next;
     struct rpc_request *request;
     uint64_t bytes;
+    uint64_t reply_bytes; /* Of @bytes, its reply's: expected or known. */
     enum call_state state;
     struct nfs_call *next_out; /* Behind it in conn->out, or in its batch. */
 };
@@ -46,8 +48,15 @@ static bool conn_full(const struct nfs_conn *conn)
     if (conn->n_calls == 0) {
         return false;
     }
-    return conn->n_calls >= CALLS_MAX || conn->bytes >= BYTES_MAX ||
+    return conn->replies >= conn->front->config.inflight_bytes_max / REPLY_SHARES ||
+           conn->n_calls >= CALLS_MAX || conn->bytes >= BYTES_MAX ||
            nfs_front_full(conn->front);
+}
+
+static void set_reply_bytes(struct nfs_call *call, uint64_t bytes)
+{
+    call->conn->replies = call->conn->replies - call->reply_bytes + bytes;
+    call->reply_bytes = bytes;
 }
 
 /* *@part, which is a part of what the connection costs, is @bytes from now on. */
@@ -72,6 +81,7 @@ static void call_unlink(struct nfs_call *call)
 {
     struct nfs_conn *conn = call->conn;
 
+    set_reply_bytes(call, 0);
     charge(conn, &call->bytes, 0);
     if (call->prev != NULL) {
         call->prev->next = call->next;
@@ -245,6 +255,7 @@ void nfs_conn_flush(struct nfs_conn *conn)
 {
     uv_buf_t bufs[CALLS_MAX * REPLY_BUFS];
     struct batch *batch;
+    bool idle = uv_stream_get_write_queue_size((uv_stream_t *)&conn->tcp) == 0;
     unsigned n = 0;
 
     if (conn->out == NULL || conn->closing) {
@@ -259,6 +270,12 @@ void nfs_conn_flush(struct nfs_conn *conn)
         ASSERT(n + REPLY_BUFS <= CALLS_MAX * REPLY_BUFS);
         n += gather(&call->request->reply, bufs + n);
         call->state = CALL_WRITING;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        conn->given += bufs[i].len;
+    }
+    if (idle) {
+        conn->pace.since_ms = conn->front->turn_ms; /* Nothing was to be taken before. */
     }
     batch->first = conn->out;
     batch->write.data = batch;
@@ -288,7 +305,8 @@ static void on_reply(void *arg, struct rpc_request *request)
     /* The record is not needed any more; the reply is, until it is written. */
     buf_unref(request->record);
     request->record = NULL;
-    charge(conn, &call->bytes, reply->head->len + reply->data.len);
+    set_reply_bytes(call, reply->head->len + reply->data.len);
+    charge(conn, &call->bytes, call->reply_bytes);
     *conn->out_last = call;
     conn->out_last = &call->next_out;
     if (!conn->working) {
@@ -305,7 +323,6 @@ static int conn_call(struct nfs_conn *conn, struct buf *record)
                                 .address = conn->address};
     struct rpc_request *request = NULL;
     struct nfs_call *call = NULL;
-    size_t bytes;
     int rv;
 
     rv = rpc_request_new(&source, record, &request);
@@ -318,7 +335,6 @@ static int conn_call(struct nfs_conn *conn, struct buf *record)
         rpc_request_free(request);
         return -ENOMEM;
     }
-    bytes = request->record->cap + rpc_request_reply_bytes(request);
     call->conn = conn;
     call->request = request;
     call->next = conn->calls;
@@ -329,7 +345,8 @@ static int conn_call(struct nfs_conn *conn, struct buf *record)
     conn->n_calls++;
     conn->n_running++;
     conn->done_ms = conn->front->turn_ms;
-    charge(conn, &call->bytes, bytes);
+    set_reply_bytes(call, rpc_request_reply_bytes(request));
+    charge(conn, &call->bytes, request->record->cap + call->reply_bytes);
     rpc_request_run(request, on_reply, call);
     return 0;
 }

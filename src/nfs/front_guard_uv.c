@@ -2,8 +2,6 @@
  * its own absence. */
 #include "nfs/front_impl_uv.h"
 
-#include "nfs/front_rules.h"
-
 #include "base/assert.h"
 #include "base/log.h"
 
@@ -91,6 +89,19 @@ void nfs_front_complain(struct nfs_front *front, const char *address, const char
     log_warn("nfs", "msg=\"connection closed\" client=%s reason=\"%s\"", address, why);
 }
 
+/* Close so that the kernel does not go on holding replies that nobody takes. */
+static void cut(struct nfs_conn *conn, const char *why)
+{
+    const struct linger none = {.l_onoff = 1};
+    uv_os_fd_t fd;
+
+    nfs_front_complain(conn->front, conn->address, why);
+    if (uv_fileno((uv_handle_t *)&conn->tcp, &fd) == 0) {
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+    }
+    nfs_conn_close(conn);
+}
+
 static struct front_seat seat_of(struct nfs_conn *conn, uint64_t weight)
 {
     return (struct front_seat){
@@ -99,7 +110,7 @@ static struct front_seat seat_of(struct nfs_conn *conn, uint64_t weight)
         .since_ms = conn->done_ms,
         .what = conn,
         .served = conn->served,
-        .busy = conn->n_calls > 0,
+        .busy = conn->n_running > 0 || (conn->n_calls > 0 && !conn->slow),
     };
 }
 
@@ -107,14 +118,11 @@ static struct front_seat seat_of(struct nfs_conn *conn, uint64_t weight)
 static bool close_victim(struct nfs_front *front, uint32_t n, const char *why)
 {
     uint32_t found = front_victim(front->seats, n);
-    struct nfs_conn *conn;
 
     if (found == n) {
         return false;
     }
-    conn = front->seats[found].what;
-    nfs_front_complain(front, conn->address, why);
-    nfs_conn_close(conn);
+    cut(front->seats[found].what, why);
     return true;
 }
 
@@ -131,20 +139,42 @@ bool nfs_front_make_place(struct nfs_front *front, const struct nfs_conn *but)
     return close_victim(front, n, "others want the place");
 }
 
+/* Fill the seats with who holds bytes; only strangers, if @strangers. */
+static uint32_t seat_holders(struct nfs_front *front, bool strangers)
+{
+    uint32_t n = 0;
+
+    for (struct nfs_conn *conn = front->conns; conn != NULL; conn = conn->next) {
+        if (!conn->closing && conn->bytes > 0 && !(strangers && conn->served)) {
+            ASSERT(n < front->config.connections_max);
+            front->seats[n++] = seat_of(conn, conn->bytes);
+        }
+    }
+    return n;
+}
+
 void nfs_front_shed(struct nfs_front *front)
 {
-    while (!front->all_busy && front->bytes >= 2 * front->config.inflight_bytes_max) {
-        uint32_t n = 0;
+    uint64_t max = front->config.inflight_bytes_max;
 
-        for (struct nfs_conn *conn = front->conns; conn != NULL; conn = conn->next) {
-            if (!conn->closing && conn->bytes > 0) {
-                ASSERT(n < front->config.connections_max);
-                front->seats[n++] = seat_of(conn, conn->bytes);
-            }
+    while (front->bytes >= front->shed_bytes) {
+        bool strangers = front->bytes < 2 * max;
+        uint32_t n = seat_holders(front, strangers);
+
+        if (!close_victim(front, n, "it holds bytes, and others want room")) {
+            front->shed_bytes = strangers ? 2 * max : UINT64_MAX; /* In this turn. */
         }
-        front->all_busy =
-            !close_victim(front, n, "too much is held for calls that do not end");
     }
+}
+
+/* All that a client has taken is progress, also of a reply of many bytes. */
+static void step_pace(struct nfs_conn *conn)
+{
+    uint64_t left = uv_stream_get_write_queue_size((uv_stream_t *)&conn->tcp);
+
+    ASSERT(left <= conn->given);
+    conn->slow =
+        front_pace_step(&conn->pace, conn->given - left, left, conn->front->turn_ms);
 }
 
 static struct front_state state_of(const struct nfs_conn *conn)
@@ -160,6 +190,7 @@ static struct front_state state_of(const struct nfs_conn *conn)
         .room_short = nfs_front_full(front),
         .served = conn->served,
         .working = conn->n_calls > 0,
+        .slow = conn->slow,
         .receiving = receiving && conn->reading,
         .idle_ms = front->turn_ms > since_ms ? front->turn_ms - since_ms : 0,
     };
@@ -170,13 +201,18 @@ static void sweep(struct nfs_front *front)
     struct nfs_conn *next;
 
     for (struct nfs_conn *conn = front->conns; conn != NULL; conn = next) {
-        struct front_state state = state_of(conn);
-        const char *why = front_overdue(&state);
+        struct front_state state;
+        const char *why;
 
         next = conn->next;
-        if (why != NULL && !conn->closing) {
-            nfs_front_complain(front, conn->address, why);
-            nfs_conn_close(conn);
+        if (conn->closing) {
+            continue;
+        }
+        step_pace(conn);
+        state = state_of(conn);
+        why = front_overdue(&state);
+        if (why != NULL) {
+            cut(conn, why);
         }
     }
 }
@@ -188,7 +224,7 @@ static void on_prepare(uv_prepare_t *prepare)
 
     (void)nfs_front_check(front); /* It may have stood still while it worked, too. */
     front->turn_ms = front->config.now_ms();
-    front->all_busy = false;
+    front->shed_bytes = front->config.inflight_bytes_max;
     if (front->waiting && !front->config.held && !front->closing) {
         front->waiting = false;
         (void)nfs_conn_accept(front); /* Perhaps there is memory now. */
@@ -207,6 +243,7 @@ static void on_turn(uv_timer_t *timer)
 void nfs_front_guard(struct nfs_front *front)
 {
     front->turn_ms = front->config.now_ms();
+    front->shed_bytes = front->config.inflight_bytes_max;
     (void)uv_prepare_start(&front->prepare, on_prepare);
     (void)uv_timer_start(&front->turn, on_turn, NFS_TURN_MS, NFS_TURN_MS);
 }

@@ -4,6 +4,7 @@
 #ifndef NFS_FRONT_IMPL_UV_H
 #define NFS_FRONT_IMPL_UV_H
 
+#include "nfs/front_rules.h"
 #include "nfs/front_uv.h"
 #include "nfs/mnt3_mounts.h"
 #include "nfs/rpc_record.h"
@@ -25,9 +26,13 @@ struct nfs_conn {
     struct rpc_record record;
     struct nfs_call *calls;
     uint32_t n_calls;
-    uint32_t n_running;   /* Of them with the backend. */
-    uint64_t bytes;       /* Of calls, and of what was received beyond them. */
-    uint64_t buffered;    /* Of these, of no call: the unfinished record, and @held. */
+    uint32_t n_running; /* Of them with the backend. */
+    uint64_t bytes;     /* Of calls, and of what was received beyond them. */
+    uint64_t buffered;  /* Of these, of no call: the unfinished record, and @held. */
+    uint64_t replies;   /* Of these, of replies that are to come or not written yet. */
+    uint64_t given;     /* Bytes of replies that libuv was ever given. */
+    struct front_pace pace;
+    bool slow;            /* As of the last sweep. */
     uint64_t done_ms;     /* When a call or replies were last finished; at first, made. */
     uint64_t read_ms;     /* When it was last begun to be read. */
     uint64_t who;         /* Its address: IPv4, or the network of an IPv6 host. */
@@ -69,11 +74,11 @@ struct nfs_front {
     uint64_t bytes;           /* Of all connections. */
     uint64_t turn_ms;         /* When the loop last began to wait. */
     uint64_t sweep_ms;        /* When connections were last looked at. */
+    uint64_t shed_bytes;      /* So many of @bytes, and somebody may have to go. */
     struct front_seat *seats; /* To choose from; connections_max. */
     struct front_complaints complaints;
-    bool all_busy; /* Nobody was found who could go, in this turn. */
-    bool starved;  /* Some connection is not read because of @bytes. */
-    bool waiting;  /* Somebody connected who could not be taken yet. */
+    bool starved; /* Some connection is not read because of @bytes. */
+    bool waiting; /* Somebody connected who could not be taken yet. */
     bool closing;
     void (*closed)(void *arg);
     void *arg;

@@ -8,6 +8,16 @@ bool front_stood_still(const struct front_wait *wait, uint32_t stall_ms_max)
     return wait->now_ms > wait->begun_ms && wait->now_ms - wait->begun_ms > stall_ms_max;
 }
 
+bool front_pace_step(struct front_pace *pace, uint64_t taken_bytes, uint64_t left_bytes,
+                     uint64_t now_ms)
+{
+    if (left_bytes == 0 || taken_bytes - pace->taken_bytes >= FRONT_SLOW_BYTES) {
+        *pace = (struct front_pace){.taken_bytes = taken_bytes, .since_ms = now_ms};
+        return false;
+    }
+    return now_ms >= pace->since_ms + FRONT_SLOW_MS;
+}
+
 const char *front_overdue(const struct front_state *state)
 {
     if (!state->served && !state->working) {
@@ -20,6 +30,9 @@ const char *front_overdue(const struct front_state *state)
     }
     if (state->room_short && state->receiving && state->idle_ms >= FRONT_RECORD_MS) {
         return "a call does not end, and others wait for room";
+    }
+    if (state->room_short && state->slow) {
+        return "it does not take its replies, and others wait for room";
     }
     return NULL;
 }

@@ -24,11 +24,29 @@ bool front_stood_still(const struct front_wait *wait, uint32_t stall_ms_max);
 #define FRONT_RECORD_MS \
     30000u /* The rest of its first call; of others, if room is short. */
 
+/* So slowly a client may take its replies while others wait for memory. */
+#define FRONT_SLOW_MS 5000u
+#define FRONT_SLOW_BYTES (256u << 10) /* In that time; or all there are. */
+
+/* What a client has taken of its replies; all zero at first. */
+struct front_pace {
+    uint64_t taken_bytes; /* At @since_ms. */
+    uint64_t since_ms;
+};
+
+/*
+ * @taken_bytes so far, @left_bytes wait to be taken. Keeps @pace if that is no progress
+ * since, else moves it on. True: too slow.
+ */
+bool front_pace_step(struct front_pace *pace, uint64_t taken_bytes, uint64_t left_bytes,
+                     uint64_t now_ms);
+
 /* How a connection stands. */
 struct front_state {
     bool room_short; /* Others wait for memory. */
     bool served;     /* It has had a reply. */
     bool working;    /* Calls of its are under way, or their replies. */
+    bool slow;       /* It does not take its replies: front_pace_step. */
     bool receiving;  /* A part of a call is there, and the rest is waited for. */
     uint64_t
         idle_ms; /* Since it was made or read again, finished a call, took replies. */

@@ -1,7 +1,6 @@
 #include "nfs/front_uv.h"
 
 #include "nfs/front_impl_uv.h"
-#include "nfs/front_rules.h"
 
 #include "base/assert.h"
 #include "base/log.h"

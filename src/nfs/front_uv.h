@@ -8,8 +8,9 @@
  *
  * What costs others more than it does has to go (front_rules.h says who): a connection on
  * which no call comes; when there are too many, one of those that never had a reply, else
- * of the address with the most; at twice the bytes, what holds some without being worked
- * on. The log has a few lines about that, however many strangers there are.
+ * of the address with the most; past the bytes, who does not take replies, or holds bytes
+ * for a call that does not end. The log has a few lines about that, however many strangers
+ * there are.
  *
  * A process that stood still for longer than @stall_ms_max (stopped, or its machine slept)
  * takes no call that was sent before: its client may have gone to another node meanwhile,

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -49,6 +50,7 @@ static void setup(uint32_t connections_max, uint64_t inflight_bytes_max)
                                       .now_ms = now_ms};
 
     clock_ms = 1000000;
+    (void)signal(SIGPIPE, SIG_IGN); /* As the daemon does. */
     stub_init(&stub);
     front_closed = false;
     CHECK_INT(uv_loop_init(&loop), 0);
@@ -332,11 +334,59 @@ static void small_reply_makes_room(void)
     teardown();
 }
 
+static bool is_open(int fd)
+{
+    char byte;
+
+    turns(10);
+    return recv(fd, &byte, 1, 0) < 0 && errno == EAGAIN;
+}
+
+/* Dial, and have one call answered. */
+static int dial_served(uint32_t xid)
+{
+    uint8_t call[CALL_BYTES];
+    int fd = dial();
+
+    push_all(fd, call, make_call(call, xid));
+    CHECK_UINT(pull_reply(fd), xid);
+    turns(10);
+    return fd;
+}
+
+/* The same of a connection with replies that were not read. */
+static bool drained_open(int fd)
+{
+    static uint8_t sink[1 << 20];
+    ssize_t n;
+
+    do {
+        n = recv(fd, sink, sizeof sink, 0);
+    } while (n > 0);
+    return n < 0 && errno == EAGAIN;
+}
+
+static size_t make_read(uint8_t *out, uint32_t xid, uint32_t bytes)
+{
+    struct call read = call_begin(NFS3_PROGRAM, NFSPROC3_READ);
+    size_t len;
+
+    call_put_fh(&read, "alpha", 1);
+    rpc_put_u64(&read.xdr, 0);
+    rpc_put_u32(&read.xdr, bytes);
+    len = rpc_xdr_pos(&read.xdr);
+    CHECK(len + 4 <= CALL_BYTES);
+    *(uint32_t *)(void *)out = htonl(RPC_MARK_LAST | (uint32_t)len);
+    memcpy(out + 4, read.buf->data, len);
+    *(uint32_t *)(void *)(out + 4) = htonl(xid);
+    buf_unref(read.buf);
+    return len + 4;
+}
+
 /* A client that never reads its replies costs a bounded number of them. */
 static void client_that_does_not_read(void)
 {
     static uint8_t payload[1 << 20];
-    struct call read = call_begin(NFS3_PROGRAM, NFSPROC3_READ);
     uint8_t stream[CALL_BYTES];
     size_t len;
     unsigned sent = 0;
@@ -344,28 +394,69 @@ static void client_that_does_not_read(void)
 
     setup(0, 0);
     stub.result.data = slice_borrow(payload, sizeof payload);
-    call_put_fh(&read, "alpha", 1);
-    rpc_put_u64(&read.xdr, 0);
-    rpc_put_u32(&read.xdr, sizeof payload);
-    len = rpc_xdr_pos(&read.xdr);
-    *(uint32_t *)(void *)stream = htonl(RPC_MARK_LAST | (uint32_t)len);
-    memcpy(stream + 4, read.buf->data, len);
-    buf_unref(read.buf);
+    len = make_read(stream, 1, sizeof payload);
     fd = dial();
-    while (sent < 500 && push(fd, stream, len + 4) == len + 4) {
+    while (sent < 500 && push(fd, stream, len) == len) {
         sent++;
         turn();
     }
-    for (unsigned i = 0; i < 200; i++) {
-        turn();
-    }
+    turns(200);
     CHECK_UINT(sent, 500);
     CHECK(stub.n_ops < 64); /* 16 MiB here, and what the sockets hold. */
+    pass(3600000);
     for (unsigned i = 0; i < sent; i++) {
-        (void)pull_reply(fd);
+        (void)pull_reply(fd); /* There is room: it may be as slow as it likes. */
     }
     CHECK_UINT(stub.n_ops, sent);
     close(fd);
+    teardown();
+}
+
+/* Clients that do not read their replies, so many that nothing is left for others: others
+ * have a call each all the time, and after some seconds slow ones go until there is room. */
+static void slow_readers_stop_nobody(void)
+{
+    enum { N = 24, CALLS = 16 };
+    static uint8_t payload[1 << 18];
+    uint8_t stream[CALL_BYTES];
+    uint8_t calls[CALLS * CALL_BYTES];
+    unsigned n_open = 0;
+    int window = 4096;
+    size_t len;
+    int fds[N];
+    int good;
+
+    setup(0, 8u << 20); /* A connection's replies: 512 KiB. */
+    stub.result.data = slice_borrow(payload, sizeof payload);
+    good = dial_served(1);
+    for (unsigned i = 0; i < N; i++) {
+        fds[i] = dial_served(2);
+        CHECK_INT(setsockopt(fds[i], SOL_SOCKET, SO_RCVBUF, &window, sizeof window), 0);
+        len = 0;
+        for (uint32_t xid = 0; xid < CALLS; xid++) {
+            len += make_read(calls + len, xid, sizeof payload);
+        }
+        push_all(fds[i], calls,
+                 len); /* In one piece: later ones might not get through. */
+        turns(10);
+        push_all(good, stream, make_call(stream, i));
+        CHECK_UINT(pull_reply(good), i);
+    }
+    for (unsigned s = 0; s < 8; s++) { /* They take a little, and are too slow. */
+        for (unsigned i = 0; i < N; i++) {
+            (void)!recv(fds[i], stream, 100, 0);
+        }
+        pass(1000);
+        push_all(good, stream, make_call(stream, s));
+        CHECK_UINT(pull_reply(good), s);
+    }
+    for (unsigned i = 0; i < N; i++) {
+        n_open += drained_open(fds[i]) ? 1 : 0;
+        close(fds[i]);
+    }
+    CHECK(n_open < N); /* No more than it takes to have room again. */
+    CHECK(is_open(good));
+    close(good);
     teardown();
 }
 
@@ -568,26 +659,6 @@ static void garbage_closes(void)
     teardown();
 }
 
-static bool is_open(int fd)
-{
-    char byte;
-
-    turns(10);
-    return recv(fd, &byte, 1, 0) < 0 && errno == EAGAIN;
-}
-
-/* Dial, and have one call answered. */
-static int dial_served(uint32_t xid)
-{
-    uint8_t call[CALL_BYTES];
-    int fd = dial();
-
-    push_all(fd, call, make_call(call, xid));
-    CHECK_UINT(pull_reply(fd), xid);
-    turns(10);
-    return fd;
-}
-
 /* When all places are taken a stranger goes for the next one; then who has been idle for
  * the longest time; and nobody who works. */
 static void places_are_taken(void)
@@ -760,7 +831,7 @@ static void port_taken(void)
 
 TEST_MAIN(CHECK_TEST(pipelined_calls), CHECK_TEST(bounded_and_out_of_order),
           CHECK_TEST(bytes_of_all_connections), CHECK_TEST(small_reply_makes_room),
-          CHECK_TEST(client_that_does_not_read),
+          CHECK_TEST(client_that_does_not_read), CHECK_TEST(slow_readers_stop_nobody),
           CHECK_TEST(client_gone_with_calls_in_flight), CHECK_TEST(doubt_closes),
           CHECK_TEST(stood_still), CHECK_TEST(stood_still_shortly),
           CHECK_TEST(stood_still_at_work), CHECK_TEST(no_memory_to_accept),

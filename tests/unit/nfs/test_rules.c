@@ -58,6 +58,33 @@ static void later_call(void)
     CHECK(front_overdue(&state) == NULL);
 }
 
+/* A client that takes its replies, or has none to take, is not slow; one that takes a few
+ * bytes now and then is. */
+static void pace(void)
+{
+    struct front_pace pace = {0};
+    uint64_t taken = 0;
+
+    CHECK(!front_pace_step(&pace, taken, 0, 50000));
+    for (uint64_t ms = 50000; ms < 100000; ms += 1000) {
+        taken += FRONT_SLOW_BYTES / 4;
+        CHECK(!front_pace_step(&pace, taken, 1 << 20, ms));
+    }
+    CHECK(!front_pace_step(&pace, taken, 1 << 20, pace.since_ms + FRONT_SLOW_MS - 1));
+    CHECK(front_pace_step(&pace, taken + 1000, 1 << 20, pace.since_ms + FRONT_SLOW_MS));
+    CHECK(!front_pace_step(&pace, taken + 2000, 0, pace.since_ms + FRONT_SLOW_MS));
+}
+
+/* It goes only where others wait for memory. */
+static void slow_reader(void)
+{
+    struct front_state state = {.served = true, .working = true, .slow = true};
+
+    CHECK(front_overdue(&state) == NULL);
+    state.room_short = true;
+    CHECK(front_overdue(&state) != NULL);
+}
+
 enum { NEW = 0, SERVED = 1, BUSY = 2 };
 
 static struct front_seat seat(uint64_t who, uint64_t since_ms, unsigned how)
@@ -110,5 +137,6 @@ static void workers_stay(void)
 }
 
 TEST_MAIN(CHECK_TEST(stood_still), CHECK_TEST(clock_goes_back), CHECK_TEST(first_call),
-          CHECK_TEST(later_call), CHECK_TEST(strangers_go_first),
-          CHECK_TEST(greedy_go_next), CHECK_TEST(workers_stay))
+          CHECK_TEST(later_call), CHECK_TEST(pace), CHECK_TEST(slow_reader),
+          CHECK_TEST(strangers_go_first), CHECK_TEST(greedy_go_next),
+          CHECK_TEST(workers_stay))
