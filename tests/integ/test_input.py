@@ -4,10 +4,12 @@ half-made left behind."""
 import os
 import random
 import socket
+import struct
 import time
 import unittest
 
 import grapevine
+import nfs3
 
 
 class BadCommand(grapevine.GrapevineTest):
@@ -255,6 +257,61 @@ class Garbage(grapevine.GrapevineTest):
         gv.wait_settled("tier-1")
         client = gv.client("tier-1", 0)
         client.create(client.root, "still-works")
+
+    # Strangers take every place for NFS, and then hold as much memory as they can with
+    # calls that do not end: a client comes in all the same, the daemon's memory stays
+    # within bounds, and its log, too.
+    def test_strangers(self):
+        gv = self.grapevine(1)
+        gv.make_zone("tier-1", [0])
+        node = gv[0]
+        known = gv.client("tier-1", 0)
+        strangers = []
+        self.addCleanup(lambda: [s.close() for s in strangers])
+        for _ in range(1100):
+            strangers.append(socket.create_connection((node.host, node.nfs_port)))
+        client = gv.client("tier-1", 0)
+        client.create(client.root, "came-in")
+        known.create(known.root, "stayed")
+        self.assertEqual(known.retransmissions, 0)
+        before = node.rss_kib()
+        part = nfs3.pack_u32(0x80000000 | (1 << 20)) + b"y" * ((1 << 20) - 1)
+        for s in strangers[-500:]:
+            try:
+                s.sendall(part)
+            except ConnectionError:
+                pass  # It had to go for others.
+            client.getattr(client.root)
+        self.assertLess(node.rss_kib() - before, 200 << 10)
+        self.assertLess(len(node.log_tail(10000).splitlines()), 200)
+        client.create(client.root, "still-works")
+
+    # Clients that ask for much and read little of it: others are answered at once.
+    def test_slow_readers(self):
+        gv = self.grapevine(1)
+        gv.make_zone("tier-1", [0])
+        node = gv[0]
+        client = gv.client("tier-1", 0)
+        fh = client.create(client.root, "f")
+        client.write(fh, 0, b"x" * (1 << 20))
+        reads = b""
+        for xid in range(60):
+            read = client.message(xid, 6, nfs3.pack_opaque(fh) + struct.pack(
+                ">QI", 0, 1 << 20))
+            reads += nfs3.pack_u32(0x80000000 | len(read)) + read
+        slow = []
+        self.addCleanup(lambda: [s.close() for s in slow])
+        for _ in range(40):
+            s = socket.socket()
+            slow.append(s)
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            s.connect((node.host, node.nfs_port))
+            s.sendall(reads)
+            client.getattr(client.root)
+        grapevine.wait(lambda: "does not take its replies" in node.log_tail(100),
+                       "slow readers are cut")
+        self.assertLess(client.seconds_max, nfs3.SILENCE_SECONDS_MAX)
+        self.assertEqual(client.retransmissions, 0)
 
     # A connection that says nothing holds nothing up, however many there are.
     def test_silent_connections(self):
