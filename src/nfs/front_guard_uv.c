@@ -14,7 +14,8 @@
 enum {
     BACKLOG_DROPS_MAX = 4 * NFS_BACKLOG,
     SWEEP_MS = 1000,
-    COMPLAINTS_MAX = 10, /* Log lines in each window. */
+    STRANGERS_SHARES = 4, /* Of all bytes strangers may hold one when room is short. */
+    COMPLAINTS_MAX = 10,  /* Log lines in each window. */
     COMPLAINTS_MS = 10000,
 };
 
@@ -153,6 +154,16 @@ static uint32_t seat_holders(struct nfs_front *front, bool strangers)
     return n;
 }
 
+static uint64_t weight_of(const struct front_seat *seats, uint32_t n)
+{
+    uint64_t weight = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        weight += seats[i].busy ? 0 : seats[i].weight;
+    }
+    return weight;
+}
+
 void nfs_front_shed(struct nfs_front *front)
 {
     uint64_t max = front->config.inflight_bytes_max;
@@ -161,6 +172,9 @@ void nfs_front_shed(struct nfs_front *front)
         bool strangers = front->bytes < 2 * max;
         uint32_t n = seat_holders(front, strangers);
 
+        if (strangers && weight_of(front->seats, n) < max / STRANGERS_SHARES) {
+            n = 0; /* It is not they who fill it: clients come anew, too. */
+        }
         if (!close_victim(front, n, "it holds bytes, and others want room")) {
             front->shed_bytes = strangers ? 2 * max : UINT64_MAX; /* In this turn. */
         }

@@ -227,6 +227,40 @@ static void unfinished_calls(void)
     teardown();
 }
 
+/* The same calls of strangers get no further than the bound itself; where others fill it,
+ * a client that comes anew may send its first call as slowly as it likes. */
+static void unfinished_first_calls(void)
+{
+    enum { N = 12, BYTES = 1000000 };
+    static uint8_t part[BYTES];
+    uint32_t mark = htonl(RPC_MARK_LAST | (uint32_t)(BYTES + 4));
+    unsigned n_open = 0;
+    int fds[N];
+
+    setup(0, 8u << 20);
+    for (unsigned i = 0; i < N; i++) {
+        fds[i] = dial();
+        push_all(fds[i], (const uint8_t *)&mark, 4);
+        push_all(fds[i], part, BYTES);
+    }
+    for (unsigned i = 0; i < N; i++) {
+        n_open += is_open(fds[i]) ? 1 : 0;
+        close(fds[i]);
+    }
+    CHECK_UINT(n_open, 8); /* 8 MB of 8 MiB. */
+    turns(100);
+    for (unsigned i = 0; i < N; i++) {
+        fds[i] = i < N - 1 ? dial_served(1) : dial();
+        push_all(fds[i], (const uint8_t *)&mark, 4);
+        push_all(fds[i], part, BYTES);
+    }
+    for (unsigned i = 0; i < N; i++) {
+        CHECK(is_open(fds[i]));
+        close(fds[i]);
+    }
+    teardown();
+}
+
 /* Clients that do not read their replies, so many that nothing is left for others: others
  * have a call each all the time, and after some seconds slow ones go until there is room. */
 static void slow_readers_stop_nobody(void)
@@ -278,4 +312,5 @@ static void slow_readers_stop_nobody(void)
 TEST_MAIN(CHECK_TEST(stood_still), CHECK_TEST(stood_still_shortly),
           CHECK_TEST(stood_still_at_work), CHECK_TEST(no_memory_to_accept),
           CHECK_TEST(places_are_taken), CHECK_TEST(strangers_go),
-          CHECK_TEST(unfinished_calls), CHECK_TEST(slow_readers_stop_nobody))
+          CHECK_TEST(unfinished_calls), CHECK_TEST(unfinished_first_calls),
+          CHECK_TEST(slow_readers_stop_nobody))
