@@ -276,13 +276,13 @@ class Garbage(grapevine.GrapevineTest):
         self.assertEqual(known.retransmissions, 0)
         before = node.rss_kib()
         part = nfs3.pack_u32(0x80000000 | (1 << 20)) + b"y" * ((1 << 20) - 1)
-        for s in strangers[-500:]:
+        for s in strangers[-800:]:
             try:
                 s.sendall(part)
             except ConnectionError:
                 pass  # It had to go for others.
             client.getattr(client.root)
-        self.assertLess(node.rss_kib() - before, 200 << 10)
+        self.assertLess(node.rss_kib() - before, 500 << 10)  # Sanitizers keep much.
         self.assertLess(len(node.log_tail(10000).splitlines()), 200)
         client.create(client.root, "still-works")
 
