@@ -12,6 +12,7 @@
 
 enum {
     SWEEP_MAX = 4096,
+    AGAIN_PLANS = 64, /* Until a plan tries again what could not be read. */
 };
 
 static void folder_path(const struct store *store, uint64_t generation, char *out)
@@ -180,6 +181,7 @@ void store_bad_tried(struct store *store, const struct store_settle_block *b)
     i = bad_find(bad, b->ino, b->block);
     if (i < bad->n) {
         bad->tried[i] = b->version;
+        bad->again[i] = b->again ? bad->plans + AGAIN_PLANS : UINT64_MAX;
     }
 }
 
@@ -188,7 +190,8 @@ bool store_bad_hopeless(const struct store *store, uint64_t ino, uint64_t block,
 {
     uint32_t i = bad_find(&store->bad, ino, block);
 
-    return i < store->bad.n && version <= store->bad.tried[i];
+    return i < store->bad.n && version <= store->bad.tried[i] &&
+           store->bad.plans < store->bad.again[i];
 }
 
 void store_bad_add(struct store *store, uint64_t ino, uint64_t block)
@@ -202,6 +205,7 @@ void store_bad_add(struct store *store, uint64_t ino, uint64_t block)
         store->bad.ino[store->bad.n] = ino;
         store->bad.block[store->bad.n] = block;
         store->bad.tried[store->bad.n] = 0;
+        store->bad.again[store->bad.n] = 0;
         store->bad.n++;
     }
 }
@@ -216,6 +220,7 @@ void store_bad_del(struct store *store, uint64_t ino, uint64_t block)
         bad->ino[i] = bad->ino[bad->n];
         bad->block[i] = bad->block[bad->n];
         bad->tried[i] = bad->tried[bad->n];
+        bad->again[i] = bad->again[bad->n];
     }
 }
 

@@ -32,8 +32,8 @@ static uint64_t other_place(const struct store_settle_block *b)
 
 /*
  * One extent to @place. Its bytes may be bad themselves: that much is known for good,
- * and said by its row from now on. Bytes that cannot be read for want of memory or
- * descriptors are not lost: -EAGAIN.
+ * and said by its row from now on. Bytes that cannot be read, for whatever reason, are
+ * not lost: the disk may give them another time. Then -EAGAIN.
  */
 static int carry(struct store_pieces *pieces, struct disk_file *file, uint64_t place,
                  struct store_extent *e)
@@ -44,7 +44,7 @@ static int carry(struct store_pieces *pieces, struct disk_file *file, uint64_t p
     int rv = store_pieces_get(pieces, e, &bytes);
 
     if (rv == OUT_IO) {
-        if (pieces->fault != 0 && pieces->fault != -EIO) {
+        if (pieces->fault != 0) {
             return -EAGAIN;
         }
         log_error("store",
@@ -99,6 +99,7 @@ int store_keep_run(struct store_pieces *pieces, struct store_settle_block *b)
         }
         b->kept = rv == 0;
     } else if (store_is_own_fault(rv) || rv == -EAGAIN) {
+        b->again = true;
         rv = 0; /* It stays where it is. */
     }
     if (file != NULL) {

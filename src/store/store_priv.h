@@ -310,11 +310,14 @@ struct store_bad {
     uint64_t ino[STORE_BAD_MAX];
     uint64_t block[STORE_BAD_MAX];
     uint64_t tried[STORE_BAD_MAX]; /* The version that a settle failed at; 0: none. */
+    uint64_t again[STORE_BAD_MAX]; /* The plan that may try it again all the same. */
     uint32_t n;
+    uint64_t plans; /* Made so far. */
 };
 bool store_bad_has(const struct store *store, uint64_t ino, uint64_t block);
 void store_bad_add(struct store *store, uint64_t ino, uint64_t block);
-/* A settle of the block at @version failed; before @version it is not worth another. */
+/* A settle of the block at @version failed: up to that version it is not worth another,
+ * but for a later plan if something could not be read (@b->again). */
 void store_bad_tried(struct store *store, const struct store_settle_block *b);
 bool store_bad_hopeless(const struct store *store, uint64_t ino, uint64_t block,
                         uint64_t version);
@@ -399,6 +402,7 @@ struct store_settle_block {
     bool bad;
     bool known_bad; /* And logged. */
     bool kept;      /* @extents are as carried away from the journal. */
+    bool again;     /* Something could not be read now: no reason to give it up. */
     bool torn;      /* Bad because writing it failed: it may be written in part. */
     uint8_t mask;   /* Sub-blocks that are written. */
     uint8_t stale;  /* Sub-blocks that a plan lost in a crash may have changed. */

@@ -433,6 +433,7 @@ static int plan(struct store *store, size_t max_bytes, bool rest,
     int rv;
 
     ASSERT(!store->in_txn && store->settle == NULL);
+    store->bad.plans++;
     rv = may_settle(store);
     if (rv != 0) {
         return rv;

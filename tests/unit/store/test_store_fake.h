@@ -31,11 +31,15 @@ struct journal {
     uint8_t *segments[FAKE_SEGMENTS];
     uint64_t last;
     size_t used;
+    int fault; /* What every read gives; 0: bytes. */
 };
 
 int journal_pread(struct journal *journal, struct journal_place place, void *buf,
                   size_t len)
 {
+    if (journal->fault != 0) {
+        return journal->fault;
+    }
     if (place.segment == 0 || place.segment >= FAKE_SEGMENTS ||
         journal->segments[place.segment] == NULL ||
         place.offset + len > FAKE_SEGMENT_BYTES) {

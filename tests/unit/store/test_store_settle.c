@@ -505,6 +505,26 @@ static void bad_piece_holds_no_journal(void)
     member_deinit();
 }
 
+/* A disk that gives no bytes for a while has lost none: the piece keeps its place, and
+ * settles once it can be read. */
+static void piece_that_cannot_be_read(void)
+{
+    member_init(NULL);
+    put((struct put){.ino = 10, .len = 20000, .fill = 1});
+    m.journal->fault = -EIO;
+    settle_all(m.store);
+    CHECK_INT(get(10, 0, 100, 1), OUT_IO);
+    CHECK_UINT(floor_now(), 1);
+    m.journal->fault = 0;
+    CHECK_INT(get(10, 0, 20000, 1), 0);
+    for (int i = 0; i < 100 && floor_now() != UINT64_MAX; i++) {
+        settle_all(m.store);
+    }
+    CHECK_UINT(floor_now(), UINT64_MAX);
+    CHECK_INT(get(10, 0, 20000, 1), 0);
+    member_deinit();
+}
+
 /* What was carried lies safe before the journal goes: a power cut at any moment of a
  * settle loses none of it. */
 static void power_cut_while_carrying(void)
@@ -752,8 +772,8 @@ static void old_row_keeps_its_bytes(void)
 
 TEST_MAIN(CHECK_TEST(old_row_keeps_its_bytes), CHECK_TEST(long_cut_goes_in_steps),
           CHECK_TEST(rest_of_a_pull), CHECK_TEST(bad_block_holds_no_journal),
-          CHECK_TEST(bad_piece_holds_no_journal), CHECK_TEST(power_cut_while_carrying),
-          CHECK_TEST(reader_beside_a_shorter_file),
+          CHECK_TEST(bad_piece_holds_no_journal), CHECK_TEST(piece_that_cannot_be_read),
+          CHECK_TEST(power_cut_while_carrying), CHECK_TEST(reader_beside_a_shorter_file),
           CHECK_TEST(file_system_of_small_files), CHECK_TEST(end_of_the_largest_file),
           CHECK_TEST(block_that_is_refused), CHECK_TEST(sync_that_fails),
           CHECK_TEST(name_of_an_earlier_life), CHECK_TEST(name_of_an_earlier_pull))
