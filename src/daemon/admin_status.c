@@ -49,6 +49,7 @@ static cJSON *local_members(const struct host_report *report)
         cJSON_AddStringToObject(item, "role",
                                 member->role == RGROUP_VOTER ? "voter" : "standby");
         json_put_u64(item, "match_index", member->match_index);
+        json_put_u64(item, "lease_ms", member->lease_ms);
         cJSON_AddItemToArray(members, item);
     }
     return members;
@@ -68,7 +69,10 @@ static cJSON *local_zone(struct host *host)
     json_put_u64(json, "leader", report.replica.leader);
     json_put_u64(json, "term", report.replica.term);
     json_put_u64(json, "commit_index", report.replica.commit_index);
+    json_put_u64(json, "released_index", report.replica.released_index);
     json_put_u64(json, "applied_index", report.replica.applied_index);
+    json_put_u64(json, "lease_ms", report.replica.lease_ms);
+    json_put_u64(json, "read_lease_ms", report.replica.read_lease_ms);
     json_put_u64(json, "quota_bytes", report.usage.quota_bytes);
     json_put_u64(json, "used_bytes", report.usage.used_bytes);
     json_put_u64(json, "inodes", report.usage.inodes);
@@ -236,6 +240,7 @@ static cJSON *merged_member(const struct admin_call *call,
     json_put_u64(json, "commit_index", number_in(own, "commit_index"));
     json_put_u64(json, "applied_index", applied);
     json_put_u64(json, "match_index", number_in(view, "match_index"));
+    json_put_u64(json, "read_lease_ms", number_in(own, "read_lease_ms"));
     json_put_u64(json, "lag", own != NULL && commit > applied ? commit - applied : 0);
     json_put_u64(json, "disk_bytes", number_in(own, "disk_bytes"));
     json_put_u64(json, "journal_bytes", number_in(own, "journal_bytes"));
@@ -270,6 +275,7 @@ static cJSON *merged_zone(const struct admin_call *call,
                                       directory_raft_node(number_in(leader, "raft_id"))));
     json_put_u64(json, "term", number_in(leader, "term"));
     json_put_u64(json, "commit_index", number_in(leader, "commit_index"));
+    json_put_u64(json, "leader_lease_ms", number_in(leader, "lease_ms"));
     members = cJSON_AddArrayToObject(json, "members");
     for (uint32_t i = 0; i < zone->n_members; i++) {
         cJSON_AddItemToArray(members,

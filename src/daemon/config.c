@@ -224,6 +224,12 @@ static int set_heartbeat(struct config *c, const char *v)
 {
     return parse_u32(v, 10, 10000, &c->heartbeat_ms);
 }
+static int set_leases(struct config *c, const char *v)
+{
+    static const char *const words[] = {"no", "yes", NULL};
+
+    return parse_word(v, words, &c->leases);
+}
 static int set_rpcbind(struct config *c, const char *v)
 {
     static const char *const words[] = {"no", "auto", NULL};
@@ -289,6 +295,7 @@ static const struct key {
     {"zones", "journal_bytes", set_journal, "a size of at least 64 MiB"},
     {"zones", "election_ms", set_election, "a number from 50 to 60000"},
     {"zones", "heartbeat_ms", set_heartbeat, "a number from 10 to 10000"},
+    {"zones", "leases", set_leases, "yes or no"},
 };
 #define N_KEYS (sizeof keys / sizeof keys[0])
 _Static_assert(N_KEYS <= KEYS_MAX, "seen[] holds every key");
@@ -487,6 +494,7 @@ static void set_defaults(struct config *config)
         .journal_bytes = 256u << 20,
         .election_ms = 500,
         .heartbeat_ms = 60,
+        .leases = 1,
         .rpcbind = true,
         .log_level = LOG_LEVEL_INFO,
         .memory = {.lock = true, .reserve_bytes = 16u << 20},

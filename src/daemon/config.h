@@ -45,6 +45,7 @@ struct config {
     uint64_t journal_bytes;
     uint32_t election_ms;
     uint32_t heartbeat_ms;
+    uint32_t leases;              /* 1: reads under leases. */
     struct export_table *exports; /* Not NULL once it is loaded. */
     bool rpcbind;                 /* Register with a local one. */
     enum log_level log_level;

@@ -44,6 +44,7 @@ struct host_config {
     uint32_t election_ms;
     uint32_t heartbeat_ms;
     uint64_t journal_bytes_max;
+    bool leases; /* See replica_config. */
     bool create; /* Make the dataset if it is absent. */
     struct zone_genesis genesis;
     struct slice bootstrap; /* create: the first configuration; empty: a joiner. */

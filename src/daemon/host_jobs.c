@@ -331,7 +331,8 @@ struct read_job {
     struct host_job base;
     struct slice op;
     uint64_t token; /* The asker's. */
-    int outcome;
+    bool named;     /* See REPLICA_DO_READ. */
+    bool again;
     struct slice result;
     struct slice data;
 };
@@ -352,14 +353,16 @@ static struct read_job *read_of(uint64_t token)
     return (struct read_job *)(uintptr_t)(token & ~1ull);
 }
 
-void host_read(struct host *host, struct slice op, uint64_t token)
+/* @obj decides the answer; none: anything may. */
+static void read_begin(struct host *host, struct slice op, uint64_t token,
+                       struct zone_handle obj)
 {
-    struct read_job *job = calloc(1, sizeof *job);
+    struct read_job *job = NULL;
 
-    ASSERT(!host_token_is_read(token));
-    if (job == NULL || host->replica == NULL || host->state != HOST_RUNNING ||
-        host->closing) {
-        free(job);
+    if (host->replica != NULL && host->state == HOST_RUNNING && !host->closing) {
+        job = calloc(1, sizeof *job);
+    }
+    if (job == NULL) {
         host->callbacks.answer(
             host->callbacks.ctx,
             &(struct host_answer){
@@ -370,8 +373,22 @@ void host_read(struct host *host, struct slice op, uint64_t token)
     job->op = slice_keep(op);
     job->token = token;
     host->dirty = true;
-    host_step(host,
-              &(struct replica_event){.type = REPLICA_EV_READ, .token = read_token(job)});
+    host_step(host, &(struct replica_event){.type = REPLICA_EV_READ,
+                                            .token = read_token(job),
+                                            .ino = obj.ino,
+                                            .gen = obj.gen});
+}
+
+void host_read(struct host *host, struct slice op, uint64_t token)
+{
+    struct zone_handle obj = {0};
+    struct zone_op decoded;
+
+    ASSERT(!host_token_is_read(token));
+    if (zone_op_decode(op.data, op.len, (struct slice){0}, &decoded) == 0) {
+        obj = zone_op_reads(&decoded);
+    }
+    read_begin(host, op, token, obj);
 }
 
 static void read_free(struct read_job *job)
@@ -410,10 +427,11 @@ static void run_read(struct job *base)
     if (rv == 0 && result.outcome == OUT_TRY_LATER) {
         rv = -EAGAIN; /* This member is not ready; another may be. */
     }
-    if (rv == 0) {
+    job->again = rv == 0 && job->named && result.has_obj && result.obj.nlink == 0;
+    if (rv == 0 && !job->again) {
         rv = zone_result_encode(&result, &head);
     }
-    if (rv == 0) {
+    if (rv == 0 && !job->again) {
         job->result = slice_of(head, 0, head->len);
         job->data = slice_ref(result.data);
     }
@@ -427,6 +445,13 @@ static void done_read(struct job *base)
     struct read_job *job = (struct read_job *)base;
     struct host *host = job->base.host;
 
+    if (job->again) {
+        /* A file without a name, which any op under way may purge: wait for all. */
+        read_begin(host, job->op, job->token, (struct zone_handle){0});
+        read_free(job);
+        host_job_end(&job->base);
+        return;
+    }
     if (job->base.rv != 0 && job->base.rv != -EAGAIN) {
         log_error("daemon", "msg=\"read failed\" zone=%s error=\"%s\"",
                   host->config.label, strerror(-job->base.rv));
@@ -442,9 +467,10 @@ static void done_read(struct job *base)
     host_job_end(&job->base);
 }
 
-void host_do_read(struct host *host, uint64_t token)
+void host_do_read(struct host *host, uint64_t token, bool named)
 {
     ASSERT(host_token_is_read(token));
+    read_of(token)->named = named;
     host_post_zone(host, &read_of(token)->base, run_read, done_read);
 }
 

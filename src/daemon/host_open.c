@@ -197,6 +197,7 @@ static int start_replica(struct host *host, struct open_job *job)
         .heartbeat_ms = host->config.heartbeat_ms,
         .seed = host->config.seed,
         .journal_bytes_max = host->config.journal_bytes_max,
+        .leases = host->config.leases,
     };
     struct replica_start start = {
         .now_ms = host_now_ms(),

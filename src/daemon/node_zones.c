@@ -53,6 +53,7 @@ static void fill_config(struct node *node, struct host_config *config)
         .disk = node->disk,
         .election_ms = node->config.election_ms,
         .heartbeat_ms = node->config.heartbeat_ms,
+        .leases = node->config.leases != 0,
         .journal_bytes_max = node->config.journal_bytes,
     };
     node_random(&config->seed, sizeof config->seed);

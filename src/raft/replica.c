@@ -91,6 +91,10 @@ static void fail(struct replica *r)
         replica_answer(r, r->transfer.token, OUT_TRY_LATER);
         r->transfer.active = false;
     }
+    if (r->change.active) {
+        replica_answer(r, r->change.token, OUT_NOT_LEADER);
+        r->change.active = false;
+    }
 }
 
 static void report_applied(struct replica *r)
@@ -115,6 +119,7 @@ static void tick(struct replica *r)
         return;
     }
     r->tick_ms = r->now_ms;
+    replica_lease_tick(r);
     replica_read_tick(r);
     report_applied(r);
     replica_housekeep(r);
@@ -125,7 +130,9 @@ static void turn(struct replica *r)
 {
     replica_apply_replay(r);
     replica_transfer_go_on(r);
+    replica_change_go_on(r);
     replica_pull_go_on(r);
+    replica_lease_go_on(r);
     replica_read_go_on(r);
     replica_journal_issue(r);
     replica_held_release(r);
@@ -188,6 +195,7 @@ static void take_event(struct replica *r, const struct replica_event *event)
         replica_transfer_begin(r, event);
         break;
     case REPLICA_EV_STOP:
+        replica_lease_stop(r);
         r->stopping = true;
         break;
     case REPLICA_EV_FLUSH:
@@ -237,10 +245,12 @@ int replica_step(struct replica *replica, const struct replica_event *event,
 uint64_t replica_wake_ms(const struct replica *replica)
 {
     uint64_t wake_ms = replica->tick_ms + replica->config.heartbeat_ms;
+    uint64_t lease_ms = replica_lease_wake_ms(replica);
 
     if (replica->failed) {
         return UINT64_MAX;
     }
+    wake_ms = lease_ms < wake_ms ? lease_ms : wake_ms;
     return replica->wake_ms < wake_ms ? replica->wake_ms : wake_ms;
 }
 
@@ -258,6 +268,9 @@ static int load_log(struct replica *r, const struct replica_start *start)
             return -EUCLEAN;
         }
         rv = replica_log_append(r, entry, entry->type == RGROUP_CHANGE);
+        if (entry->type == RGROUP_CHANGE) {
+            r->change_index = entry->index;
+        }
         if (rv == 0 && entry->type == RGROUP_COMMAND &&
             zone_entry_decode(entry->head.data, entry->head.len, &decoded) == 0 &&
             decoded.time_ns > r->last_time_ns) {
@@ -328,6 +341,7 @@ int replica_new(const struct replica_config *config, const struct replica_start 
     r->read_seq = (config->seed + start->now_ms) * 0x9e3779b97f4a7c15ull;
     rv = load(r, start);
     if (rv == 0) {
+        replica_lease_start(r);
         replica_note(r);
         turn(r);
         rv = r->rv;

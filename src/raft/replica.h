@@ -12,7 +12,8 @@
  *   not proposed, else it stays open until decided or leadership ends
  *   (OUT_TRY_LATER: in doubt, ask again with the same origin).
  * - REPLICA_DO_READ is given for a read only when the zone's applied state contains
- *   every op answered anywhere before the read began (read index, Raft thesis 6.4).
+ *   every op answered anywhere before the read began that may touch what it asks for
+ *   (leases, docs/adr/0010-leases.md, or read index, Raft thesis 6.4).
  * - memory is bounded: REPLICA_CACHE_BYTES of entries, REPLICA_PENDING_BYTES of
  *   proposals (then OUT_FULL: the driver stops reading sockets), per-follower queues
  *   hold ranges, not copies.
@@ -49,13 +50,20 @@ struct replica;
 
 /* Frames between replicas (docs/formats/replica.md). A driver's own types begin above. */
 enum replica_frame {
-    REPLICA_FRAME_MSG = 1,         /* Votes, results, snapshots: control. */
-    REPLICA_FRAME_APPEND = 2,      /* Entries and heartbeats: log. */
-    REPLICA_FRAME_PROBE = 3,       /* Leader to voters: am I still leader? */
-    REPLICA_FRAME_PROBE_ACK = 4,   /* Yes, as far as I know. */
-    REPLICA_FRAME_READ_INDEX = 5,  /* Member to leader: from where may I read? */
-    REPLICA_FRAME_READ_ANSWER = 6, /* From this index, or: ask somebody else. */
-    REPLICA_FRAME_REPORT = 7,      /* Member to leader: how far it has applied. */
+    REPLICA_FRAME_MSG = 1,          /* Votes, results, snapshots: control. */
+    REPLICA_FRAME_APPEND = 2,       /* Entries and heartbeats: log. */
+    REPLICA_FRAME_PROBE = 3,        /* Leader to voters: am I still leader? */
+    REPLICA_FRAME_PROBE_ACK = 4,    /* Yes, as far as I know. */
+    REPLICA_FRAME_READ_INDEX = 5,   /* Member to leader: from where may I read? */
+    REPLICA_FRAME_READ_ANSWER = 6,  /* From this index, or: ask somebody else. */
+    REPLICA_FRAME_REPORT = 7,       /* Member to leader: how far it has applied. */
+    REPLICA_FRAME_PING = 8,         /* Leader to voters, for its lease. */
+    REPLICA_FRAME_PONG = 9,         /* It follows, and votes for nobody else meanwhile. */
+    REPLICA_FRAME_LEASE_ASK = 10,   /* Member to leader: a read lease? */
+    REPLICA_FRAME_LEASE_GRANT = 11, /* So long from the question on, or none. */
+    REPLICA_FRAME_LEASE_REVOKE = 12, /* Leader to member: give it back. */
+    REPLICA_FRAME_LEASE_RETURN = 13, /* It holds none any more. */
+    REPLICA_FRAME_RECEIVED = 14,     /* Holder to leader: its log reaches so far. */
     REPLICA_FRAME_LAST = 15,
 };
 
@@ -77,6 +85,7 @@ struct replica_config {
     uint32_t heartbeat_ms;
     uint64_t seed;
     uint64_t journal_bytes_max; /* Default 256 MiB. */
+    bool leases;                /* Reads under leases; else each batch asks. */
     uint32_t guards_off;        /* Tests only. */
     uint32_t mutation;          /* Tests only: enum replica_mutation. */
 };
@@ -90,6 +99,12 @@ enum replica_mutation {
     REPLICA_MUT_NO_FLOOR = 4,        /* A new leader reads before its own barrier. */
     REPLICA_MUT_EARLY_SEND = 5,      /* Send before term and vote are on disk. */
     REPLICA_MUT_EARLY_REPORT = 6,    /* Report as durable what is only being written. */
+    REPLICA_MUT_LEASE_ALONE = 7,     /* Being leader is taken for a lease. */
+    REPLICA_MUT_NO_WAIT = 8,    /* Read leases of a life before are not waited for, nor do
+                                voters hold (G16). */
+    REPLICA_MUT_NO_RECEIPT = 9, /* Release without the holders' having it. */
+    REPLICA_MUT_NO_NAMES = 10,  /* A holder reads what entries above R touch. */
+    REPLICA_MUT_LEASE_KEPT = 11, /* Hand over, or change voters, with leases out. */
 };
 
 /* The durable state that the driver found: what journal_open and zone_snapshot_get say.
@@ -116,7 +131,8 @@ enum replica_event_type {
     REPLICA_EV_WRITABLE = 4,  /* The log channel to .from has room again. */
     REPLICA_EV_SUBMIT = 5,    /* .head: encoded zone_entry (unshared: it is stamped),
                                  .body: payload, .token. */
-    REPLICA_EV_READ = 6,      /* .token: wants to read. */
+    REPLICA_EV_READ = 6,      /* .token: wants to read .ino of .gen, which alone decide
+                                 the answer; .ino 0: anything may. */
     REPLICA_EV_CANCEL = 7,    /* .token of a read or submit: nobody waits any more. */
     REPLICA_EV_JOURNALED = 8, /* .ticket done with .rv; .places for its entries. */
     REPLICA_EV_APPLIED = 9,   /* .index, .results (as many as the batch), .rv. */
@@ -156,6 +172,8 @@ struct replica_event {
     struct slice head; /* Borrowed for the step; references are taken. */
     struct slice body;
     uint64_t token;
+    uint64_t ino;
+    uint64_t gen;
     uint64_t ticket;
     int rv;
     uint64_t index;
@@ -180,7 +198,10 @@ enum replica_action_type {
     REPLICA_DO_SEND = 2,
     /* Apply .entries (in order, from applied + 1). Answer with APPLIED. One outstanding. */
     REPLICA_DO_APPLY = 3,
-    /* The read .token may be executed now on the zone, at or after everything applied. */
+    /* The read .token may be executed now on the zone, at or after everything applied.
+     * .named: what is under way was looked through for its inode only. Then an answer
+     * about a file without a name (nlink 0) is not good, since any op may purge it: ask
+     * again, with .ino 0. */
     REPLICA_DO_READ = 4,
     /* Answer .token: .outcome 0 with .result, or OUT_NOT_LEADER (.leader is the hint, 0
      * unknown), OUT_TRY_LATER (in doubt), OUT_FULL, OUT_BUSY, OUT_INVAL. */
@@ -225,6 +246,7 @@ struct replica_action {
     uint64_t bytes;
     bool rest;
     uint64_t token;
+    bool named;
     int outcome;
     int rv;
     struct slice result;
@@ -259,6 +281,7 @@ struct replica_member {
     uint64_t match_index;   /* Leader only; else 0. */
     uint64_t applied_index; /* Leader only: as last reported by the member. */
     uint64_t heard_ms_ago;  /* UINT64_MAX: never. */
+    uint64_t lease_ms;      /* Leader only: its read lease is out for so long yet. */
 };
 struct replica_status {
     enum rgroup_state state;
@@ -271,7 +294,10 @@ struct replica_status {
     bool pulling;
     bool transferring;
     bool full;       /* No room on this member's disk: it takes nothing new. */
-    bool has_quorum; /* Heard from a majority within two election timeouts. */
+    uint64_t released_index; /* Nothing above it was applied or answered. */
+    uint64_t lease_ms;       /* Leader: its lease lasts so long yet; 0: none. */
+    uint64_t read_lease_ms;  /* Others: their read lease, likewise. */
+    bool has_quorum;         /* Heard from a majority within two election timeouts. */
     uint64_t pending_bytes;
     uint64_t cache_bytes;
     uint32_t n_members;

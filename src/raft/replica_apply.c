@@ -3,7 +3,8 @@
  * reading back from the journal what has left the cache.
  *
  * An entry that is committed by others but not yet on this disk is not applied: after
- * a crash the zone would be newer than the log.
+ * a crash the zone would be newer than the log. Nor is one that is not released: what is
+ * applied is shown.
  */
 #include "base/assert.h"
 #include "raft/replica_impl.h"
@@ -13,10 +14,12 @@
 
 static uint64_t apply_bound(const struct replica *r)
 {
+    uint64_t bound = r->commit < r->released ? r->commit : r->released;
+
     if (r->config.mutation == REPLICA_MUT_APPLY_UNDURABLE) {
-        return r->commit < r->log.last ? r->commit : r->log.last;
+        return bound < r->log.last ? bound : r->log.last;
     }
-    return r->commit < r->reported ? r->commit : r->reported;
+    return bound < r->reported ? bound : r->reported;
 }
 
 /* Give @n entries (references are taken) to the zone. */

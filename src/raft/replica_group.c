@@ -37,7 +37,11 @@ static int append_one(struct replica *r, struct replica_entry *entry)
     if (r->gather_first == 0) {
         r->gather_first = entry->index;
     }
+    if (entry->type == RGROUP_CHANGE) {
+        r->change_index = entry->index;
+    }
     note_time(r, entry);
+    replica_names_add(r, entry);
     return 0;
 }
 
@@ -127,6 +131,7 @@ static void take_state(struct replica *r, const struct rgroup_update *update,
     if (was_leader != is_leader || !same_term) {
         replica_send_reset(r);
     }
+    replica_lease_changed(r);
     replica_read_again(r);
 }
 
@@ -257,6 +262,9 @@ int replica_group_start(struct replica *r)
     struct rgroup_entry *entries = NULL;
     int rv;
 
+    if (r->config.mutation == REPLICA_MUT_NO_WAIT) {
+        config.guards_off |= RGROUP_OFF_G16;
+    }
     rgroup_free(r->group);
     r->group = NULL;
     rv = fit_log(r);

@@ -9,6 +9,7 @@
 #ifndef RAFT_REPLICA_IMPL_H
 #define RAFT_REPLICA_IMPL_H
 
+#include "raft/lease.h"
 #include "raft/replica.h"
 
 #define REPLICA_TICKETS_MAX 2u          /* Journal batches outstanding. */
@@ -28,6 +29,7 @@
 #define REPLICA_HEAD_MAX (ZONE_OP_BYTES_MAX + 4096u)
 #define REPLICA_ROOM_RETRY_MS 500u /* After a full disk; sooner if something was freed. */
 #define REPLICA_GIVE_WAY_MS 10000u /* Between two handings over for room. */
+#define REPLICA_NAMES 4096u /* Places in the table of touched inodes. */
 #define REPLICA_UNISSUED UINT64_MAX
 
 /* An entry whose bytes are in memory. */
@@ -105,9 +107,10 @@ struct replica_peer {
     uint32_t n_sent;
     struct replica_sent sent[REPLICA_SENT_MAX];
     uint64_t inflight_bytes;
-    uint64_t moved_ms; /* When the first of them got there, or was sent, last. */
-    uint64_t sent_ms;  /* Last frame with entries. */
-    uint64_t beat_ms;  /* Last frame on the log channel. */
+    uint64_t moved_ms;       /* When the first of them got there, or was sent, last. */
+    uint64_t sent_ms;        /* Last frame with entries. */
+    uint64_t beat_ms;        /* Last frame on the log channel. */
+    uint64_t lease_after_ms; /* It was late: no read lease before that. */
 };
 
 struct replica_submit {
@@ -132,6 +135,9 @@ struct replica_read {
     uint64_t token;
     uint64_t index; /* Waits for this applied index. */
     uint64_t since_ms;
+    uint64_t ino; /* 0: anything. */
+    uint64_t gen;
+    bool named; /* See REPLICA_DO_READ. */
 };
 
 /* A growing FIFO of fixed-size items. */
@@ -178,6 +184,13 @@ struct replica_transfer {
     uint64_t target;
     uint64_t token;
     uint64_t deadline_ms;
+};
+
+/* A change of members that waits for read leases to be over. */
+struct replica_change {
+    bool active;
+    uint64_t token;
+    struct rgroup_conf conf;
 };
 
 /* An own copy of a snapshot descriptor. */
@@ -241,6 +254,8 @@ struct replica {
     struct replica_fifo waits;
     uint64_t pending_bytes;
     struct replica_transfer transfer;
+    struct replica_change change;
+    uint64_t change_index; /* Of the last change in the log. */
 
     /* Reads. */
     struct replica_fifo reads_new;   /* Not in a round. */
@@ -253,6 +268,18 @@ struct replica {
     uint64_t asked_ms;
     uint64_t ask_after_ms; /* After a refusal. */
     uint64_t read_seq;
+
+    /* Leases. */
+    uint64_t released; /* Nothing above it is applied or answered. */
+    uint64_t matched;  /* Follower: our log is the leader's up to here. */
+    uint64_t received_told;
+    uint64_t lease_wait_ms; /* Before that, as leader, nothing is released. */
+    struct lease lease;     /* As leader. */
+    struct lease_own own;   /* As member. */
+    uint64_t own_after_ms;  /* No question before that. */
+    uint64_t read_ms;       /* When somebody last wanted to read; 0: never. */
+    uint64_t named_any;     /* The last entry that may touch any inode. */
+    uint64_t named[REPLICA_NAMES];
 
     /* Apply, fetch, housekeeping. */
     uint32_t apply_n;
@@ -360,6 +387,7 @@ void replica_send_reset(struct replica *r);
 void replica_submit(struct replica *r, const struct replica_event *event);
 void replica_submit_flush(struct replica *r);
 void replica_change(struct replica *r, const struct replica_event *event);
+void replica_change_go_on(struct replica *r);
 void replica_propose_truncated(struct replica *r, uint64_t index);
 /* Leadership ended. */
 void replica_propose_lost(struct replica *r);
@@ -385,6 +413,40 @@ void replica_read_go_on(struct replica *r);
 void replica_read_tick(struct replica *r);
 void replica_read_fail_all(struct replica *r);
 void replica_read_frame(struct replica *r, const struct replica_event *event);
+
+/* replica_lease.c */
+/* The log is loaded. */
+void replica_lease_start(struct replica *r);
+/* State, leader or term is another: all leases are over. */
+void replica_lease_changed(struct replica *r);
+/* Release what can be, and ask for what is due. */
+void replica_lease_go_on(struct replica *r);
+void replica_lease_tick(struct replica *r);
+void replica_lease_frame(struct replica *r, const struct replica_event *event);
+/* The APPEND @msg, whose last entry is of @last_term, was stepped. */
+void replica_lease_matched(struct replica *r, const struct rgroup_msg *msg,
+                           uint64_t last_term);
+/* As leader: our lease's end; 0: none. */
+uint64_t replica_lease_end_ms(struct replica *r);
+/* As member: may we read by our read lease? */
+bool replica_lease_serves(const struct replica *r);
+/* As member: a read lease is held or asked for. */
+bool replica_lease_wanted(const struct replica *r);
+/* As leader: does @id hold a read lease? */
+bool replica_lease_is_out(struct replica *r, uint64_t id);
+/* As leader: true if no read lease is out; else all are asked back. */
+bool replica_lease_quiet(struct replica *r);
+/* As leader, quiet: no lease for the rest of the term. */
+void replica_lease_give_up(struct replica *r);
+/* As member: give back what is held. */
+void replica_lease_stop(struct replica *r);
+uint64_t replica_lease_wake_ms(const struct replica *r);
+
+/* replica_names.c */
+/* An entry was added to the log. */
+void replica_names_add(struct replica *r, const struct replica_entry *entry);
+/* The last entry of the log that may touch what @read asks for. */
+uint64_t replica_names_wait(const struct replica *r, const struct replica_read *read);
 
 /* replica_apply.c */
 void replica_apply_issue(struct replica *r);

@@ -218,28 +218,55 @@ void replica_submit_flush(struct replica *r)
     }
 }
 
-void replica_change(struct replica *r, const struct replica_event *event)
+static void change_now(struct replica *r, const struct rgroup_conf *conf, uint64_t token)
 {
-    struct rgroup_event step = {.type = RGROUP_EV_CHANGE, .conf = event->conf};
+    struct rgroup_event step = {.type = RGROUP_EV_CHANGE, .conf = conf};
     uint64_t before;
     int rv;
 
-    if (r->failed || r->stopping || !replica_is_leader(r)) {
-        replica_answer(r, event->token, OUT_NOT_LEADER);
-        return;
-    }
-    if (r->transfer.active || event->conf == NULL) {
-        replica_answer(r, event->token, event->conf == NULL ? OUT_INVAL : OUT_BUSY);
-        return;
-    }
     replica_submit_flush(r);
     before = r->log.last;
     rv = replica_group_step(r, &step, NULL);
     if (rv == 0 && r->log.last > before) {
-        wait_push(r, r->log.last, event->token, 0);
+        wait_push(r, r->log.last, token, 0);
     } else {
-        replica_answer(r, event->token, rv > 0 ? rv : rv == 0 ? 0 : OUT_INVAL);
+        replica_answer(r, token, rv > 0 ? rv : rv == 0 ? 0 : OUT_INVAL);
     }
+}
+
+/* No read lease outlives a change of the voters that it rests on: they are asked back
+ * first. None is granted before the change is applied. */
+void replica_change_go_on(struct replica *r)
+{
+    if (!r->change.active) {
+        return;
+    }
+    if (!replica_is_leader(r) || r->transfer.active) {
+        r->change.active = false;
+        replica_answer(r, r->change.token, OUT_NOT_LEADER);
+    } else if (replica_lease_quiet(r)) {
+        r->change.active = false;
+        change_now(r, &r->change.conf, r->change.token);
+    }
+}
+
+void replica_change(struct replica *r, const struct replica_event *event)
+{
+    if (r->failed || r->stopping || !replica_is_leader(r)) {
+        replica_answer(r, event->token, OUT_NOT_LEADER);
+        return;
+    }
+    if (r->transfer.active || r->change.active || event->conf == NULL) {
+        replica_answer(r, event->token, event->conf == NULL ? OUT_INVAL : OUT_BUSY);
+        return;
+    }
+    if (event->conf->n > RGROUP_MEMBERS_MAX) {
+        replica_answer(r, event->token, OUT_INVAL);
+        return;
+    }
+    r->change = (struct replica_change){
+        .active = true, .token = event->token, .conf = *event->conf};
+    replica_change_go_on(r);
 }
 
 static void wait_drop(struct replica *r, struct replica_wait *wait)

@@ -1,7 +1,11 @@
 /*
- * Reads that see every write answered before they began (Raft thesis 6.4).
+ * Reads that see every write answered before they began.
  *
- * Leader: all waiting reads form one round: the commit index is kept, a probe goes to
+ * Leader, under its lease or as sole voter: they wait until the released index is applied
+ * here. Member, under a read lease: until the last entry of its log that may touch what
+ * is asked for is applied; mostly there is none. Without a lease (Raft thesis 6.4):
+ *
+ * Leader: all waiting reads form one round: the released index is kept, a probe goes to
  * the voters, and when a majority has answered from a term not above ours, nobody else
  * can have led since the round began. Others ask the leader for its index, one batch
  * at a time. Then the read waits until that index is applied here.
@@ -40,10 +44,9 @@ static uint32_t reads_waiting(const struct replica *r)
     return r->reads_new.n + r->reads_round.n + r->reads_ready.n;
 }
 
-static void read_add(struct replica *r, uint64_t from, uint64_t token)
+static void read_add(struct replica *r, struct replica_read read)
 {
-    struct replica_read read = {.from = from, .token = token, .since_ms = r->now_ms};
-
+    read.since_ms = r->now_ms;
     if (r->failed || r->stopping || r->pull.state != PULL_NONE ||
         reads_waiting(r) >= REPLICA_READS_MAX) {
         read_fail(r, &read);
@@ -58,7 +61,9 @@ void replica_read_new(struct replica *r, const struct replica_event *event)
         replica_act(r, REPLICA_DO_READ)->token = event->token;
         return;
     }
-    read_add(r, 0, event->token);
+    r->read_ms = r->now_ms;
+    read_add(r, (struct replica_read){
+                    .token = event->token, .ino = event->ino, .gen = event->gen});
 }
 
 static void cancel_in(struct replica_fifo *fifo, uint64_t token)
@@ -129,6 +134,15 @@ void replica_read_again(struct replica *r)
         replica_fifo_pop(&r->reads_round);
         put_back(r, &read);
     }
+    n = r->reads_ready.n;
+    for (uint32_t i = 0; i < n; i++) {
+        struct replica_read read =
+            *(struct replica_read *)replica_fifo_at(&r->reads_ready, 0);
+
+        /* What it waits for may be cut off, if it is not committed. */
+        replica_fifo_pop(&r->reads_ready);
+        push(r, read.index > r->commit ? &r->reads_new : &r->reads_ready, &read);
+    }
 }
 
 /* The reads of @fifo may be answered from @index on. */
@@ -140,6 +154,7 @@ static void ready(struct replica *r, struct replica_fifo *fifo, uint64_t index)
         replica_fifo_pop(fifo);
         if (read.from == 0) {
             read.index = index;
+            read.named = false;
             push(r, &r->reads_ready, &read);
         } else {
             uint64_t values[3] = {read.token, 1, index};
@@ -171,15 +186,18 @@ static void round_send(struct replica *r)
     }
 }
 
+/* As leader. */
 static void round_begin(struct replica *r)
 {
-    if (r->round.open || r->reads_new.n == 0 ||
-        (r->commit < rgroup_read_floor(r->group) &&
-         r->config.mutation != REPLICA_MUT_NO_FLOOR)) {
+    if (r->reads_new.n == 0 || (r->released < rgroup_read_floor(r->group) &&
+                                r->config.mutation != REPLICA_MUT_NO_FLOOR)) {
         return;
     }
-    if (rgroup_is_sole_voter(r->group)) {
-        ready(r, &r->reads_new, r->commit);
+    if (rgroup_is_sole_voter(r->group) || r->now_ms < replica_lease_end_ms(r)) {
+        ready(r, &r->reads_new, r->released);
+        return;
+    }
+    if (r->round.open) {
         return;
     }
     ASSERT(r->reads_round.n == 0);
@@ -187,7 +205,7 @@ static void round_begin(struct replica *r)
     r->reads_round = r->reads_new;
     r->reads_new = swap;
     r->round = (struct replica_round){
-        .open = true, .seq = ++r->read_seq, .term = r->term, .index = r->commit};
+        .open = true, .seq = ++r->read_seq, .term = r->term, .index = r->released};
     round_send(r);
 }
 
@@ -266,6 +284,35 @@ static void ask(struct replica *r)
                     0);
 }
 
+static void give(struct replica *r, const struct replica_read *read)
+{
+    struct replica_action *action;
+
+    if (read->token != 0) {
+        action = replica_act(r, REPLICA_DO_READ);
+        action->token = read->token;
+        action->named = read->named;
+    }
+}
+
+/* As member, under a read lease. */
+static void serve(struct replica *r)
+{
+    while (r->reads_new.n > 0) {
+        struct replica_read read =
+            *(struct replica_read *)replica_fifo_at(&r->reads_new, 0);
+
+        replica_fifo_pop(&r->reads_new);
+        read.index = replica_names_wait(r, &read);
+        read.named = read.ino != 0 && read.index < r->log.last;
+        if (read.index <= r->applied) {
+            give(r, &read);
+        } else {
+            push(r, &r->reads_ready, &read);
+        }
+    }
+}
+
 static void release(struct replica *r)
 {
     while (r->reads_ready.n > 0 && r->pull.state == PULL_NONE) {
@@ -274,9 +321,7 @@ static void release(struct replica *r)
         if (read->index > r->applied) {
             return;
         }
-        if (read->token != 0) {
-            replica_act(r, REPLICA_DO_READ)->token = read->token;
-        }
+        give(r, read);
         replica_fifo_pop(&r->reads_ready);
     }
 }
@@ -286,6 +331,8 @@ void replica_read_go_on(struct replica *r)
     if (replica_is_leader(r)) {
         round_end(r);
         round_begin(r);
+    } else if (replica_lease_serves(r)) {
+        serve(r);
     } else {
         ask(r);
     }
@@ -385,7 +432,7 @@ void replica_read_frame(struct replica *r, const struct replica_event *event)
             struct replica_read read = {.from = event->from, .token = values[0]};
 
             if (replica_is_leader(r)) {
-                read_add(r, event->from, values[0]);
+                read_add(r, read);
             } else {
                 read_fail(r, &read);
             }

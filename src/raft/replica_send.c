@@ -4,8 +4,8 @@
  * A range names entries; their bytes are taken from the cache, or from the journal,
  * when the follower can take them. At most REPLICA_WINDOW_BYTES are on their way to a
  * follower; while its queue waits, it gets heartbeats so that it stays a follower.
- * Every APPEND's commit index is held down to the last entry that the message vouches
- * for (Raft thesis figure 3.1), whatever the receiver makes of it.
+ * Every APPEND's commit index is the released one, held down to the last entry that the
+ * message vouches for (Raft thesis figure 3.1), whatever the receiver makes of it.
  */
 #include "base/assert.h"
 #include "raft/replica_impl.h"
@@ -195,7 +195,7 @@ static void send_append(struct replica *r, struct replica_peer *peer,
     struct replica_action *action;
     struct buf *head;
 
-    msg->commit = r->commit < vouched ? r->commit : vouched;
+    msg->commit = r->released < vouched ? r->released : vouched;
     head = replica_put_append(r, msg, entries, body);
     if (head == NULL) {
         return;
@@ -259,7 +259,7 @@ void replica_send_commit(struct replica *r, struct replica_peer *peer)
     uint64_t match;
 
     if (peer->up && replica_is_leader(r) && peer->served &&
-        peer->commit_told < r->commit &&
+        peer->commit_told < r->released &&
         rgroup_match_index(r->group, peer->id, &match) == 0 &&
         peer->commit_told < match) {
         send_beat(r, peer);
@@ -381,7 +381,7 @@ void replica_send_pump(struct replica *r)
             r->now_ms - peer->beat_ms >= r->config.heartbeat_ms) {
             send_beat(r, peer);
         }
-        if (peer->commit_told < peer->read_index) {
+        if (peer->commit_told < peer->read_index || replica_lease_is_out(r, peer->id)) {
             /* Its log did not reach so far before: else its reads wait for a beat. */
             replica_send_commit(r, peer);
         }

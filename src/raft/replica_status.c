@@ -3,12 +3,41 @@
 
 #include <string.h>
 
+/* How long the read lease of @id is out yet. */
+static uint64_t out_for_ms(const struct replica *r, uint64_t id, uint64_t now_ms)
+{
+    for (uint32_t i = 0; i < r->lease.n_holders; i++) {
+        const struct lease_holder *holder = &r->lease.holders[i];
+
+        if (holder->id == id && holder->until_ms > now_ms) {
+            return holder->until_ms - now_ms;
+        }
+    }
+    return 0;
+}
+
+static void lease_status(const struct replica *r, uint64_t now_ms,
+                         const struct rgroup_conf *conf, struct replica_status *out)
+{
+    uint64_t end_ms = 0;
+
+    if (replica_is_leader(r) && r->config.leases &&
+        r->released >= rgroup_read_floor(r->group)) {
+        end_ms = lease_end_ms(&r->lease, conf, r->config.self, now_ms,
+                              lease_length_ms(r->config.election_ms));
+    }
+    out->released_index = r->released;
+    out->lease_ms = end_ms > now_ms ? end_ms - now_ms : 0;
+    out->read_lease_ms = r->own.end_ms > now_ms ? r->own.end_ms - now_ms : 0;
+}
+
 static void member_status(const struct replica *r, uint64_t now_ms,
                           struct replica_member *member)
 {
     member->heard_ms_ago = UINT64_MAX;
     if (replica_is_leader(r)) {
         (void)rgroup_match_index(r->group, member->id, &member->match_index);
+        member->lease_ms = out_for_ms(r, member->id, now_ms);
     }
     if (member->id == r->config.self) {
         member->heard_ms_ago = 0;
@@ -62,6 +91,7 @@ void replica_status(const struct replica *replica, uint64_t now_ms,
     out->applied_index = r->applied;
     out->last_index = r->log.last;
     out->first_index = r->log.base_index + 1;
+    lease_status(r, now_ms, &conf, out);
     out->pulling = r->pull.state != PULL_NONE;
     out->transferring = r->transfer.active;
     out->full = replica_disk_full(r);

@@ -2,7 +2,9 @@
  * Handing leadership over: at rest (guard G14), to one voter.
  *
  * From the request on no proposal goes to raft; when the target has everything, raft is
- * told. Proposals that came meanwhile go with the hint, or on here if it fails.
+ * told. Proposals that came meanwhile go with the hint, or on here if it fails. Before
+ * raft is told, all read leases are over and the leader's own is given up for the rest of
+ * its term: the target's election is not held back by those who answered our pings.
  */
 #include "base/outcome.h"
 #include "raft/replica_impl.h"
@@ -111,6 +113,7 @@ void replica_transfer_go_on(struct replica *r)
 {
     struct rgroup_event step = {.type = RGROUP_EV_TRANSFER, .target = r->transfer.target};
     uint64_t match = 0;
+    bool quiet;
 
     if (!r->transfer.active) {
         return;
@@ -136,9 +139,12 @@ void replica_transfer_go_on(struct replica *r)
         transfer_end(r, OUT_INVAL);
         return;
     }
-    if (match == r->log.last) {
-        int rv = replica_group_step(r, &step, NULL);
+    quiet = replica_lease_quiet(r);
+    if (match == r->log.last && quiet) {
+        int rv;
 
+        replica_lease_give_up(r);
+        rv = replica_group_step(r, &step, NULL);
         r->transfer.fired = true;
         if (rv > 0) {
             transfer_end(r, rv);

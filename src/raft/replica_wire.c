@@ -221,16 +221,19 @@ static void frame_append(struct replica *r, const struct replica_event *event)
 {
     struct rgroup_msg msg = {0};
     struct rgroup_event step = {.type = RGROUP_EV_RECEIVE, .msg = &msg};
+    uint64_t last_term;
 
     if (replica_get_append(r, event, &msg) != 0) {
         return; /* Malformed, from a member whose key we trust: ignored. */
     }
     msg.peer = event->from;
+    last_term = msg.n == 0 ? msg.index_term : r->raft_entries[msg.n - 1].term;
     step.entries = r->raft_entries;
     step.n_entries = msg.n;
     /* A member without room keeps answering heartbeats, but takes no more entries. */
     if (msg.n == 0 || r->journal_bytes <= 2 * r->config.journal_bytes_max) {
         (void)replica_group_step(r, &step, r->incoming);
+        replica_lease_matched(r, &msg, last_term);
     }
     for (uint32_t i = 0; i < msg.n; i++) {
         replica_entry_clear(&r->incoming[i]);
@@ -267,6 +270,9 @@ void replica_frame(struct replica *r, const struct replica_event *event)
         frame_append(r, event);
     } else if (event->frame_type == REPLICA_FRAME_MSG) {
         frame_msg(r, event);
+    } else if (event->frame_type >= REPLICA_FRAME_PING &&
+               event->frame_type <= REPLICA_FRAME_RECEIVED) {
+        replica_lease_frame(r, event);
     } else {
         replica_read_frame(r, event);
     }

@@ -185,6 +185,13 @@ bool rgroup_is_sole_voter(const struct rgroup *group)
     return conf_voters(&conf) == 1 && conf_votes(&conf, group->config.self);
 }
 
+void rgroup_hold(struct rgroup *group, uint64_t until_ms)
+{
+    if (until_ms > group->hold_ms) {
+        group->hold_ms = until_ms;
+    }
+}
+
 bool rgroup_transferring(const struct rgroup *group)
 {
     return raft_transferee(group->engine) != 0;

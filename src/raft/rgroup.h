@@ -2,7 +2,7 @@
  * rgroup: one member of one Raft group, as a pure step over libraft's raft_step.
  *
  * Engine-neutral: no libraft type appears here, <raft.h> is included in this folder's
- * .c files only. Every hazard of the engine is closed inside (guards G1 to G15, see
+ * .c files only. Every hazard of the engine is closed inside (guards G1 to G16, see
  * docs/architecture.md). No clock, socket, disk or randomness: time is an argument in
  * milliseconds of CLOCK_BOOTTIME and never goes back; elections draw from a seed.
  *
@@ -12,7 +12,8 @@
  *
  * Promises (given a journal that keeps what it reported): one leader a term, log
  * matching, leader completeness, a commit index that never goes back, liveness when a
- * majority can talk. Does not promise a lease: being leader is none (Raft thesis 6.4).
+ * majority can talk. Does not promise a lease: being leader is none (Raft thesis 6.4);
+ * raft/lease.h makes one with rgroup_hold.
  */
 #ifndef RAFT_RGROUP_H
 #define RAFT_RGROUP_H
@@ -202,6 +203,7 @@ enum rgroup_guard_off {
     RGROUP_OFF_G13 = 1 << 13,
     RGROUP_OFF_G14 = 1 << 14,
     RGROUP_OFF_G15 = 1 << 15,
+    RGROUP_OFF_G16 = 1 << 16,
 };
 
 struct rgroup_config {
@@ -235,5 +237,12 @@ uint64_t rgroup_read_floor(const struct rgroup *group);
 bool rgroup_is_sole_voter(const struct rgroup *group);
 /* A transfer is under way: submits are refused. */
 bool rgroup_transferring(const struct rgroup *group);
+/*
+ * Until @until_ms this member helps nobody to become leader, itself included, unless the
+ * leader of the term before has handed over (guard G16). Never shortened. A restart does
+ * not know of it: what a member may have promised before is covered by G12, so a hold
+ * must end within one election timeout.
+ */
+void rgroup_hold(struct rgroup *group, uint64_t until_ms);
 
 #endif

@@ -190,7 +190,7 @@ void guard_outgoing(const struct rgroup *group, struct rgroup_msg *msg)
         break;
     case RGROUP_MSG_VOTE:
         if (guarded(group, RGROUP_OFF_G8) &&
-            (!group->timeout_now_seen ||
+            (!group->timeout_now_seen || msg->term != group->timeout_now_term + 1 ||
              group->now_ms - group->timeout_now_ms > group->config.election_ms)) {
             msg->disrupt = false;
         }
@@ -311,11 +311,19 @@ int guard_settle_change(struct rgroup *group, uint64_t msg_term, uint64_t prev,
     return engine_applied_change(group, pending, update);
 }
 
+bool guard_holds(const struct rgroup *group)
+{
+    return guarded(group, RGROUP_OFF_G16) && group->now_ms < group->hold_ms;
+}
+
 uint64_t guard_wake(const struct rgroup *group)
 {
     uint64_t wake = raft_timeout(group->engine);
     uint64_t pause = group->config.heartbeat_ms / 2;
 
+    if (group->state != RGROUP_LEADER && guard_holds(group) && wake < group->hold_ms) {
+        wake = group->hold_ms;
+    }
     if (!guarded(group, RGROUP_OFF_G6)) {
         return wake;
     }

@@ -55,6 +55,8 @@ struct rgroup {
     uint64_t leader_ms;    /* - and when. */
     bool timeout_now_seen; /* Ever; then: */
     uint64_t timeout_now_ms;
+    uint64_t timeout_now_term;
+    uint64_t hold_ms; /* G16: votes for nobody before that. */
 
     /* The update under construction, and what it borrows. */
     bool muted; /* Messages of the engine are dropped (G9). */
@@ -144,6 +146,8 @@ bool guard_vote(struct rgroup *group, const struct rgroup_msg *msg,
 /* G15: the change at @prev + 1 of an APPEND is about to reach the engine. */
 int guard_settle_change(struct rgroup *group, uint64_t msg_term, uint64_t prev,
                         uint64_t prev_term, struct rgroup_update *update);
+/* G16: must this member neither vote nor stand for election now? */
+bool guard_holds(const struct rgroup *group);
 /* G6: when to wake. */
 uint64_t guard_wake(const struct rgroup *group);
 

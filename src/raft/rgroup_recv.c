@@ -117,6 +117,9 @@ static int recv_vote(struct rgroup *group, const struct rgroup_msg *msg,
         group->now_ms - group->started_ms < group->config.election_ms) {
         return 0;
     }
+    if (!msg->disrupt && guard_holds(group)) {
+        return 0;
+    }
     if (guard_vote(group, msg, update, &rv)) {
         return rv;
     }
@@ -357,6 +360,7 @@ static int recv_timeout_now(struct rgroup *group, const struct rgroup_msg *msg,
                                   .last_log_term = msg->index_term};
     group->timeout_now_seen = true;
     group->timeout_now_ms = group->now_ms;
+    group->timeout_now_term = msg->term;
     return feed(group, &message, RGROUP_FROM_ENGINE, update, NULL);
 }
 

@@ -209,6 +209,14 @@ bool zone_op_once(enum zone_op_type type);
 /* True for types that this version can decode. */
 bool zone_op_known(unsigned type);
 
+/* The inode, by its handle, that alone decides the answer to a read; all zero: none. */
+struct zone_handle zone_op_reads(const struct zone_op *op);
+#define ZONE_TOUCH_MAX 2u
+#define ZONE_TOUCH_ANY UINT32_MAX
+/* The inodes that a mutation may change, into @ino: how many, or ZONE_TOUCH_ANY. See
+ * op_touch.c for what is not counted. */
+uint32_t zone_op_touches(const struct zone_op *op, uint64_t ino[ZONE_TOUCH_MAX]);
+
 /*
  * Fill op->crc: the payload is cut at multiples of ZONE_BLOCK in file offsets, and each
  * piece gets its CRC32C. Done once, at the front: the CRCs travel with the data into

@@ -29,6 +29,9 @@
 #define SYS_ELECTION_MS 300u
 #define SYS_HEARTBEAT_MS 40u
 #define SYS_SEGMENT_BYTES (256u << 10)
+/* Each clock is off by at most half of what leases allow for between two (ADR 10). */
+#define SYS_DRIFT_PPM 5000u
+#define SYS_DRIFT_WILD_PPM 250000u
 
 /* Frames of the driver; replica's own numbers are below. */
 enum sys_frame {
@@ -46,10 +49,16 @@ enum sys_mutation {
     SYS_MUT_NO_FLOOR = 4,
     SYS_MUT_EARLY_SEND = 5,
     SYS_MUT_EARLY_REPORT = 6,
-    SYS_MUT_NO_SYNC = 7,     /* The disk says yes and does nothing. */
-    SYS_MUT_NO_DEDUP = 8,    /* Entries lose their origin. */
-    SYS_MUT_EARLY_FLOOR = 9, /* Entries carry a floor above unanswered ones. */
-    SYS_MUTS = 10,
+    SYS_MUT_NO_SYNC = 7,      /* The disk says yes and does nothing. */
+    SYS_MUT_NO_DEDUP = 8,     /* Entries lose their origin. */
+    SYS_MUT_EARLY_FLOOR = 9,  /* Entries carry a floor above unanswered ones. */
+    SYS_MUT_LEASE_ALONE = 10, /* These too are enum replica_mutation, less 3. */
+    SYS_MUT_NO_WAIT = 11,
+    SYS_MUT_NO_RECEIPT = 12,
+    SYS_MUT_NO_NAMES = 13,
+    SYS_MUT_LEASE_KEPT = 14,
+    SYS_MUT_WILD_CLOCKS = 15, /* Clocks run apart by far more than leases allow for. */
+    SYS_MUTS = 16,
 };
 
 struct sys;
@@ -98,6 +107,7 @@ struct sys_job {
     struct slice head;
     struct slice body;
     struct sys_ask *ask;
+    bool again;
 };
 
 /* An op that reached a member: who wants the answer. */
@@ -108,6 +118,7 @@ struct sys_ask {
     uint64_t origin; /* Node. */
     uint64_t seq;    /* Of the origin's router. */
     bool is_read;
+    bool named; /* See REPLICA_DO_READ. */
     struct slice op;
 };
 
@@ -234,6 +245,7 @@ struct sys_op {
     struct slice data;
     int outcome; /* In the result. */
     uint64_t index;
+    uint64_t at;       /* A read: the index at which it must be the reference's. */
     uint32_t executed; /* Times, in the reference. */
 };
 
@@ -274,6 +286,9 @@ struct sys_counts {
     uint64_t settles;
     uint64_t fetches;
     uint64_t leaders;
+    uint64_t leased; /* Reads given while a read lease was held, */
+    uint64_t older;  /* and those that saw less than what was answered by then. */
+    uint64_t again;  /* Reads of a file without a name that were asked again. */
 };
 
 struct sys_options {
@@ -308,6 +323,7 @@ struct sys {
     uint32_t frame_delay_us;
     uint32_t think_us;
     uint64_t journal_bytes;
+    bool leases;
 };
 
 /* sys_event.c */
@@ -344,6 +360,9 @@ void sys_node_halt(struct sys_node *node, bool power);
 void sys_node_free(struct sys_node *node);
 uint64_t sys_node_ms(struct sys_node *node);
 int64_t sys_node_wall(const struct sys_node *node);
+/* True if the node is stopped or suspended: @event, just begun, then comes when it goes
+ * on. */
+bool sys_node_sleeps(struct sys_node *node, struct sys_event event);
 void sys_node_link(struct sys_node *node, uint64_t other, bool up);
 void sys_node_frame(struct sys_node *node, struct sys_msg *msg);
 void sys_router_step(struct sys_node *node, struct router_event *event);
@@ -363,6 +382,8 @@ void sys_host_step(struct sys_host *host, struct replica_event *event);
 void sys_host_actions(struct sys_host *host, struct replica_actions *actions);
 void sys_host_op(struct sys_host *host, struct sys_ask ask, struct slice head,
                  struct slice payload);
+/* @named: only what touches its inode counts. */
+void sys_host_read(struct sys_ask *ask, bool named);
 void sys_host_answer(struct sys_ask *ask, int outcome, uint64_t leader,
                      struct slice result, struct slice data);
 void sys_host_flush_soon(struct sys_host *host);

@@ -117,8 +117,8 @@ static int by_index(const void *a, const void *b)
     const struct sys_op *x = *(struct sys_op *const *)a;
     const struct sys_op *y = *(struct sys_op *const *)b;
 
-    if (x->index != y->index) {
-        return x->index < y->index ? -1 : 1;
+    if (x->at != y->at) {
+        return x->at < y->at ? -1 : 1;
     }
     return x->nr < y->nr ? -1 : 1;
 }
@@ -138,7 +138,8 @@ static void collect_reads(struct reference *ref)
     qsort(ref->reads, ref->n_reads, sizeof *ref->reads, by_index);
 }
 
-/* The answer to @op must be what the reference answers now. */
+/* The answer to @op must be what the reference answers now: at the index that it saw, or
+ * at the last that was answered before it began, if that is higher. */
 static void check_read(struct reference *ref, const struct sys_op *record)
 {
     struct zone_result result = {0};
@@ -147,13 +148,16 @@ static void check_read(struct reference *ref, const struct sys_op *record)
 
     ASSERT(zone_op_decode(record->op.data, record->op.len, (struct slice){0}, &op) == 0);
     ASSERT(zone_read(ref->zone, &op, &result) == 0);
+    result.index = record->index;
     ASSERT(zone_result_encode(&result, &head) == 0);
     if (!same(record->result, slice_borrow(head->data, head->len)) ||
         !same(record->data, result.data)) {
         sys_fail(ref->sys,
-                 "read %u (type %d) is not the state of zone %u at %u: %s, not %s",
-                 (unsigned)record->nr, op.type, ref->zone_nr, (unsigned)record->index,
-                 outcome_name(record->outcome), outcome_name(result.outcome));
+                 "read %u (type %d), which saw %u, is not the state of zone %u at %u: "
+                 "%s, not %s",
+                 (unsigned)record->nr, op.type, (unsigned)record->index, ref->zone_nr,
+                 (unsigned)record->at, outcome_name(record->outcome),
+                 outcome_name(result.outcome));
     }
     buf_unref(head);
     zone_result_clear(&result);
@@ -161,7 +165,7 @@ static void check_read(struct reference *ref, const struct sys_op *record)
 
 static void check_reads_at(struct reference *ref, uint64_t index)
 {
-    while (ref->read_at < ref->n_reads && ref->reads[ref->read_at]->index == index) {
+    while (ref->read_at < ref->n_reads && ref->reads[ref->read_at]->at == index) {
         check_read(ref, ref->reads[ref->read_at++]);
     }
 }
@@ -273,7 +277,7 @@ static void check_zone(struct sys *sys, uint32_t zone_nr)
     if (!sys->failing && ref.read_at != ref.n_reads) {
         sys_fail(sys, "read %u saw index %u, beyond the log",
                  (unsigned)ref.reads[ref.read_at]->nr,
-                 (unsigned)ref.reads[ref.read_at]->index);
+                 (unsigned)ref.reads[ref.read_at]->at);
     }
     if (!sys->failing) {
         check_members(&ref);

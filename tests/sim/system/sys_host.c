@@ -69,7 +69,8 @@ static void flush(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
     struct replica_event event = {.type = REPLICA_EV_FLUSH};
 
     (void)ptr;
-    if (host != NULL) {
+    if (host != NULL &&
+        !sys_node_sleeps(host->node, (struct sys_event){.fn = flush, .a = a, .b = b})) {
         host->flush_due = false;
         sys_host_step(host, &event);
     }
@@ -95,9 +96,15 @@ static void local_answer(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
 {
     struct local_answer *answer = ptr;
     struct sys_node *node = &sys->nodes[a];
+    bool there = node->up && node->epoch == answer->epoch;
 
     (void)b;
-    if (node->up && node->epoch == answer->epoch) {
+    if (there && sys_node_sleeps(
+                     node, (struct sys_event){
+                               .fn = local_answer, .ptr = ptr, .a = a, .frees = true})) {
+        return;
+    }
+    if (there) {
         sys_router_step(node, &answer->event);
     }
     slice_unref(&answer->event.result);
@@ -191,11 +198,29 @@ static void mutate_entry(struct sys *sys, struct slice *head)
     buf_unref(copy);
 }
 
+void sys_host_read(struct sys_ask *ask, bool named)
+{
+    struct replica_event event = {.type = REPLICA_EV_READ,
+                                  .token = (uint64_t)(uintptr_t)ask};
+    struct sys_host *host = ask->host; /* The step may answer. */
+    struct zone_handle obj;
+    struct zone_op op;
+
+    ASSERT(zone_op_decode(ask->op.data, ask->op.len, (struct slice){0}, &op) == 0);
+    obj = zone_op_reads(&op);
+    if (named) {
+        event.ino = obj.ino;
+        event.gen = obj.gen;
+    }
+    sys_host_step(host, &event);
+    sys_host_flush_soon(host);
+}
+
 void sys_host_op(struct sys_host *host, struct sys_ask ask, struct slice head,
                  struct slice payload)
 {
     struct sys_ask *copy = sys_alloc(1, sizeof *copy);
-    struct replica_event event = {.type = REPLICA_EV_READ};
+    struct replica_event event = {.type = REPLICA_EV_SUBMIT};
 
     *copy = ask;
     copy->host = host;
@@ -208,9 +233,8 @@ void sys_host_op(struct sys_host *host, struct sys_ask ask, struct slice head,
     event.token = (uint64_t)(uintptr_t)copy;
     if (ask.is_read) {
         copy->op = slice_ref(head);
-        sys_host_step(host, &event);
+        sys_host_read(copy, true);
     } else {
-        event.type = REPLICA_EV_SUBMIT;
         event.wall_ns = sys_node_wall(host->node);
         event.head = slice_ref(head);
         event.body = payload;
@@ -291,6 +315,17 @@ void sys_host_fault(struct sys_host *host, const char *what, int rv)
            (struct sys_event){.fn = halt, .a = node->number, .b = node->epoch});
 }
 
+static void do_read(struct sys_host *host, const struct replica_action *action)
+{
+    struct sys_ask *ask = (struct sys_ask *)(uintptr_t)action->token;
+    struct replica_status status;
+
+    replica_status(host->replica, sys_node_ms(host->node), &status);
+    host->sys->counts.leased += status.read_lease_ms > 0;
+    ask->named = action->named;
+    sys_do_read(host, ask);
+}
+
 static void act(struct sys_host *host, struct replica_action *action)
 {
     switch (action->type) {
@@ -304,7 +339,7 @@ static void act(struct sys_host *host, struct replica_action *action)
         sys_do_apply(host, action);
         break;
     case REPLICA_DO_READ:
-        sys_do_read(host, (struct sys_ask *)(uintptr_t)action->token);
+        do_read(host, action);
         break;
     case REPLICA_DO_ANSWER:
         if (action->token > 1) {

@@ -124,7 +124,8 @@ static void job_run(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
     struct sys_job *job;
 
     (void)ptr;
-    if (host == NULL) {
+    if (host == NULL ||
+        sys_node_sleeps(host->node, (struct sys_event){.fn = job_run, .a = a, .b = b})) {
         return;
     }
     job = host->threads[a & 0xff].first;
@@ -363,6 +364,7 @@ static void run_read(struct sys_job *job)
     if (job->rv == 0 && result.outcome == OUT_IO && job->host->node->broken) {
         job->rv = -EIO; /* The block is not bad, the disk is. */
     }
+    job->again = result.has_obj && result.obj.nlink == 0 && job->ask->named;
     if (job->rv == 0) {
         ASSERT(zone_result_encode(&result, &head) == 0);
         job->head = slice_of(head, 0, head->len);
@@ -377,6 +379,11 @@ static void done_read(struct sys_job *job)
     if (job->rv != 0) {
         sys_host_fault(job->host, "read", job->rv);
         sys_host_answer(job->ask, OUT_TRY_LATER, 0, (struct slice){0}, (struct slice){0});
+        return;
+    }
+    if (job->again) {
+        job->host->sys->counts.again++;
+        sys_host_read(job->ask, false);
         return;
     }
     sys_host_answer(job->ask, 0, 0, job->head, job->body);

@@ -20,7 +20,8 @@ static const char usage[] =
     "stops early after so much real time. --mutate breaks a rule: reply-early,\n"
     "read-local, apply-undurable, no-floor, early-send, early-report, no-sync, "
     "no-dedup,\n"
-    "early-floor.\n"
+    "early-floor, lease-alone, no-wait, no-receipt, no-names, lease-kept, "
+    "wild-clocks.\n"
     "--until-failure: success means that a seed failed.\n";
 
 static const char *const mutations[SYS_MUTS] = {
@@ -34,6 +35,12 @@ static const char *const mutations[SYS_MUTS] = {
     [SYS_MUT_EARLY_FLOOR] = "early-floor",
     [SYS_MUT_EARLY_SEND] = "early-send",
     [SYS_MUT_EARLY_REPORT] = "early-report",
+    [SYS_MUT_LEASE_ALONE] = "lease-alone",
+    [SYS_MUT_NO_WAIT] = "no-wait",
+    [SYS_MUT_NO_RECEIPT] = "no-receipt",
+    [SYS_MUT_NO_NAMES] = "no-names",
+    [SYS_MUT_LEASE_KEPT] = "lease-kept",
+    [SYS_MUT_WILD_CLOCKS] = "wild-clocks",
 };
 
 struct settings {
@@ -147,11 +154,14 @@ static void print_totals(const struct sys_counts *total)
            " later %" PRIu64 " entries %" PRIu64 " duplicates %" PRIu64 "\n"
            "crashes %" PRIu64 " link faults %" PRIu64 " transfers %" PRIu64
            " changes %" PRIu64 " disk faults %" PRIu64 " full %" PRIu64 " pulls %" PRIu64
-           " snapshots %" PRIu64 " settles %" PRIu64 " fetches %" PRIu64 "\n",
+           " snapshots %" PRIu64 " settles %" PRIu64 " fetches %" PRIu64 "\n"
+           "reads under read leases %" PRIu64 ", at less than was answered %" PRIu64
+           ", asked again %" PRIu64 "\n",
            total->events, total->frames, total->writes, total->reads, total->later,
            total->entries, total->duplicates, total->crashes, total->link_faults,
            total->transfers, total->changes, total->disk_faults, total->full_disks,
-           total->pulls, total->snapshots, total->settles, total->fetches);
+           total->pulls, total->snapshots, total->settles, total->fetches, total->leased,
+           total->older, total->again);
 }
 
 int main(int argc, char **argv)

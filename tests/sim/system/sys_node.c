@@ -24,6 +24,15 @@ uint64_t sys_node_ms(struct sys_node *node)
     return ms;
 }
 
+bool sys_node_sleeps(struct sys_node *node, struct sys_event event)
+{
+    if (node->asleep_us <= node->sys->now_us) {
+        return false;
+    }
+    sys_at(node->sys, node->asleep_us, event);
+    return true;
+}
+
 int64_t sys_node_wall(const struct sys_node *node)
 {
     int64_t us = (int64_t)node->sys->now_us;
@@ -35,10 +44,12 @@ int64_t sys_node_wall(const struct sys_node *node)
 void sys_node_init(struct sys *sys, uint64_t number)
 {
     struct sys_node *node = &sys->nodes[number];
+    uint64_t drift =
+        sys->options.mutation == SYS_MUT_WILD_CLOCKS ? SYS_DRIFT_WILD_PPM : SYS_DRIFT_PPM;
 
     *node = (struct sys_node){.sys = sys, .number = number};
     node->disk = simdisk_new(0);
-    node->clock_ppm = (int64_t)sys_rand(sys, 4000) - 2000;
+    node->clock_ppm = (int64_t)sys_rand(sys, 2 * drift) - (int64_t)drift;
     node->clock_ms = 1000 + sys_rand(sys, 100000);
     node->wall_ns = ((int64_t)sys_rand(sys, 4000) - 2000) * 1000000;
     (void)snprintf(node->vfs, sizeof node->vfs, "sim%u", (unsigned)number);
@@ -260,9 +271,15 @@ static void local_op(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
 {
     struct local_op *op = ptr;
     struct sys_node *node = &sys->nodes[a];
+    bool there = node->up && node->epoch == op->epoch;
 
     (void)b;
-    if (node->up && node->epoch == op->epoch) {
+    if (there &&
+        sys_node_sleeps(node, (struct sys_event){
+                                  .fn = local_op, .ptr = ptr, .a = a, .frees = true})) {
+        return;
+    }
+    if (there) {
         if (node->hosts[op->zone_nr] != NULL) {
             sys_host_op(node->hosts[op->zone_nr], op->ask, op->head, op->payload);
         } else {

@@ -138,6 +138,16 @@ static int open_disk(struct sys_host *host, bool create, struct found *found)
     return rv != 0 ? rv : open_store(host, create);
 }
 
+static uint32_t replica_mutation(enum sys_mutation mutation)
+{
+    if (mutation <= SYS_MUT_EARLY_REPORT) {
+        return (uint32_t)mutation;
+    }
+    return mutation >= SYS_MUT_LEASE_ALONE && mutation <= SYS_MUT_LEASE_KEPT
+               ? (uint32_t)mutation - SYS_MUT_LEASE_ALONE + REPLICA_MUT_LEASE_ALONE
+               : REPLICA_MUT_NONE;
+}
+
 static int start(struct sys_host *host, const struct found *found)
 {
     struct sys *sys = host->sys;
@@ -148,9 +158,8 @@ static int start(struct sys_host *host, const struct found *found)
         .heartbeat_ms = SYS_HEARTBEAT_MS,
         .seed = sys_rand(sys, UINT64_MAX),
         .journal_bytes_max = sys->journal_bytes,
-        .mutation = sys->options.mutation <= SYS_MUT_EARLY_REPORT
-                        ? (uint32_t)sys->options.mutation
-                        : REPLICA_MUT_NONE,
+        .leases = sys->leases,
+        .mutation = replica_mutation(sys->options.mutation),
     };
     struct replica_start begin = {
         .now_ms = sys_node_ms(host->node),

@@ -137,6 +137,7 @@ bool sys_run(struct sys *sys, const struct sys_options *options, uint64_t seed)
         200 + (uint32_t)sys_rand(sys, sys_chance(sys, 3) ? 20000 : 2000);
     sys->think_us = (sys_chance(sys, 3) ? 15 : 70) * (uint32_t)SYS_US;
     sys->journal_bytes = (sys_chance(sys, 2) ? 900u : 1536u) << 10;
+    sys->leases = options->mutation >= SYS_MUT_LEASE_ALONE || !sys_chance(sys, 8);
     make_zones(sys);
     for (uint64_t number = 1; number <= SYS_NODES; number++) {
         sys_node_init(sys, number);
