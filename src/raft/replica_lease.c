@@ -93,10 +93,20 @@ static void revoke(struct replica *r, struct lease_holder *holder)
     }
 }
 
+/* What an earlier life granted as sole voter may be out still: no other kind of leader
+ * is elected so early. */
+static bool must_wait(struct replica *r)
+{
+    return r->now_ms < r->lease_wait_ms && r->config.mutation != REPLICA_MUT_NO_WAIT;
+}
+
 bool replica_lease_quiet(struct replica *r)
 {
     if (!replica_is_leader(r) || r->config.mutation == REPLICA_MUT_LEASE_KEPT) {
         return true;
+    }
+    if (must_wait(r)) {
+        return false; /* There is no asking back what is not known. */
     }
     if (lease_out(&r->lease, r->now_ms) == 0) {
         return true;
@@ -110,7 +120,6 @@ bool replica_lease_quiet(struct replica *r)
 void replica_lease_give_up(struct replica *r)
 {
     if (r->config.mutation != REPLICA_MUT_LEASE_KEPT) {
-        ASSERT(lease_out(&r->lease, r->now_ms) == 0);
         lease_give_up(&r->lease);
     }
 }
@@ -137,13 +146,6 @@ static void check_late(struct replica *r, struct lease_holder *holder, uint64_t 
         }
         revoke(r, holder);
     }
-}
-
-/* What an earlier life granted as sole voter may be out still: no other kind of leader
- * is elected so early. */
-static bool must_wait(struct replica *r)
-{
-    return r->now_ms < r->lease_wait_ms && r->config.mutation != REPLICA_MUT_NO_WAIT;
 }
 
 static void release(struct replica *r)
@@ -255,17 +257,18 @@ bool replica_lease_serves(const struct replica *r)
 
 static bool ask_is_due(const struct replica *r)
 {
-    uint32_t part_ms = length_ms(r) / 4;
+    uint32_t part_ms = length_ms(r) / 8;
 
     if (!r->config.leases || r->stopping || r->state != RGROUP_FOLLOWER ||
         r->leader == 0 || r->pull.state != PULL_NONE || r->now_ms < r->own_after_ms ||
         r->read_ms == 0 || r->now_ms - r->read_ms > length_ms(r)) {
         return false;
     }
-    if (r->own.asked != 0 && r->now_ms - r->own.asked_ms < part_ms) {
+    /* Whatever came of the last question, it is not asked at the pace of the answers. */
+    if (r->own.asked_ms != 0 && r->now_ms - r->own.asked_ms < part_ms) {
         return false;
     }
-    return !lease_is_held(&r->own, r->now_ms + part_ms);
+    return !lease_is_held(&r->own, r->now_ms + 2 * part_ms);
 }
 
 static void ask_when_due(struct replica *r)

@@ -141,13 +141,13 @@ void replica_transfer_go_on(struct replica *r)
     }
     quiet = replica_lease_quiet(r);
     if (match == r->log.last && quiet) {
-        int rv;
+        int rv = replica_group_step(r, &step, NULL);
 
-        replica_lease_give_up(r);
-        rv = replica_group_step(r, &step, NULL);
         r->transfer.fired = true;
         if (rv > 0) {
             transfer_end(r, rv);
+        } else {
+            replica_lease_give_up(r);
         }
     }
 }

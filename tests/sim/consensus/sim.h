@@ -11,6 +11,7 @@
  * sim_node.c   one node: steps its rgroup and carries the update out
  * sim_disk.c   its journal
  * sim_net.c    the connections
+ * sim_lease.c  leases
  * sim_load.c   who works on it and who breaks it
  * sim_check.c  what must hold after every step
  */
@@ -18,6 +19,7 @@
 #define GVSIM_CONSENSUS_H
 
 #include "base/prng.h"
+#include "raft/lease.h"
 #include "raft/rgroup.h"
 
 #include <stdbool.h>
@@ -33,6 +35,10 @@ enum sim_mutation {
     SIM_MUT_NO_FLOOR,      /* A new leader reads before its barrier is committed. */
     SIM_MUT_NO_PROBE,      /* Being leader is taken for a lease. */
     SIM_MUT_STALE_SEND,    /* A queued APPEND is filled from a log that was cut. */
+    SIM_MUT_LEASE_ALONE,   /* A leader takes itself for a majority. */
+    SIM_MUT_NO_WAIT,       /* One that starts alone does not wait. */
+    SIM_MUT_LEASE_KEPT,    /* Handing over and changing voters with leases out. */
+    SIM_MUT_WILD_CLOCKS,   /* Clocks run apart by more than leases allow for. */
 };
 
 struct sim_options {
@@ -88,7 +94,17 @@ struct sim_op {
     struct sim_op *next;
 };
 
-enum sim_msg_kind { SIM_MSG_RAFT, SIM_MSG_PROBE, SIM_MSG_PROBE_ACK };
+enum sim_msg_kind {
+    SIM_MSG_RAFT,
+    SIM_MSG_PROBE,
+    SIM_MSG_PROBE_ACK,
+    SIM_MSG_PING, /* This one and the next are of sim_lease.c. */
+    SIM_MSG_PONG,
+    SIM_MSG_ASK,
+    SIM_MSG_GRANT,
+    SIM_MSG_REVOKE,
+    SIM_MSG_RETURN,
+};
 
 struct sim_msg {
     enum sim_msg_kind kind;
@@ -101,6 +117,7 @@ struct sim_msg {
     struct sim_entry *entries;
     uint64_t probe_term;
     uint64_t probe;
+    uint64_t lease[4]; /* As in docs/formats/replica.md. */
     struct sim_msg *next;
 };
 
@@ -114,6 +131,7 @@ struct sim_link {
     struct sim_fifo wire;
     uint64_t last_due_us;
     bool cut;
+    bool log_cut; /* For APPENDs only. */
 };
 
 struct sim_node {
@@ -159,6 +177,7 @@ struct sim_node {
 
     enum rgroup_state role;
     uint64_t term;
+    uint64_t leader;
     uint64_t wake_ms;
     uint64_t timer_us; /* Armed; 0: not. */
     uint64_t frozen_us;
@@ -171,10 +190,16 @@ struct sim_node {
     uint64_t probe_commit;
     uint64_t probe_need;
     uint32_t probe_acks; /* A bit for each id. */
+
+    struct lease lease;
+    struct lease_own own;
+    uint64_t lease_wait_ms;
+    uint64_t lease_pause_us; /* Grants none until then: it is to change something. */
 };
 
 enum sim_event_kind {
     SIM_EV_TIMER,
+    SIM_EV_LEASE,
     SIM_EV_LINK,
     SIM_EV_DISK,
     SIM_EV_APPLY,
@@ -221,7 +246,7 @@ struct sim_conf {
 
 struct sim_counts {
     uint64_t steps, messages, commits, elections, crashes, changes, reads, transfers;
-    uint64_t installs, beyond, giveups, snapshots;
+    uint64_t installs, beyond, giveups, snapshots, leases;
 };
 
 struct sim {
@@ -343,6 +368,18 @@ void net_reset_node(struct sim *sim, uint32_t id);
 /* Free all messages from and to it. */
 void net_clear_node(struct sim *sim, uint32_t id);
 void msg_free(struct sim_msg *msg);
+
+/* --- sim_lease.c --- */
+
+void lease_boot(struct sim *sim, struct sim_node *node);
+/* The node's role or term may be another. */
+void lease_role(struct sim_node *node);
+void lease_timer(struct sim *sim, struct sim_node *node);
+void lease_receive(struct sim *sim, struct sim_node *node, const struct sim_msg *msg);
+/* True if no read lease of the leader is out; else all are asked back. */
+bool lease_quiet(struct sim *sim, struct sim_node *leader);
+/* The node leads: nobody has a lease of an earlier term. */
+void check_leases(struct sim *sim, const struct sim_node *node);
 
 /* --- sim_load.c --- */
 

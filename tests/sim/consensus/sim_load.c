@@ -166,6 +166,10 @@ void load_admin(struct sim *sim)
     if (sim->calm) {
         return;
     }
+    if (leader != NULL && !lease_quiet(sim, leader)) {
+        sim_at(sim, sim_below(sim, 500000), SIM_EV_ADMIN, 0, 0);
+        return;
+    }
     sim_at(sim, 20000 + sim_below(sim, sim->membership ? 800000 : 2500000), SIM_EV_ADMIN,
            0, 0);
     if (leader == NULL) {
@@ -175,6 +179,9 @@ void load_admin(struct sim *sim)
         event.target = sim_chance(sim, 50) ? 0 : 1 + sim_below(sim, sim->n_nodes);
         if (node_step(sim, leader, &event) == 0) {
             sim->counts.transfers++;
+            if (sim->options.mutation != SIM_MUT_LEASE_KEPT) {
+                lease_give_up(&leader->lease);
+            }
         }
     } else {
         change_member(sim, leader);
@@ -227,7 +234,7 @@ void load_fault(struct sim *sim)
         node = leader;
         id = node->id;
     }
-    switch (sim_below(sim, 9)) {
+    switch (sim_below(sim, 10)) {
     case 0:
     case 1:
         load_crash(sim, node);
@@ -257,6 +264,11 @@ void load_fault(struct sim *sim)
     case 7: /* It dies with its next term or vote on the way to a slow disk. */
         node->doomed = true;
         node->slow_disk = true;
+        break;
+    case 8: /* Its log connections hang, the others do not. */
+        for (other = 1; other <= sim->n_nodes; other++) {
+            sim->links[id][other].log_cut = sim_chance(sim, 70);
+        }
         break;
     default: /* The lid is closed: it wakes up with its clock far ahead. */
         node->frozen_us = sim->now_us + 100000 + sim_below(sim, 5000000);

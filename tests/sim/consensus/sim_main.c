@@ -13,7 +13,8 @@ static const char usage[] =
     "\n"
     "Runs N seeds, the first one S, each with so many virtual seconds of faults. --off\n"
     "switches guards off. --mutate breaks a rule: early-send, early-persist, no-floor,\n"
-    "no-probe, stale-send. --until-failure: success means that a seed failed.\n";
+    "no-probe, stale-send, lease-alone, no-wait, lease-kept, wild-clocks. "
+    "--until-failure: success means that a seed failed.\n";
 
 static const char *const mutations[] = {
     [SIM_MUT_NONE] = "none",
@@ -22,6 +23,10 @@ static const char *const mutations[] = {
     [SIM_MUT_NO_FLOOR] = "no-floor",
     [SIM_MUT_NO_PROBE] = "no-probe",
     [SIM_MUT_STALE_SEND] = "stale-send",
+    [SIM_MUT_LEASE_ALONE] = "lease-alone",
+    [SIM_MUT_NO_WAIT] = "no-wait",
+    [SIM_MUT_LEASE_KEPT] = "lease-kept",
+    [SIM_MUT_WILD_CLOCKS] = "wild-clocks",
 };
 
 struct settings {
@@ -42,7 +47,7 @@ static bool parse_off(const char *text, uint32_t *out)
             return false;
         }
         n = strtoul(text + 1, &end, 10);
-        if (n < 1 || n > 15 || (*end != ',' && *end != '\0')) {
+        if (n < 1 || n > 16 || (*end != ',' && *end != '\0')) {
             return false;
         }
         *out |= 1u << n;
@@ -174,9 +179,9 @@ int main(int argc, char **argv)
     printf("steps %" PRIu64 " messages %" PRIu64 " commits %" PRIu64 " elections %" PRIu64
            " crashes %" PRIu64 " changes %" PRIu64 " reads %" PRIu64 "\n"
            "transfers %" PRIu64 " snapshots %" PRIu64 " installs %" PRIu64
-           " newer %" PRIu64 " given up %" PRIu64 "\n",
+           " newer %" PRIu64 " given up %" PRIu64 " read leases %" PRIu64 "\n",
            total.steps, total.messages, total.commits, total.elections, total.crashes,
            total.changes, total.reads, total.transfers, total.snapshots, total.installs,
-           total.beyond, total.giveups);
+           total.beyond, total.giveups, total.leases);
     return (failures > 0) == settings.until_failure ? 0 : 1;
 }

@@ -77,7 +77,7 @@ static void put_on_wire(struct sim *sim, const struct sim_node *from, struct sim
     sim->counts.messages++;
     if (link->cut || sim_below(sim, 1000000) < sim->loss_ppm ||
         (msg->kind == SIM_MSG_RAFT && msg->raft.type == RGROUP_MSG_APPEND &&
-         !fill_entries(sim, from, msg))) {
+         (link->log_cut || !fill_entries(sim, from, msg)))) {
         msg_free(msg);
         return;
     }
@@ -151,6 +151,7 @@ void net_heal(struct sim *sim)
     for (from = 1; from <= sim->n_nodes; from++) {
         for (to = 1; to <= sim->n_nodes; to++) {
             sim->links[from][to].cut = false;
+            sim->links[from][to].log_cut = false;
         }
     }
 }

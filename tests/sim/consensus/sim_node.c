@@ -179,6 +179,8 @@ static void carry_out(struct sim *sim, struct sim_node *node,
 
     node->role = update->state;
     node->term = update->term;
+    node->leader = update->leader;
+    lease_role(node);
     if (update->meta) {
         struct sim_op *op = disk_write(sim, node, SIM_OP_META);
 
@@ -208,6 +210,7 @@ static void carry_out(struct sim *sim, struct sim_node *node,
         node->probing = false;
         sim_trace(sim, node, "leads term %lu", node->term);
         check_leader(sim, node);
+        check_leases(sim, node);
     }
     carry_out_commit(sim, node, update->commit);
     node->wake_ms = update->wake_ms;
@@ -366,6 +369,10 @@ void node_receive(struct sim *sim, struct sim_node *node, struct sim_msg *msg)
     }
     if (msg->kind == SIM_MSG_PROBE_ACK) {
         load_read_answer(sim, node, msg);
+        return;
+    }
+    if (msg->kind >= SIM_MSG_PING) {
+        lease_receive(sim, node, msg);
         return;
     }
     msg->raft.peer = msg->from;
@@ -555,6 +562,7 @@ void node_boot(struct sim *sim, struct sim_node *node)
               event.vote, node->log.first, log_last(&node->log), node->snap.index);
     (void)step(sim, node, &event, &update);
     free(entries);
+    lease_boot(sim, node);
     boot_log(sim, node, &update);
     carry_out(sim, node, &update, NULL);
     node_apply(sim, node);

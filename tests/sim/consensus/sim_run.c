@@ -210,6 +210,9 @@ static void event_of_node(struct sim *sim, const struct sim_event *event)
     case SIM_EV_TIMER:
         node_timer(sim, node);
         break;
+    case SIM_EV_LEASE:
+        lease_timer(sim, node);
+        break;
     case SIM_EV_DISK:
         disk_done(sim, node);
         break;
@@ -297,7 +300,11 @@ static void found_group(struct sim *sim, uint32_t voters)
 
         node->id = id;
         node->clock_base_ms = 1 + sim_below(sim, 1000000);
-        node->clock_ppm = (int64_t)sim_below(sim, 20000) - 10000;
+        /* At most half of what leases allow for between two (ADR 10). */
+        node->clock_ppm = (int64_t)sim_below(sim, 10000) - 5000;
+        if (sim->options.mutation == SIM_MUT_WILD_CLOCKS) {
+            node->clock_ppm *= 50;
+        }
         node->durable.log.first = 1;
         if (id <= voters) {
             node->durable.term = 1;

@@ -215,6 +215,7 @@ struct sys_link {
     bool waiting;           /* A connect is scheduled. */
     uint64_t known_us;      /* Both ends know of the last break by then. */
     uint64_t stalled_us[2]; /* Direction lower-to-higher, and back: nothing arrives. */
+    uint64_t log_stalled_us[2]; /* The same for the log channel alone. */
     struct sys_channel channels[2][SYS_CHANNELS];
 };
 

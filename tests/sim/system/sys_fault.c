@@ -28,16 +28,19 @@ static void stall(struct sys *sys)
     uint64_t until_us = sys->now_us + sys_rand(sys, 3000 * SYS_US);
     bool all = sys_chance(sys, 2);
     bool out = sys_chance(sys, 2);
+    bool log = sys_chance(sys, 3);
     uint64_t only = 1 + sys_rand(sys, SYS_NODES);
 
     for (uint64_t b = 1; b <= SYS_NODES; b++) {
         if (b != a && (all || b == only)) {
             struct sys_link *link = a < b ? &sys->links[a][b] : &sys->links[b][a];
 
-            link->stalled_us[(a < b) == out ? 0 : 1] = until_us;
+            (log ? link->log_stalled_us : link->stalled_us)[(a < b) == out ? 0 : 1] =
+                until_us;
             sys->counts.link_faults++;
-            sys_trace(sys, "net %u %s %u stalls until %u", (unsigned)a,
-                      out ? "to" : "from", (unsigned)b, (unsigned)(until_us / SYS_US));
+            sys_trace(sys, "net %u %s %u stalls until %u%s", (unsigned)a,
+                      out ? "to" : "from", (unsigned)b, (unsigned)(until_us / SYS_US),
+                      log ? ", the log" : "");
         }
     }
 }

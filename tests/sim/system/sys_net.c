@@ -10,6 +10,7 @@
 
 #include <stdlib.h>
 
+#define LOG_CHANNEL 1u
 #define BREAK_AFTER_US (2500 * SYS_US) /* A stall longer than this breaks. */
 
 static struct sys_link *link_of(struct sys *sys, uint64_t a, uint64_t b)
@@ -61,6 +62,9 @@ static void deliver(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
     channel->armed = false;
     if (channel->first == NULL) {
         return;
+    }
+    if ((b & 3) == LOG_CHANNEL && link->log_stalled_us[direction(from, to)] > hold_us) {
+        hold_us = link->log_stalled_us[direction(from, to)];
     }
     hold_us = node->asleep_us > hold_us ? node->asleep_us : hold_us;
     if (hold_us > sys->now_us) {
@@ -284,6 +288,8 @@ void sys_net_heal(struct sys *sys)
             link->cut = false;
             link->stalled_us[0] = 0;
             link->stalled_us[1] = 0;
+            link->log_stalled_us[0] = 0;
+            link->log_stalled_us[1] = 0;
             connect_later(sys, i, k, sys->now_us + 60 * SYS_US);
         }
     }

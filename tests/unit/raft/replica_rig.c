@@ -419,6 +419,7 @@ int rig_start(struct rig *rig, uint64_t id)
                                     .heartbeat_ms = HEARTBEAT_MS,
                                     .seed = 77 * id,
                                     .journal_bytes_max = rig->journal_bytes_max,
+                                    .leases = rig->leases,
                                     .mutation = rig->mutation};
     struct replica_start start = {.now_ms = rig->now_ms,
                                   .term = node->term,
@@ -576,12 +577,18 @@ void rig_flush(struct rig *rig, uint64_t id)
     (void)rig_step(rig, id, &event);
 }
 
-void rig_read(struct rig *rig, uint64_t id, uint64_t token)
+void rig_read_of(struct rig *rig, uint64_t id, uint64_t token, uint64_t ino, uint64_t gen)
 {
-    struct replica_event event = {.type = REPLICA_EV_READ, .token = token};
+    struct replica_event event = {
+        .type = REPLICA_EV_READ, .token = token, .ino = ino, .gen = gen};
 
     (void)rig_step(rig, id, &event);
     rig_flush(rig, id);
+}
+
+void rig_read(struct rig *rig, uint64_t id, uint64_t token)
+{
+    rig_read_of(rig, id, token, 0, 0);
 }
 
 void rig_disk(struct rig *rig, uint64_t id, uint64_t journal_bytes)

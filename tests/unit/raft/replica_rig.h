@@ -83,6 +83,7 @@ struct rig {
     uint32_t n;
     uint64_t journal_bytes_max;
     uint32_t mutation;
+    bool leases;
     struct rig_node nodes[RIG_MAX + 1]; /* By raft id. */
     bool cut[RIG_MAX + 1][RIG_MAX + 1]; /* Frames from, to are dropped. */
     struct rig_frame *frames;
@@ -117,6 +118,9 @@ void rig_pull_done(struct rig *rig, uint64_t id, uint64_t from, int rv);
 void rig_submit(struct rig *rig, uint64_t id, uint64_t token, size_t len);
 void rig_flush(struct rig *rig, uint64_t id);
 void rig_read(struct rig *rig, uint64_t id, uint64_t token);
+/* One that depends on inode @ino of generation @gen alone. */
+void rig_read_of(struct rig *rig, uint64_t id, uint64_t token, uint64_t ino,
+                 uint64_t gen);
 void rig_disk(struct rig *rig, uint64_t id, uint64_t journal_bytes);
 uint64_t rig_applied(const struct rig *rig, uint64_t id);
 void rig_status(const struct rig *rig, uint64_t id, struct replica_status *out);

@@ -1,0 +1,305 @@
+#include "base/outcome.h"
+#include "lib/check.h"
+#include "replica_rig.h"
+
+#include <string.h>
+
+/* Of the rig: an election timeout of 1000 ms, so a lease of 900 and read leases of 450. */
+#define LEASE_MS 900u
+#define READ_LEASE_MS 450u
+
+/* Too large for a stack; each test begins with an empty one. */
+static struct rig rig;
+
+static void begin(uint32_t n)
+{
+    memset(&rig, 0, sizeof rig);
+    rig.leases = true;
+    rig_init(&rig, n);
+    rig_elect(&rig, 1);
+    rig_run(&rig, 300);
+}
+
+/* What is sent between the two does not arrive, and nobody is told. */
+static void cut(uint64_t a, uint64_t b)
+{
+    rig.cut[a][b] = true;
+    rig.cut[b][a] = true;
+}
+
+/* As a new connection: nothing of the old one comes. */
+static void mend(uint64_t a, uint64_t b)
+{
+    rig_connect(&rig, a, b, false);
+    rig_connect(&rig, a, b, true);
+}
+
+static void write_at(uint64_t id, uint64_t token)
+{
+    rig_submit(&rig, id, token, 10);
+    rig_flush(&rig, id);
+    rig_settle(&rig);
+}
+
+/* Member @id reads until it holds a read lease. */
+static void make_holder(uint64_t id)
+{
+    struct replica_status status;
+
+    rig_read(&rig, id, 900);
+    rig_settle(&rig);
+    rig_status(&rig, id, &status);
+    CHECK(status.read_lease_ms > 0);
+    (void)rig_trace(&rig);
+}
+
+/* A leader whose voters answered lately reads without asking anybody; when it hears from
+ * nobody it asks, however long it goes on taking itself for the leader. */
+static void leader_reads_alone(void)
+{
+    begin(3);
+    cut(1, 2);
+    cut(1, 3);
+    rig_read(&rig, 1, 10);
+    CHECK_STR(rig_trace(&rig), "1 read 10 at 2\n");
+    rig.now_ms += LEASE_MS;
+    rig_read(&rig, 1, 11);
+    CHECK_STR(rig_trace(&rig), "");
+    rig_deinit(&rig);
+}
+
+/* Woken from a suspend, it does not believe what it believed before. */
+static void suspended_leader_asks(void)
+{
+    begin(3);
+    rig.now_ms += 60000;
+    rig_read(&rig, 1, 12);
+    CHECK_STR(rig_trace(&rig), "");
+    rig_deinit(&rig);
+}
+
+/* A member that is read from gets a read lease and needs nobody either, for its time. */
+static void member_reads_alone(void)
+{
+    begin(3);
+    make_holder(2);
+    cut(1, 2);
+    rig_read(&rig, 2, 20);
+    CHECK_STR(rig_trace(&rig), "2 read 20 at 2\n");
+    rig.now_ms += READ_LEASE_MS;
+    rig_read(&rig, 2, 21);
+    CHECK_STR(rig_trace(&rig), "");
+    rig_deinit(&rig);
+}
+
+/* An answer that a holder has not heard of yet would be missing from what it reads: the
+ * writer waits, until the lease is over for certain. */
+static void writer_waits_for_holder(void)
+{
+    begin(3);
+    make_holder(2);
+    cut(1, 2);
+    write_at(1, 30);
+    CHECK_STR(rig_trace(&rig), "");
+    CHECK_UINT(rig_applied(&rig, 3), 2); /* Nor is it shown anywhere else. */
+    rig_run(&rig, READ_LEASE_MS - 100);
+    CHECK_STR(rig_trace(&rig), "");
+    rig_run(&rig, 120);
+    CHECK_STR(rig_trace(&rig), "1 answer 30 OK\n");
+    rig_read(&rig, 2, 31);
+    CHECK_STR(rig_trace(&rig), "");
+    rig_deinit(&rig);
+}
+
+/* It is enough that the holder has received it; its disk may take its time. */
+static void receipt_is_enough(void)
+{
+    begin(3);
+    make_holder(2);
+    rig.nodes[2].hold_journal = true;
+    write_at(1, 40);
+    CHECK_STR(rig_trace(&rig), "1 answer 40 OK\n");
+    rig_deinit(&rig);
+}
+
+/* What a received entry names is read only when the entry is applied; the rest at once. */
+static void named_inodes_wait(void)
+{
+    begin(3);
+    make_holder(2);
+    rig.nodes[2].hold_journal = true;
+    write_at(1, 50); /* A WRITE to inode 2. */
+    CHECK_STR(rig_trace(&rig), "1 answer 50 OK\n");
+    rig_read_of(&rig, 2, 51, 2, 1);
+    rig_read_of(&rig, 2, 52, 7, 1);
+    rig_read_of(&rig, 2, 53, 8, 3); /* Made by that entry, for all we know. */
+    rig_read(&rig, 2, 54);
+    CHECK_STR(rig_trace(&rig), "2 read 52 at 2\n");
+    rig_journal_done(&rig, 2);
+    rig_settle(&rig);
+    CHECK_STR(rig_trace(&rig), "2 read 51 at 3\n2 read 53 at 3\n2 read 54 at 3\n");
+    rig_deinit(&rig);
+}
+
+/* Who makes writers wait for long loses its lease, and reads by asking for a while. */
+static void late_holder_is_dropped(void)
+{
+    struct replica_status status;
+
+    begin(3);
+    make_holder(2);
+    cut(1, 2);
+    write_at(1, 60);
+    rig_run(&rig, 600);
+    CHECK_STR(rig_trace(&rig), "1 answer 60 OK\n");
+    mend(1, 2);
+    rig_run(&rig, 300);
+    rig_read(&rig, 2, 61);
+    rig_settle(&rig);
+    CHECK_STR(rig_trace(&rig), "2 read 61 at 3\n");
+    rig_status(&rig, 2, &status);
+    CHECK_UINT(status.read_lease_ms, 0);
+    rig_deinit(&rig);
+}
+
+/* Leadership is handed over only when nobody reads by a lease of the old leader. */
+static void transfer_waits_for_holders(void)
+{
+    struct replica_event event = {.type = REPLICA_EV_TRANSFER, .from = 3, .token = 7};
+    struct replica_status status;
+
+    begin(3);
+    make_holder(2);
+    cut(1, 2); /* It cannot be asked for it. */
+    (void)rig_step(&rig, 1, &event);
+    rig_run(&rig, READ_LEASE_MS - 100);
+    rig_status(&rig, 1, &status);
+    CHECK_INT(status.state, RGROUP_LEADER);
+    CHECK_STR(rig_trace(&rig), "");
+    mend(1, 2);
+    rig_run(&rig, 200);
+    CHECK_STR(rig_trace(&rig), "1 answer 7 OK\n");
+    rig_status(&rig, 3, &status);
+    CHECK_INT(status.state, RGROUP_LEADER);
+    rig_deinit(&rig);
+}
+
+/* With holders that can be asked it takes no time, and the new leader reads at once. */
+static void transfer_asks_leases_back(void)
+{
+    struct replica_event event = {.type = REPLICA_EV_TRANSFER, .from = 3, .token = 8};
+    struct replica_status status;
+    uint64_t now_ms;
+
+    begin(3);
+    make_holder(2);
+    now_ms = rig.now_ms;
+    (void)rig_step(&rig, 1, &event);
+    rig_settle(&rig);
+    rig_status(&rig, 3, &status);
+    CHECK_INT(status.state, RGROUP_LEADER);
+    write_at(3, 9);
+    CHECK_STR(rig_trace(&rig), "1 answer 8 OK\n3 answer 9 OK\n");
+    CHECK_UINT(rig.now_ms, now_ms);
+    rig_deinit(&rig);
+}
+
+static void change_role(uint64_t id, enum rgroup_role role, uint64_t token)
+{
+    struct rgroup_conf conf = {.n = rig.n};
+    struct replica_event event = {
+        .type = REPLICA_EV_CHANGE, .token = token, .conf = &conf};
+
+    for (uint32_t i = 0; i < rig.n; i++) {
+        conf.servers[i] = (struct rgroup_server){
+            .id = i + 1, .role = i + 1 == id ? role : RGROUP_VOTER};
+    }
+    (void)rig_step(&rig, 1, &event);
+    rig_settle(&rig);
+}
+
+/* The voters change only while no read lease is out: it rests on the present ones. */
+static void change_waits_for_holders(void)
+{
+    begin(3);
+    make_holder(2);
+    cut(1, 2);
+    change_role(3, RGROUP_STANDBY, 70);
+    CHECK_UINT(rig.nodes[1].last, 2);
+    rig_run(&rig, READ_LEASE_MS + 50);
+    CHECK_UINT(rig.nodes[1].last, 3);
+    mend(1, 2);
+    rig_run(&rig, 300);
+    CHECK_STR(rig_trace(&rig), "1 answer 70 OK\n");
+    rig_deinit(&rig);
+}
+
+/* A sole voter leads again at once when it is started, and does not know what it granted
+ * before: it waits, and changes no voters meanwhile. */
+static void sole_voter_waits_after_start(void)
+{
+    begin(2);
+    change_role(2, RGROUP_STANDBY, 80);
+    CHECK_STR(rig_trace(&rig), "1 answer 80 OK\n");
+    rig_run(&rig, 300);
+    make_holder(2);
+    rig_stop(&rig, 1);
+    CHECK_INT(rig_start(&rig, 1), 0);
+    write_at(1, 81);
+    rig_read(&rig, 1, 82);
+    change_role(2, RGROUP_VOTER, 83);
+    rig_run(&rig, LEASE_MS);
+    CHECK_STR(rig_trace(&rig), "");
+    rig_run(&rig, 300);
+    CHECK_STR(rig_trace(&rig), "1 answer 81 OK\n1 read 82 at 5\n1 answer 83 OK\n");
+    rig_deinit(&rig);
+}
+
+/* A member that stops gives its lease back: nobody waits for it. */
+static void stop_gives_back(void)
+{
+    struct replica_event event = {.type = REPLICA_EV_STOP};
+    struct replica_status status;
+
+    begin(3);
+    make_holder(2);
+    (void)rig_step(&rig, 2, &event);
+    rig_settle(&rig);
+    rig_status(&rig, 1, &status);
+    CHECK_UINT(status.members[1].lease_ms, 0);
+    rig_connect(&rig, 1, 2, false);
+    write_at(1, 90);
+    CHECK_STR(rig_trace(&rig), "1 answer 90 OK\n");
+    rig_deinit(&rig);
+}
+
+/* Where leases are switched off, reads ask as ever, and promises are made all the same:
+ * the leader may have them on. */
+static void switched_off(void)
+{
+    struct replica_status status;
+
+    memset(&rig, 0, sizeof rig);
+    rig_init(&rig, 3);
+    rig.leases = true;
+    rig_stop(&rig, 1);
+    CHECK_INT(rig_start(&rig, 1), 0);
+    rig_elect(&rig, 1);
+    rig_run(&rig, 300);
+    rig_status(&rig, 1, &status);
+    CHECK(status.lease_ms > 0);
+    rig_read(&rig, 2, 95);
+    rig_settle(&rig);
+    CHECK_STR(rig_trace(&rig), "2 read 95 at 2\n");
+    rig_status(&rig, 2, &status);
+    CHECK_UINT(status.read_lease_ms, 0);
+    rig_deinit(&rig);
+}
+
+TEST_MAIN(CHECK_TEST(leader_reads_alone), CHECK_TEST(suspended_leader_asks),
+          CHECK_TEST(member_reads_alone), CHECK_TEST(writer_waits_for_holder),
+          CHECK_TEST(receipt_is_enough), CHECK_TEST(named_inodes_wait),
+          CHECK_TEST(late_holder_is_dropped), CHECK_TEST(transfer_waits_for_holders),
+          CHECK_TEST(transfer_asks_leases_back), CHECK_TEST(change_waits_for_holders),
+          CHECK_TEST(sole_voter_waits_after_start), CHECK_TEST(stop_gives_back),
+          CHECK_TEST(switched_off))
