@@ -220,13 +220,16 @@ static void frame_ask(struct replica *r, uint64_t from, const uint64_t *values)
 {
     struct replica_peer *peer = replica_peer_find(r, from, false);
     uint64_t answer[4] = {r->term, values[1], 0, r->released};
-    uint64_t match = 0;
+    uint64_t has = 0;
 
     if (peer == NULL || !replica_is_leader(r) || values[0] != r->term) {
         return;
     }
-    (void)rgroup_match_index(r->group, from, &match);
-    answer[2] = grant(r, peer, values[1], match > values[2] ? match : values[2]);
+    (void)rgroup_match_index(r->group, from, &has);
+    if (values[2] > has && values[2] <= r->log.last) {
+        has = values[2];
+    }
+    answer[2] = grant(r, peer, values[1], has);
     replica_control(r, from, REPLICA_FRAME_LEASE_GRANT, replica_put_u64s(r, answer, 4),
                     0);
 }
