@@ -438,7 +438,8 @@ bool replica_lease_is_out(struct replica *r, uint64_t id);
 bool replica_lease_quiet(struct replica *r);
 /* As leader, quiet: no lease for the rest of the term. */
 void replica_lease_give_up(struct replica *r);
-/* As member: give back what is held. */
+/* As member: give back what is held. Also when the log is to be cut: what was received
+ * goes with it. */
 void replica_lease_stop(struct replica *r);
 uint64_t replica_lease_wake_ms(const struct replica *r);
 

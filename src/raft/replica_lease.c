@@ -208,9 +208,8 @@ static uint64_t grant(struct replica *r, struct replica_peer *peer, uint64_t num
     if (holder == NULL) {
         return 0;
     }
-    if (has > holder->received) {
-        holder->received = has;
-    }
+    /* Not the higher of both: what it said in a life before may have died with it. */
+    holder->received = has;
     /* If we are deposed, our vote must not end it. */
     rgroup_hold(r->group, holder->until_ms);
     return ms;
@@ -329,6 +328,8 @@ static void frame_revoke(struct replica *r, uint64_t from, const uint64_t *value
 void replica_lease_stop(struct replica *r)
 {
     give_back(r);
+    r->matched = 0;
+    r->received_told = 0;
 }
 
 /* Up to @last, of term @last_term, our log may now be the leader's. */

@@ -23,6 +23,7 @@ void replica_pull_begin(struct replica *r, uint64_t index, uint64_t term)
     }
     r->gather_first = 0;
     r->compact_due = false;
+    replica_lease_stop(r);
     replica_read_fail_all(r);
     replica_note(r);
 }

@@ -169,6 +169,7 @@ static void close_router(struct sys_node *node)
 void sys_node_halt(struct sys_node *node, bool power)
 {
     struct sys *sys = node->sys;
+    uint64_t delay_us;
 
     if (!node->up) {
         return;
@@ -188,7 +189,10 @@ void sys_node_halt(struct sys_node *node, bool power)
     close_router(node);
     vfs_unregister(node->vfs);
     sys_net_node_down(sys, node->number);
-    sys_in(sys, 100 * SYS_US + sys_rand(sys, sys->calm ? 200 * SYS_US : 2000 * SYS_US),
+    /* Sometimes so soon that nobody has noticed, and leases are out still. */
+    delay_us = sys_chance(sys, 3) ? 5 * SYS_US + sys_rand(sys, 60 * SYS_US)
+                                  : 100 * SYS_US + sys_rand(sys, 2000 * SYS_US);
+    sys_in(sys, sys->calm ? 100 * SYS_US + sys_rand(sys, 200 * SYS_US) : delay_us,
            (struct sys_event){.fn = boot_event, .ptr = node, .a = node->epoch});
 }
 

@@ -256,6 +256,10 @@ static void do_send(struct rig *rig, uint64_t id, const struct replica_action *a
     if (rig->cut[id][action->to] || rig->nodes[action->to].replica == NULL) {
         return;
     }
+    if (rig->nodes[action->to].no_entries && action->frame_type == REPLICA_FRAME_APPEND &&
+        action->head.len > 120) {
+        return;
+    }
     CHECK(rig->n_frames < RIG_FRAMES_MAX);
     rig->appends += action->frame_type == REPLICA_FRAME_APPEND && action->head.len > 120;
     rig->frames[(rig->at + rig->n_frames++) % RIG_FRAMES_MAX] =
@@ -473,6 +477,12 @@ void rig_stop(struct rig *rig, uint64_t id)
         }
     }
     rig->cut[id][id] = false;
+}
+
+void rig_lose(struct rig *rig, uint64_t id, uint64_t index)
+{
+    CHECK(rig->nodes[id].replica == NULL && rig->nodes[id].applied < index);
+    log_cut(&rig->nodes[id], index);
 }
 
 /* The first entry of the group, equal on all members. */

@@ -33,6 +33,7 @@ struct rig_node {
     bool fail_journal; /* The next append ends with -EIO. */
     bool full_journal; /* Appends end with -ENOSPC. */
     bool full_zone;    /* Applies end with -ENOSPC. */
+    bool no_entries;   /* APPENDs with entries to it are lost. */
     struct rig_ticket tickets[64];
     uint32_t n_tickets;
 
@@ -100,6 +101,8 @@ void rig_deinit(struct rig *rig);
 /* Make the replica of @id from its disk. 0 or a fault. */
 int rig_start(struct rig *rig, uint64_t id);
 void rig_stop(struct rig *rig, uint64_t id);
+/* Of a stopped one, as if the power had gone: entries from @index on never got there. */
+void rig_lose(struct rig *rig, uint64_t id, uint64_t index);
 /* One event into one replica; carries out the actions. The time is filled in. */
 int rig_step(struct rig *rig, uint64_t id, struct replica_event *event);
 /* Deliver frames until none is left. */

@@ -1,4 +1,5 @@
 #include "base/outcome.h"
+#include "base/wire.h"
 #include "lib/check.h"
 #include "replica_rig.h"
 
@@ -119,6 +120,74 @@ static void receipt_is_enough(void)
     rig.nodes[2].hold_journal = true;
     write_at(1, 40);
     CHECK_STR(rig_trace(&rig), "1 answer 40 OK\n");
+    rig_deinit(&rig);
+}
+
+/* What a holder received is in its memory only. Started anew, with a new lease, it lacks
+ * what it said that it had: that word was of another life. */
+static void receipt_dies_with_the_holder(void)
+{
+    struct replica_status status;
+
+    begin(3);
+    make_holder(2);
+    rig.nodes[2].hold_journal = true;
+    rig.nodes[3].hold_journal = true;
+    write_at(1, 45); /* Received by 2, committed by nobody. */
+    rig_stop(&rig, 2);
+    rig_lose(&rig, 2, 3);
+    rig.nodes[2].no_entries = true;
+    CHECK_INT(rig_start(&rig, 2), 0);
+    rig_run(&rig, 110);
+    rig_read(&rig, 2, 46);
+    rig_run(&rig, 20);
+    rig_status(&rig, 2, &status);
+    CHECK(status.read_lease_ms > 0);
+    CHECK_STR(rig_trace(&rig), "2 read 46 at 2\n");
+    rig_journal_done(&rig, 3);
+    rig_settle(&rig);
+    rig_read(&rig, 2, 47);
+    CHECK_STR(rig_trace(&rig), "2 read 47 at 2\n"); /* Right: 45 is not answered. */
+    rig_run(&rig, READ_LEASE_MS + 20);
+    CHECK_STR(rig_trace(&rig), "1 answer 45 OK\n");
+    rig_deinit(&rig);
+}
+
+/* A member that takes a snapshot cuts its log, and what it received with it: the lease
+ * that rests on it is over, and nobody waits for it. */
+static void pull_ends_the_lease(void)
+{
+    struct rgroup_conf conf = {.n = 3,
+                               .servers = {{.id = 1, .role = RGROUP_VOTER},
+                                           {.id = 2, .role = RGROUP_VOTER},
+                                           {.id = 3, .role = RGROUP_VOTER}}};
+    struct rgroup_msg msg = {.type = RGROUP_MSG_SNAPSHOT, .index = 50, .conf_index = 1};
+    struct replica_event event = {
+        .type = REPLICA_EV_FRAME, .from = 1, .frame_type = REPLICA_FRAME_MSG};
+    uint8_t conf_bytes[512];
+    uint8_t bytes[1024];
+    struct wire_enc enc = wire_enc(bytes, sizeof bytes);
+    struct replica_status status;
+
+    begin(3);
+    make_holder(2);
+    rig_status(&rig, 1, &status);
+    CHECK(status.members[1].lease_ms > 0);
+    msg.term = status.term;
+    msg.index_term = status.term;
+    msg.conf = conf_bytes;
+    CHECK_INT(rgroup_conf_encode(&conf, conf_bytes, sizeof conf_bytes, &msg.conf_len), 0);
+    wire_put_u8(&enc, 1);
+    rgroup_msg_put(&enc, &msg);
+    event.head = slice_borrow(bytes, enc.len);
+    rig.nodes[2].hold_pull = true;
+    CHECK_INT(rig_step(&rig, 2, &event), 0);
+    rig_status(&rig, 2, &status);
+    CHECK(status.pulling);
+    CHECK_UINT(status.read_lease_ms, 0);
+    rig_settle(&rig);
+    rig_status(&rig, 1, &status);
+    CHECK_UINT(status.members[1].lease_ms, 0);
     rig_deinit(&rig);
 }
 
@@ -299,6 +368,7 @@ static void switched_off(void)
 TEST_MAIN(CHECK_TEST(leader_reads_alone), CHECK_TEST(suspended_leader_asks),
           CHECK_TEST(member_reads_alone), CHECK_TEST(writer_waits_for_holder),
           CHECK_TEST(receipt_is_enough), CHECK_TEST(named_inodes_wait),
+          CHECK_TEST(receipt_dies_with_the_holder), CHECK_TEST(pull_ends_the_lease),
           CHECK_TEST(late_holder_is_dropped), CHECK_TEST(transfer_waits_for_holders),
           CHECK_TEST(transfer_asks_leases_back), CHECK_TEST(change_waits_for_holders),
           CHECK_TEST(sole_voter_waits_after_start), CHECK_TEST(stop_gives_back),
