@@ -293,7 +293,7 @@ struct replica_status {
     uint64_t first_index;
     bool pulling;
     bool transferring;
-    bool full;       /* No room on this member's disk: it takes nothing new. */
+    bool full;               /* No room on this member's disk: it takes nothing new. */
     uint64_t released_index; /* Nothing above it was applied or answered. */
     uint64_t lease_ms;       /* Leader: its lease lasts so long yet; 0: none. */
     uint64_t read_lease_ms;  /* Others: their read lease, likewise. */

@@ -29,7 +29,7 @@
 #define REPLICA_HEAD_MAX (ZONE_OP_BYTES_MAX + 4096u)
 #define REPLICA_ROOM_RETRY_MS 500u /* After a full disk; sooner if something was freed. */
 #define REPLICA_GIVE_WAY_MS 10000u /* Between two handings over for room. */
-#define REPLICA_NAMES 4096u /* Places in the table of touched inodes. */
+#define REPLICA_NAMES 4096u        /* Places in the table of touched inodes. */
 #define REPLICA_UNISSUED UINT64_MAX
 
 /* An entry whose bytes are in memory. */
