@@ -9,7 +9,7 @@
  * - the read leases that it grants to members within its own;
  * - a member's own read lease.
  *
- * Promises (proof: docs/adr/0010-leases.md), if the clocks of any two members run at
+ * Promises (proof: docs/adr/0004-leases.md), if the clocks of any two members run at
  * rates that differ by at most 1 %, if whoever answered a ping was held by rgroup_hold
  * for lease_hold_ms (rgroup's G12 and G16), and if the voters change only while no read
  * lease is out: while lease_end_ms lies ahead on the leader's clock, or a read lease on

@@ -13,7 +13,7 @@
  *   (OUT_TRY_LATER: in doubt, ask again with the same origin).
  * - REPLICA_DO_READ is given for a read only when the zone's applied state contains
  *   every op answered anywhere before the read began that may touch what it asks for
- *   (leases, docs/adr/0010-leases.md, or read index, Raft thesis 6.4).
+ *   (leases, docs/adr/0004-leases.md, or read index, Raft thesis 6.4).
  * - memory is bounded: REPLICA_CACHE_BYTES of entries, REPLICA_PENDING_BYTES of
  *   proposals (then OUT_FULL: the driver stops reading sockets), per-follower queues
  *   hold ranges, not copies.

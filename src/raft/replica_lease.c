@@ -4,7 +4,7 @@
  * Nobody applies an entry before it is released: committed, and received by everybody
  * who holds a read lease. The leader works out the released index and tells it as the
  * commit index of its APPENDs, so that nothing applied anywhere, and nothing answered,
- * lies above it. Why this is linearizable: docs/adr/0010-leases.md.
+ * lies above it. Why this is linearizable: docs/adr/0004-leases.md.
  */
 #include "base/assert.h"
 #include "raft/replica_impl.h"
@@ -181,7 +181,7 @@ static bool is_member(struct replica *r, uint64_t id)
     return false;
 }
 
-/* May @from hold a read lease now? No lease outlives a change of the voters (ADR 10). */
+/* May @from hold a read lease now? No lease outlives a change of the voters (ADR 4). */
 static bool may_hold(struct replica *r, const struct replica_peer *peer, uint64_t has)
 {
     return r->now_ms >= peer->lease_after_ms && !must_wait(r) && !r->transfer.active &&

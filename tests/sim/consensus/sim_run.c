@@ -300,7 +300,7 @@ static void found_group(struct sim *sim, uint32_t voters)
 
         node->id = id;
         node->clock_base_ms = 1 + sim_below(sim, 1000000);
-        /* At most half of what leases allow for between two (ADR 10). */
+        /* At most half of what leases allow for between two (ADR 4). */
         node->clock_ppm = (int64_t)sim_below(sim, 10000) - 5000;
         if (sim->options.mutation == SIM_MUT_WILD_CLOCKS) {
             node->clock_ppm *= 50;

@@ -29,7 +29,7 @@
 #define SYS_ELECTION_MS 300u
 #define SYS_HEARTBEAT_MS 40u
 #define SYS_SEGMENT_BYTES (256u << 10)
-/* Each clock is off by at most half of what leases allow for between two (ADR 10). */
+/* Each clock is off by at most half of what leases allow for between two (ADR 4). */
 #define SYS_DRIFT_PPM 5000u
 #define SYS_DRIFT_WILD_PPM 250000u
 

@@ -387,7 +387,7 @@ static uint32_t check_touched(struct fx *fx, const struct zone_op *op, uint64_t 
 }
 
 /* An op changes no answer about an inode that it does not say it touches, but for files
- * without a name: reads under a lease rest on that (docs/adr/0010-leases.md). The quota is
+ * without a name: reads under a lease rest on that (docs/adr/0004-leases.md). The quota is
  * small, so that such files are purged, and the clock runs. */
 static void ops_touch_what_they_say(void)
 {
