@@ -111,12 +111,12 @@ class Cases(PosixCases):
         zone = self.plan["zone"]
         self.mount(0, "/" + zone, "/mnt/a")
         self.mount(1, "/" + zone, "/mnt/b")
-        self.mount(0, "/", "/mnt/root")
-        assert sorted(os.listdir("/mnt/root")) == sorted(
+        self.mount(0, "/", "/mnt/zones")
+        assert sorted(os.listdir("/mnt/zones")) == sorted(
             [zone, self.plan["partial"], self.plan["fixed"]])
-        os.listdir("/mnt/root/" + zone)
-        assert os.stat("/mnt/root").st_dev != os.stat("/mnt/root/" + zone).st_dev
-        sh("umount /mnt/root/%s; umount /mnt/root" % zone)
+        os.listdir("/mnt/zones/" + zone)
+        assert os.stat("/mnt/zones").st_dev != os.stat("/mnt/zones/" + zone).st_dev
+        sh("umount /mnt/zones/%s; umount /mnt/zones" % zone)
         assert errno_of(lambda: os.stat("/mnt/a/none")) == errno.ENOENT
         space = os.statvfs("/mnt/a")
         assert 0 < space.f_bavail <= space.f_blocks
@@ -150,11 +150,11 @@ class Cases(PosixCases):
             raise AssertionError("it was mounted")
         except AssertionError as e:
             assert "access denied" in str(e), e
-        self.mount(0, "/", "/mnt/root")
-        assert closed not in os.listdir("/mnt/root")
-        got = errno_of(lambda: os.listdir("/mnt/root/" + closed))
+        self.mount(0, "/", "/mnt/zones")
+        assert closed not in os.listdir("/mnt/zones")
+        got = errno_of(lambda: os.listdir("/mnt/zones/" + closed))
         assert got == errno.EACCES, "errno %d" % got
-        sh("umount /mnt/root")
+        sh("umount /mnt/zones")
 
     def names_and_errors(self):
         os.chdir(self.a)
