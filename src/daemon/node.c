@@ -89,6 +89,7 @@ static void on_tick(uv_timer_t *timer)
         stop_tick(node);
         return;
     }
+    node_net_distances(node);
     node_reconcile(node);
     front_when_ready(node);
 }

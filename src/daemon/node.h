@@ -153,6 +153,8 @@ void node_random(void *out, size_t len);
 /* node_net.c */
 int node_net_open(struct node *node, char error[CONFIG_ERROR_MAX]);
 void node_net_refresh(struct node *node);
+/* Tell the router how far the other nodes are. */
+void node_net_distances(struct node *node);
 /* 0, or why the frame did not leave: see peer_send. An empty one never does. */
 int node_send(struct node *node, const struct peer_message *message);
 bool node_link_up(const struct node *node, uint64_t number);

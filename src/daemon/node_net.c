@@ -392,6 +392,20 @@ static void link_changed(struct node *node, uint64_t number, bool up)
     node_router_event(node, &event);
 }
 
+void node_net_distances(struct node *node)
+{
+    for (uint32_t i = 0; i < node->directory.n_nodes && node->peers != NULL; i++) {
+        struct router_event event = {.type = ROUTER_EV_DISTANCE,
+                                     .node = node->directory.nodes[i].peer.number};
+        uint64_t rtt_us = peer_rtt_us(node->peers, event.node);
+
+        event.rtt_us = rtt_us > UINT32_MAX ? UINT32_MAX : (uint32_t)rtt_us;
+        if (event.node != node->number) {
+            node_router_event(node, &event);
+        }
+    }
+}
+
 static void on_state(void *ctx, uint64_t number, enum peer_channel channel, bool up,
                      uint64_t boot)
 {

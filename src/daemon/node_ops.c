@@ -266,6 +266,7 @@ void node_submit(struct node *node, const struct nfs_submit *submit,
     }
     event.type = zone_op_is_mutation(op->type) ? ROUTER_EV_MUTATE : ROUTER_EV_READ;
     event.token = (uint64_t)(uintptr_t)pending;
+    event.read_bytes = op->type == ZONE_OP_READ ? op->count : 0;
     event.op = slice_of(bytes, 0, bytes->len);
     buf_unref(bytes);
     memcpy(event.zone_id, submit->zone_id, 16);

@@ -42,6 +42,10 @@ int router_new(const struct router_config *config, struct router **out)
     router->config = *config;
     /* A member may still answer what an earlier life asked: the numbers must differ. */
     router->counter = config->boot * 0x9e3779b97f4a7c15ull >> (ROUTER_SLOT_BITS + 1);
+    if (router_node_get(router, config->self) == NULL) {
+        free(router);
+        return -ENOMEM;
+    }
     *out = router;
     return 0;
 }
@@ -110,6 +114,7 @@ static void begin(struct router *router, const struct router_event *event)
     op->zone = zone;
     zone->n_ops++;
     op->is_read = is_read;
+    op->read_bytes = event->read_bytes;
     op->token = event->token;
     op->begun_ms = router->now_ms;
     op->op = keep(router, event->op);
@@ -169,12 +174,13 @@ static void zone_gone(struct router *router, const uint8_t *id)
 /* What a lost connection held is in doubt, and goes to somebody else at once. */
 static void node_changed(struct router *router, uint64_t node, bool up)
 {
-    bool was_up = router_node_up(router, node);
+    struct router_node *found = router_node_get(router, node);
 
-    router_node_set(router, node, up);
-    if (up == was_up) {
+    if (found == NULL || found->up == up || node == router->config.self) {
         return;
     }
+    found->up = up;
+    found->quiet_until_ms = 0;
     if (up) {
         wake(router, NULL);
         return;
@@ -184,10 +190,19 @@ static void node_changed(struct router *router, uint64_t node, bool up)
 
         if (op != NULL && op->out == node) {
             op->in_doubt = true;
-            op->out = 0;
+            router_op_place(router, op, 0);
             op->turn++;
             router_op_try(router, op);
         }
+    }
+}
+
+static void distance_changed(struct router *router, uint64_t node, uint32_t rtt_us)
+{
+    struct router_node *found = router_node_get(router, node);
+
+    if (found != NULL) {
+        found->rtt_us = rtt_us;
     }
 }
 
@@ -206,7 +221,7 @@ static void leader_changed(struct router *router, const uint8_t *id, uint64_t no
     for (struct router_op *op = zone->mutations; op != NULL; op = op->next) {
         if (op->out != node) {
             op->in_doubt = op->in_doubt || op->out != 0;
-            op->out = 0;
+            router_op_place(router, op, 0);
             router_op_try(router, op);
         }
     }
@@ -264,6 +279,9 @@ static void take_event(struct router *router, const struct router_event *event)
         break;
     case ROUTER_EV_LEADER:
         leader_changed(router, event->zone_id, event->node);
+        break;
+    case ROUTER_EV_DISTANCE:
+        distance_changed(router, event->node, event->rtt_us);
         break;
     }
 }

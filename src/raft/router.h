@@ -4,7 +4,8 @@
  * One per node, for all zones. It numbers mutations per zone (zone_origin), sends them
  * to the zone's leader (here or on another node), follows hints, tries again with the
  * same number after a lost connection, a change of leader or silence, and hands the one
- * answer to whoever asked. Reads go to the local member, else to the closest one.
+ * answer to whoever asked. Reads go to the local member, else to the closest one that
+ * answers (router_place.c).
  *
  * Promises: every op is answered once. OUT_TRY_LATER is given only when the op was
  * certainly not executed and never will be (it never left, or its number is below the
@@ -27,7 +28,13 @@
 #define ROUTER_WAIT_MS 30000u  /* For a leader, for an op that never left. */
 #define ROUTER_DOUBT_MS 90000u /* For an op that left: less than a zone remembers it. */
 #define ROUTER_RESEND_MS 2000u /* Silence before an op is sent again. */
-#define ROUTER_BACKOFF_MS 20u  /* After a refusal, doubling up to 320 ms. */
+/* Before a read is: two answers do no harm. Doubling up to the above. */
+#define ROUTER_READ_RESEND_MS 500u
+/* Reads avoid a node for so long after it was silent, if there is another one. */
+#define ROUTER_QUIET_MS 5000u
+/* A read of so much goes to whichever of the close members has least to read. */
+#define ROUTER_STRIPE_BYTES 65536u
+#define ROUTER_BACKOFF_MS 20u /* After a refusal, doubling up to 320 ms. */
 
 struct router;
 
@@ -36,7 +43,7 @@ struct router_config {
     uint64_t boot; /* Rises with every start of the daemon. */
 };
 
-/* A zone as the directory has it, nodes in rising distance. */
+/* A zone as the directory has it, with the node to ask first in front. */
 struct router_zone {
     uint8_t id[16];
     uint32_t n_members;
@@ -49,11 +56,12 @@ enum router_event_type {
     ROUTER_EV_ZONE_GONE = 3, /* .zone_id: its ops end with OUT_STALE. */
     ROUTER_EV_NODE = 4,      /* .node's log channel went .up or down. */
     ROUTER_EV_MUTATE = 5,    /* .zone_id, .op (encoded), .payload, .rpc_key, .token. */
-    ROUTER_EV_READ = 6,      /* .zone_id, .op, .token. */
+    ROUTER_EV_READ = 6,      /* .zone_id, .op, .token, .read_bytes. */
     ROUTER_EV_CANCEL = 7,    /* .token: the asker is gone, and the op with it. */
     ROUTER_EV_ANSWER = 8,    /* From .node (self too): .seq, .outcome, .result, .data,
                                  .leader_node as a hint. */
     ROUTER_EV_LEADER = 9,    /* .zone_id is led by .node now, as this node believes. */
+    ROUTER_EV_DISTANCE = 10, /* .node is .rtt_us away; 0: not known. */
 };
 
 struct router_event {
@@ -63,6 +71,8 @@ struct router_event {
     uint8_t zone_id[16];
     uint64_t node;
     bool up;
+    uint32_t rtt_us;
+    uint32_t read_bytes; /* File data that the answer may hold. */
     struct slice op;
     struct slice payload;
     uint8_t rpc_key[16];

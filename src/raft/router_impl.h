@@ -43,6 +43,7 @@ struct router_op {
     uint8_t rpc_key[16];
     struct slice op;
     struct slice payload;
+    uint32_t read_bytes;
     uint64_t out;                     /* Node that has it now; 0 none. */
     uint64_t asked[ROUTER_ASKED_MAX]; /* Nodes that it was sent to, the last ones. */
     uint32_t n_asked;                 /* How often another one was added. */
@@ -53,9 +54,13 @@ struct router_op {
     uint64_t due_ms; /* When something must happen to it. */
 };
 
+/* This node is one of them, and always up. */
 struct router_node {
     uint64_t node;
     bool up;
+    uint32_t rtt_us;         /* 0: not known. */
+    uint64_t quiet_until_ms; /* It left an op without an answer. */
+    uint64_t reading_bytes;  /* Asked for by the reads that it has. */
 };
 
 struct router {
@@ -92,12 +97,23 @@ struct router_zone_state *router_zone_find(struct router *router, const uint8_t 
                                            bool create);
 /* Forget a zone that nothing points at and that never had a number given out. */
 void router_zone_trim(struct router *router, struct router_zone_state *zone);
+/* NULL: never heard of. Good until another one is added. */
+struct router_node *router_node_find(const struct router *router, uint64_t node);
+/* NULL: no memory, which is noted. */
+struct router_node *router_node_get(struct router *router, uint64_t node);
 bool router_node_up(const struct router *router, uint64_t node);
-void router_node_set(struct router *router, uint64_t node, bool up);
 void router_mutation_link(struct router_op *op);
 void router_mutation_unlink(struct router_op *op);
 /* Every mutation number below it was answered. */
 uint64_t router_zone_floor(const struct router_zone_state *zone);
+
+/* router_place.c: who is to have an op. */
+/* For a read, the member to try; 0: nobody is up. */
+uint64_t router_place_read(const struct router *router, const struct router_op *op);
+/* .out is @node from now on (0: nobody). */
+void router_op_place(struct router *router, struct router_op *op, uint64_t node);
+/* @node did not answer in time. */
+void router_node_quiet(struct router *router, uint64_t node);
 
 /* router_try.c: where an op goes, and when it is over. */
 struct router_action *router_act(struct router *router, enum router_action_type type);

@@ -115,6 +115,7 @@ void router_op_free(struct router *router, struct router_op *op)
     router->slots[op->slot] = NULL;
     router->free_slots[router->n_free++] = op->slot;
     router->n_ops--;
+    router_op_place(router, op, 0);
     slice_unref(&op->op);
     slice_unref(&op->payload);
     free(op);
@@ -174,41 +175,45 @@ void router_zone_trim(struct router *router, struct router_zone_state *zone)
     free(zone);
 }
 
-bool router_node_up(const struct router *router, uint64_t node)
+struct router_node *router_node_find(const struct router *router, uint64_t node)
 {
-    if (node == router->config.self) {
-        return true;
-    }
     for (uint32_t i = 0; i < router->n_nodes; i++) {
         if (router->nodes[i].node == node) {
-            return router->nodes[i].up;
+            return &router->nodes[i];
         }
     }
-    return false;
+    return NULL;
 }
 
-void router_node_set(struct router *router, uint64_t node, bool up)
+struct router_node *router_node_get(struct router *router, uint64_t node)
 {
+    struct router_node *found = router_node_find(router, node);
     struct router_node *nodes;
     uint32_t cap;
 
-    for (uint32_t i = 0; i < router->n_nodes; i++) {
-        if (router->nodes[i].node == node) {
-            router->nodes[i].up = up;
-            return;
-        }
+    if (found != NULL) {
+        return found;
     }
     if (router->n_nodes == router->cap_nodes) {
         cap = router->cap_nodes == 0 ? 16 : router->cap_nodes * 2;
         nodes = realloc(router->nodes, cap * sizeof *nodes);
         if (nodes == NULL) {
             router_fault(router, -ENOMEM);
-            return;
+            return NULL;
         }
         router->nodes = nodes;
         router->cap_nodes = cap;
     }
-    router->nodes[router->n_nodes++] = (struct router_node){.node = node, .up = up};
+    found = &router->nodes[router->n_nodes++];
+    *found = (struct router_node){.node = node, .up = node == router->config.self};
+    return found;
+}
+
+bool router_node_up(const struct router *router, uint64_t node)
+{
+    const struct router_node *found = router_node_find(router, node);
+
+    return found != NULL && found->up;
 }
 
 void router_mutation_link(struct router_op *op)

@@ -92,22 +92,18 @@ void router_op_end(struct router *router, struct router_op *op, int outcome,
     router_zone_trim(router, zone);
 }
 
-/* The member to try: for a mutation the leader if it is known, else in turn, the closest
- * first; for a read this node if it is a member, else the closest. 0: nobody is up. */
-static uint64_t target(struct router *router, const struct router_op *op)
+/* The member to try: for a mutation the leader if it is known, else in turn. 0: nobody
+ * is up. */
+static uint64_t target(const struct router *router, const struct router_op *op)
 {
     const struct router_zone_state *state = op->zone;
     const struct router_zone *zone = &state->zone;
 
-    if (!op->is_read && state->leader != 0 && router_node_up(router, state->leader)) {
-        return state->leader;
+    if (op->is_read) {
+        return router_place_read(router, op);
     }
-    if (op->is_read && op->turn == 0) {
-        for (uint32_t i = 0; i < zone->n_members; i++) {
-            if (zone->nodes[i] == router->config.self) {
-                return zone->nodes[i];
-            }
-        }
+    if (state->leader != 0 && router_node_up(router, state->leader)) {
+        return state->leader;
     }
     for (uint32_t i = 0; i < zone->n_members; i++) {
         uint64_t node = zone->nodes[(op->turn + i) % zone->n_members];
@@ -117,6 +113,20 @@ static uint64_t target(struct router *router, const struct router_op *op)
         }
     }
     return 0;
+}
+
+/* Silence for so long, and the op is sent again. */
+static uint64_t resend_ms(const struct router_op *op)
+{
+    uint64_t ms = ROUTER_READ_RESEND_MS;
+
+    if (!op->is_read) {
+        return ROUTER_RESEND_MS;
+    }
+    for (uint32_t i = 0; i < op->turn && ms < ROUTER_RESEND_MS; i++) {
+        ms *= 2;
+    }
+    return ms < ROUTER_RESEND_MS ? ms : ROUTER_RESEND_MS;
 }
 
 /* The entry as the leader gets it; a copy of its own, since the leader stamps it. */
@@ -169,8 +179,8 @@ static void op_send(struct router *router, struct router_op *op, uint64_t node)
     if (!was_asked(op, node)) {
         op->asked[op->n_asked++ % ROUTER_ASKED_MAX] = node;
     }
-    op->out = node;
-    due(router, op, router->now_ms + ROUTER_RESEND_MS);
+    router_op_place(router, op, node);
+    due(router, op, router->now_ms + resend_ms(op));
 }
 
 void router_op_try(struct router *router, struct router_op *op)
@@ -198,7 +208,7 @@ static void pause_op(struct router *router, struct router_op *op)
 void router_op_missed(struct router *router, struct router_op *op, bool refused)
 {
     op->in_doubt = op->in_doubt || !refused;
-    op->out = 0;
+    router_op_place(router, op, 0);
     op->turn++;
     pause_op(router, op);
 }
@@ -209,7 +219,7 @@ static void not_leader(struct router *router, struct router_op *op, uint64_t nod
 {
     struct router_zone_state *zone = op->zone;
 
-    op->out = 0;
+    router_op_place(router, op, 0);
     if (hint != 0 && hint != node) {
         zone->leader = hint;
         if (op->hops++ < ROUTER_HOPS_MAX && router_node_up(router, hint)) {
@@ -245,7 +255,7 @@ void router_op_answered(struct router *router, struct router_op *op,
         break;
     case OUT_FULL:
     case OUT_BUSY:
-        op->out = 0; /* The right place, the wrong time. */
+        router_op_place(router, op, 0); /* The right place, the wrong time. */
         pause_op(router, op);
         break;
     case OUT_STALE: /* No member any more; the directory will say who is. */
@@ -273,8 +283,9 @@ void router_op_due(struct router *router, struct router_op *op)
         if (op->zone->leader == op->out) {
             op->zone->leader = 0;
         }
+        router_node_quiet(router, op->out);
         op->in_doubt = true;
-        op->out = 0;
+        router_op_place(router, op, 0);
         op->turn++;
     }
     router_op_try(router, op);

@@ -184,6 +184,7 @@ static void client_go(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
     memcpy(event.zone_id, sys->zones[record->zone_nr].id, 16);
     event.type = record->is_read ? ROUTER_EV_READ : ROUTER_EV_MUTATE;
     event.token = record->nr;
+    event.read_bytes = record->is_read && record->nr % 2 == 0 ? ROUTER_STRIPE_BYTES : 0;
     event.op = record->op;
     event.payload = record->payload;
     sys_router_step(node, &event);

@@ -217,6 +217,7 @@ void sys_node_free(struct sys_node *node)
 void sys_node_link(struct sys_node *node, uint64_t other, bool up)
 {
     struct router_event to_router = {.type = ROUTER_EV_NODE, .node = other, .up = up};
+    struct router_event distance = {.type = ROUTER_EV_DISTANCE, .node = other};
 
     for (uint32_t z = 0; z < SYS_ZONES; z++) {
         struct replica_event event = {.type = REPLICA_EV_PEER, .from = other, .up = up};
@@ -226,6 +227,9 @@ void sys_node_link(struct sys_node *node, uint64_t other, bool up)
         }
     }
     if (node->up) {
+        /* Any will do: the router only chooses by it. */
+        distance.rtt_us = (uint32_t)(100 + node->sys->now_us / 1000 * other % 1000);
+        sys_router_step(node, &distance);
         sys_router_step(node, &to_router);
     }
 }

@@ -270,6 +270,104 @@ static void reads_go_close(void)
     end(&f);
 }
 
+static void distance(struct fixture *f, uint64_t number, uint32_t rtt_us)
+{
+    struct router_event event = {
+        .type = ROUTER_EV_DISTANCE, .node = number, .rtt_us = rtt_us};
+
+    step(f, &event);
+}
+
+/* The measured distance decides; a difference of less than a quarter does not. */
+static void closest_by_distance(void)
+{
+    struct fixture f = {0};
+
+    init(&f);
+    zone_known(&f);
+    distance(&f, 2, 9000);
+    distance(&f, 3, 900);
+    distance(&f, 4, 800);
+    read_op(&f, 80);
+    distance(&f, 4, 500);
+    read_op(&f, 81);
+    node(&f, 4, false);
+    CHECK_STR(trace(&f), "send r to 3\nsend r to 4\nsend r to 3\n");
+    end(&f);
+}
+
+/* A member that is silent costs one read half a second, and the next ones nothing, until
+ * it is tried again; its late answer is as good as another's. */
+static void silent_member(void)
+{
+    struct fixture f = {0};
+
+    init(&f);
+    zone_known(&f);
+    read_op(&f, 80);
+    pass(&f, ROUTER_READ_RESEND_MS);
+    CHECK_STR(trace(&f), "send r to 2\nsend r to 3\n");
+    read_op(&f, 81);
+    answer(&f, 1, 3, 0, 0);
+    answer(&f, 0, 2, 0, 0);
+    CHECK_STR(trace(&f), "send r to 3\nanswer 81 OK\nanswer 80 OK\n");
+    pass(&f, ROUTER_QUIET_MS);
+    read_op(&f, 82);
+    CHECK_STR(trace(&f), "send r to 2\n");
+    end(&f);
+}
+
+/* A silent member on this node is passed over too. */
+static void silent_self(void)
+{
+    struct fixture f = {0};
+    struct router_zone zone = {.n_members = 2, .nodes = {1, 2}};
+    struct router_event event = {.type = ROUTER_EV_ZONE, .zone = &zone};
+
+    init(&f);
+    memcpy(zone.id, zone_id, 16);
+    step(&f, &event);
+    read_op(&f, 80);
+    pass(&f, ROUTER_READ_RESEND_MS);
+    read_op(&f, 81);
+    CHECK_STR(trace(&f), "send r to 1\nsend r to 2\nsend r to 2\n");
+    end(&f);
+}
+
+static void read_much(struct fixture *f, uint64_t token)
+{
+    struct router_event event = {.type = ROUTER_EV_READ,
+                                 .token = token,
+                                 .op = slice_borrow("op", 2),
+                                 .read_bytes = 1u << 20};
+
+    memcpy(event.zone_id, zone_id, 16);
+    step(f, &event);
+}
+
+/* Large reads that are under way together come from all members that are about as close;
+ * one that fails in the middle is replaced. */
+static void striped(void)
+{
+    struct fixture f = {0};
+
+    init(&f);
+    zone_known(&f);
+    distance(&f, 2, 300);
+    distance(&f, 3, 400);
+    distance(&f, 4, 50000);
+    read_much(&f, 80);
+    read_much(&f, 81);
+    read_much(&f, 82);
+    answer(&f, 1, 3, 0, 0);
+    read_much(&f, 83);
+    CHECK_STR(trace(&f), "send r to 2\nsend r to 3\nsend r to 2\nanswer 81 OK\n"
+                         "send r to 3\n");
+    node(&f, 3, false);
+    CHECK_STR(trace(&f), "send r to 2\n");
+    end(&f);
+}
+
 /* A new leader gets at once what waits and what the old one may have lost. */
 static void new_leader(void)
 {
@@ -416,7 +514,7 @@ static void stranger_answers(void)
     CHECK_STR(trace(&f), "send w1/1 to 2\nsend r to 2\n");
     pass(&f, ROUTER_RESEND_MS);
     answer(&f, 0, 2, 0, 0); /* The first one's answer, late. */
-    CHECK_STR(trace(&f), "send w1/1 to 3\nsend r to 3\nanswer 70 OK\n");
+    CHECK_STR(trace(&f), "send r to 3\nsend r to 4\nsend w1/1 to 3\nanswer 70 OK\n");
     end(&f);
 }
 
@@ -438,7 +536,8 @@ static void bounded(void)
 
 TEST_MAIN(CHECK_TEST(hint_is_followed), CHECK_TEST(same_number_after_silence),
           CHECK_TEST(lost_connection), CHECK_TEST(floor_rises_with_answers),
-          CHECK_TEST(reads_go_close), CHECK_TEST(new_leader), CHECK_TEST(bounded_wait),
-          CHECK_TEST(doubt_is_longer), CHECK_TEST(full_leader),
-          CHECK_TEST(circle_of_hints), CHECK_TEST(zone_gone), CHECK_TEST(cancelled),
-          CHECK_TEST(stranger_answers), CHECK_TEST(bounded))
+          CHECK_TEST(reads_go_close), CHECK_TEST(closest_by_distance),
+          CHECK_TEST(silent_member), CHECK_TEST(silent_self), CHECK_TEST(striped),
+          CHECK_TEST(new_leader), CHECK_TEST(bounded_wait), CHECK_TEST(doubt_is_longer),
+          CHECK_TEST(full_leader), CHECK_TEST(circle_of_hints), CHECK_TEST(zone_gone),
+          CHECK_TEST(cancelled), CHECK_TEST(stranger_answers), CHECK_TEST(bounded))
