@@ -233,9 +233,11 @@ class Client:
             found.append((reply.opaque().decode(), reply.opaque().decode()))
         return found
 
-    def nfs_many(self, name, procedure, all_args, depth=48):
+    def nfs_many(self, name, procedure, all_args, depth=48, replies=False):
         """One call for each of @all_args, @depth of them under way at a time, in no order;
-        each must be OK. Nothing is retransmitted: the server must stay."""
+        each must be OK. Nothing is retransmitted: the server must stay. With @replies
+        {args: its reply, past the status}."""
+        found = {}
         if self.connection is None:
             self.connection = Connection(*self.server)
         waiting = iter(all_args)
@@ -246,10 +248,12 @@ class Client:
                 under_way[xid] = args
                 self.connection.send(self.message(xid, procedure, args))
             if not under_way:
-                return
+                return found
             reply = Reader(self.connection.receive())
             args = under_way.pop(reply.u32())
             status = self.accepted(reply).u32()
+            if status == OK and replies:
+                found[args] = reply
             if status == JUKEBOX:
                 self.later += 1
                 waiting = itertools.chain([args], waiting)

@@ -1,6 +1,7 @@
 """Reads under leases: what was acknowledged on one node is seen on every other at once,
 whatever happens to the daemons meanwhile."""
 
+import random
 import struct
 import threading
 
@@ -172,3 +173,41 @@ class Reads(grapevine.GrapevineTest):
             victim.start()
             watch.go_on()
         watch.stop()
+
+    # A node that is no member reads a large file from whoever answers, with every member
+    # in turn standing still, then killed: right bytes, no error.
+    def test_reads_from_outside(self):
+        gv = self.grapevine(4)
+        gv.make_zone("tier-1", [0, 1, 2])
+        size, call = 16 << 20, 1 << 20
+        data = random.Random(1).randbytes(size)
+        client = gv.client("tier-1", 0)
+        fh = client.create(client.root, "large")
+        for at in range(0, size, call):
+            client.write(fh, at, data[at:at + call])
+        outside = gv.client("tier-1", 3)
+
+        def read_all():
+            calls = {at: nfs3.pack_opaque(fh) + struct.pack(">QI", at, call)
+                     for at in range(0, size, call)}
+            found = outside.nfs_many("READ", 6, calls.values(), depth=8, replies=True)
+            for at, args in calls.items():
+                reply = found[args]
+                reply.post_op_attr()
+                n, eof = reply.u32(), reply.u32()
+                self.assertEqual((n, bool(eof)), (call, at + call == size))
+                self.assertTrue(reply.opaque() == data[at:at + call], "at %d" % at)
+
+        read_all()
+        for node in gv.nodes[:3]:
+            node.pause()
+            try:
+                read_all()
+            finally:
+                node.resume()
+            gv.wait_settled("tier-1")
+        for node in gv.nodes[:3]:
+            node.kill()
+            read_all()
+            node.start()
+            gv.wait_settled("tier-1")
