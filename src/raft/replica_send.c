@@ -59,6 +59,9 @@ void replica_peer_set(struct replica *r, uint64_t id, bool up)
     if (!up) {
         replica_read_forget(r, id);
         if (r->leader == id) {
+            struct rgroup_event lost = {.type = RGROUP_EV_LOST, .target = id};
+
+            (void)replica_group_step(r, &lost, NULL); /* Faults are noted. */
             replica_read_again(r);
         }
     }

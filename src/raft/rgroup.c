@@ -56,6 +56,21 @@ void rgroup_free(struct rgroup *group)
     free(group);
 }
 
+/* Only a leader of the current term, not one that the term has left behind. */
+static uint64_t leader_now(const struct rgroup *group)
+{
+    const char *address;
+    raft_id id = 0;
+
+    raft_leader(group->engine, &id, &address);
+    if (group->state == RGROUP_FOLLOWER &&
+        (!group->leader_heard ||
+         group->leader_term != raft_current_term(group->engine))) {
+        return 0;
+    }
+    return id;
+}
+
 static int dispatch(struct rgroup *group, const struct rgroup_event *event,
                     struct rgroup_update *update)
 {
@@ -80,23 +95,13 @@ static int dispatch(struct rgroup *group, const struct rgroup_event *event,
         return engine_change(group, event->conf, update);
     case RGROUP_EV_TRANSFER:
         return engine_transfer(group, event->target, update);
-    }
-    ASSERT_NEVER("another type of event");
-}
-
-/* Only a leader of the current term, not one that the term has left behind. */
-static uint64_t leader_now(const struct rgroup *group)
-{
-    const char *address;
-    raft_id id = 0;
-
-    raft_leader(group->engine, &id, &address);
-    if (group->state == RGROUP_FOLLOWER &&
-        (!group->leader_heard ||
-         group->leader_term != raft_current_term(group->engine))) {
+    case RGROUP_EV_LOST:
+        if (group->state == RGROUP_FOLLOWER && leader_now(group) == event->target) {
+            guard_hurry(group);
+        }
         return 0;
     }
-    return id;
+    ASSERT_NEVER("another type of event");
 }
 
 static void update_begin(struct rgroup *group, struct rgroup_update *update)

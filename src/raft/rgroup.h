@@ -119,6 +119,10 @@ enum rgroup_event_type {
      * (else OUT_INVAL) and is promoted once it has acknowledged an entry of this term. */
     RGROUP_EV_CHANGE = 9,
     RGROUP_EV_TRANSFER = 10, /* Leader, quiesced (G14): .target, 0 any. */
+    /* The connection to .target broke. If that is the leader it has probably died: this
+     * member stands for election soon after its hold, and not only when its timer runs
+     * out. A hint: others who still hear the leader refuse their pre-votes. */
+    RGROUP_EV_LOST = 11,
 };
 
 struct rgroup_snapshot {
@@ -144,7 +148,7 @@ struct rgroup_event {
     uint64_t index;                 /* PERSISTED, APPLIED_CHANGE */
     uint64_t trailing;              /* SNAPSHOT_TAKEN: entries kept below the snapshot. */
     const struct rgroup_conf *conf; /* CHANGE: the complete new configuration. */
-    uint64_t target;                /* TRANSFER */
+    uint64_t target;                /* TRANSFER, LOST */
 };
 
 /*

@@ -8,6 +8,7 @@
 
 enum {
     WAKE_MS_MIN = 5,         /* G6 */
+    HURRY_PART = 3,          /* guard_hurry */
     VOTE_RESULT_VERSION = 2, /* Of the engine's messages: the first with pre_vote. */
     FEATURE_CAPACITY = 1 << 0,
 };
@@ -314,6 +315,23 @@ int guard_settle_change(struct rgroup *group, uint64_t msg_term, uint64_t prev,
 bool guard_holds(const struct rgroup *group)
 {
     return guarded(group, RGROUP_OFF_G16) && group->now_ms < group->hold_ms;
+}
+
+/*
+ * No sooner than the hold ends, and still spread, over a third of what the engine drew:
+ * members whose timers run out together split their votes. Nothing is asked of the engine
+ * but to have begun its wait earlier; a message of the leader begins it anew.
+ */
+void guard_hurry(struct rgroup *group)
+{
+    struct raft *engine = group->engine;
+    uint64_t drawn_ms = engine->follower_state.randomized_election_timeout;
+    uint64_t at_ms = group->hold_ms > group->now_ms ? group->hold_ms : group->now_ms;
+
+    at_ms += 1 + (drawn_ms - group->config.election_ms) / HURRY_PART;
+    if (at_ms < raft_timeout(engine) && at_ms > drawn_ms) {
+        engine->election_timer_start = at_ms - drawn_ms;
+    }
 }
 
 uint64_t guard_wake(const struct rgroup *group)

@@ -148,6 +148,8 @@ int guard_settle_change(struct rgroup *group, uint64_t msg_term, uint64_t prev,
                         uint64_t prev_term, struct rgroup_update *update);
 /* G16: must this member neither vote nor stand for election now? */
 bool guard_holds(const struct rgroup *group);
+/* The leader is probably gone: a follower's election timer runs out soon. */
+void guard_hurry(struct rgroup *group);
 /* G6: when to wake. */
 uint64_t guard_wake(const struct rgroup *group);
 

@@ -201,6 +201,7 @@ enum sim_event_kind {
     SIM_EV_TIMER,
     SIM_EV_LEASE,
     SIM_EV_LINK,
+    SIM_EV_LOST,
     SIM_EV_DISK,
     SIM_EV_APPLY,
     SIM_EV_PULL,
@@ -309,6 +310,8 @@ void sim_trace(const struct sim *sim, const struct sim_node *node, const char *f
 void sim_at(struct sim *sim, uint64_t delay_us, enum sim_event_kind kind, uint32_t node,
             uint64_t epoch);
 void sim_at_link(struct sim *sim, uint64_t at_us, uint32_t from, uint32_t to);
+/* Soon @to is told that its connection to @from broke. */
+void sim_at_lost(struct sim *sim, uint32_t from, uint32_t to);
 uint64_t sim_below(struct sim *sim, uint64_t bound);
 bool sim_chance(struct sim *sim, uint32_t percent);
 void *sim_grow(void *array, uint64_t *cap, uint64_t need, size_t size);
@@ -326,6 +329,8 @@ void node_crash(struct sim *sim, struct sim_node *node);
 int node_step(struct sim *sim, struct sim_node *node, struct rgroup_event *event);
 void node_receive(struct sim *sim, struct sim_node *node, struct sim_msg *msg);
 void node_timer(struct sim *sim, struct sim_node *node);
+/* Its connection to @peer broke. */
+void node_lost(struct sim *sim, struct sim_node *node, uint64_t peer);
 void node_apply(struct sim *sim, struct sim_node *node);
 void node_pull(struct sim *sim, struct sim_node *node);
 /* A write of the node is durable. */

@@ -140,6 +140,7 @@ void net_cut(struct sim *sim, uint32_t from, uint32_t to)
         link->cut = true;
         fifo_clear(&link->gate);
         fifo_clear(&link->wire);
+        sim_at_lost(sim, from, to);
     }
 }
 
@@ -166,6 +167,9 @@ void net_reset_node(struct sim *sim, uint32_t id)
         /* What the kernel already took may still arrive. */
         if (sim->links[id][peer].wire.head != NULL && sim_chance(sim, 50)) {
             fifo_clear(&sim->links[id][peer].wire);
+        }
+        if (peer != id && peer <= sim->n_nodes) {
+            sim_at_lost(sim, id, peer);
         }
     }
 }

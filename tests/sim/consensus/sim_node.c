@@ -37,6 +37,15 @@ void node_timer(struct sim *sim, struct sim_node *node)
     }
 }
 
+void node_lost(struct sim *sim, struct sim_node *node, uint64_t peer)
+{
+    struct rgroup_event event = {.type = RGROUP_EV_LOST, .target = peer};
+
+    if (node->up) {
+        (void)node_step(sim, node, &event);
+    }
+}
+
 static struct sim_snap applied_state(const struct sim_node *node)
 {
     const struct sim_entry *entry = log_at(&node->log, node->applied);

@@ -195,12 +195,27 @@ void sim_at_link(struct sim *sim, uint64_t at_us, uint32_t from, uint32_t to)
                        .at_us = at_us, .kind = SIM_EV_LINK, .node = to, .peer = from});
 }
 
+void sim_at_lost(struct sim *sim, uint32_t from, uint32_t to)
+{
+    /* Some time that draws nothing from the seed. */
+    uint64_t delay_us = 100 + (7 * from + 13 * to + sim->now_us) % 5000;
+
+    heap_push(sim, (struct sim_event){.at_us = sim->now_us + delay_us,
+                                      .kind = SIM_EV_LOST,
+                                      .node = to,
+                                      .peer = from});
+}
+
 static void event_of_node(struct sim *sim, const struct sim_event *event)
 {
     struct sim_node *node = &sim->nodes[event->node];
 
     if (event->kind == SIM_EV_LINK) {
         net_deliver(sim, event->peer, event->node);
+        return;
+    }
+    if (event->kind == SIM_EV_LOST) {
+        node_lost(sim, node, event->peer);
         return;
     }
     if (event->epoch != node->epoch) {
