@@ -197,8 +197,44 @@ static void snapshot_before_the_commit_index_is_known(void)
     rig_free(rig);
 }
 
-TEST_MAIN(CHECK_TEST(elects_and_replicates), CHECK_TEST(survives_the_leader),
-          CHECK_TEST(membership_up_and_down), CHECK_TEST(changes_are_checked),
-          CHECK_TEST(transfers), CHECK_TEST(snapshot_of_what_was_offered),
+/* A broken connection to the leader lets a member stand soon, but not before its hold is
+ * over; to anybody else, and once the leader was heard again, it changes nothing. */
+static void lost_leader(void)
+{
+    struct rig *rig = rig_new(0);
+    struct rig_member *m = &rig->members[1];
+    struct rgroup_conf conf = rig_conf(3, 3);
+    struct rgroup_event tick = {.type = RGROUP_EV_TICK};
+    struct rgroup_event lost = {.type = RGROUP_EV_LOST, .target = 3};
+    struct rgroup_msg append = {
+        .type = RGROUP_MSG_APPEND, .peer = 2, .term = 5, .index = 10, .index_term = 5};
+    uint64_t wake;
+
+    rig_log(rig, 1, &conf, 10, 5);
+    rig_start(rig, 1);
+    CHECK_INT(rig_receive(rig, 1, &append, NULL), 0);
+    wake = m->update.wake_ms;
+    CHECK(wake >= rig->now_ms + RIG_ELECTION_MS);
+    CHECK_INT(rig_step(rig, 1, &lost), 0);
+    CHECK_UINT(m->update.wake_ms, wake);
+    rgroup_hold(m->group, rig->now_ms + RIG_ELECTION_MS / 2);
+    lost.target = 2;
+    CHECK_INT(rig_step(rig, 1, &lost), 0);
+    CHECK(m->update.wake_ms > rig->now_ms + RIG_ELECTION_MS / 2);
+    CHECK(m->update.wake_ms <= rig->now_ms + RIG_ELECTION_MS * 5 / 6 + 1);
+    rig->now_ms += 1;
+    CHECK_INT(rig_receive(rig, 1, &append, NULL), 0);
+    CHECK(m->update.wake_ms >= rig->now_ms + RIG_ELECTION_MS);
+    CHECK_INT(rig_step(rig, 1, &lost), 0);
+    rig->now_ms = m->update.wake_ms;
+    CHECK_INT(rig_step(rig, 1, &tick), 0);
+    CHECK(rig_find(rig, RGROUP_MSG_VOTE, 2)->pre_vote);
+    rig_free(rig);
+}
+
+TEST_MAIN(CHECK_TEST(lost_leader), CHECK_TEST(elects_and_replicates),
+          CHECK_TEST(survives_the_leader), CHECK_TEST(membership_up_and_down),
+          CHECK_TEST(changes_are_checked), CHECK_TEST(transfers),
+          CHECK_TEST(snapshot_of_what_was_offered),
           CHECK_TEST(snapshot_of_something_newer),
           CHECK_TEST(snapshot_before_the_commit_index_is_known))
