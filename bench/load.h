@@ -31,6 +31,8 @@ struct load_options {
     uint64_t seq_bytes;  /* Of the sequential file; a multiple of 1 MiB. */
     uint64_t rand_bytes; /* Of the file for random access; likewise. */
     uint32_t files_max;  /* Small files. */
+    uint32_t list_files; /* To list, at least. */
+    const char *pids;    /* "N,N,...": the server's processes; NULL: not known. */
     double seconds;      /* A step of single calls takes no longer, or twice that. */
     const char *only;    /* NULL: all steps; else those whose name begins so. */
 };
@@ -84,6 +86,7 @@ struct load_result {
     uint64_t p50_ns;
     uint64_t p99_ns;
     uint64_t max_ns;
+    double cpu_s; /* Filled by nfsload. */
 };
 
 struct load_run;
@@ -91,7 +94,8 @@ struct load_run;
 struct load_slot {
     struct load_run *run;
     uint64_t began_ns;
-    uint64_t item; /* Whatever the run means by it. */
+    uint64_t item;  /* Whatever the run means by it. */
+    uint32_t stage; /* Likewise; 0 at first. */
     uint32_t len;
     uint32_t version;
     char *buf; /* LOAD_IO_MAX bytes if the run asked for them. */

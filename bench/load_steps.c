@@ -1,7 +1,7 @@
 /*
  * The steps: each prepares what it needs (not timed), then measures one kind of call.
  */
-#include "load.h"
+#include "load_steps.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +19,7 @@ static uint32_t min_u32(uint32_t a, uint64_t b)
     return a < b ? a : (uint32_t)b;
 }
 
-static int check(struct load *load, const char *call, nfsstat3 status)
+int load_check(struct load *load, const char *call, nfsstat3 status)
 {
     return status == NFS3_OK ? 0
                              : load_fail(load, "%s: NFS status %d", call, (int)status);
@@ -52,12 +52,13 @@ static int write_send(struct load_run *run, struct load_slot *slot, uint64_t off
     return rpc_nfs3_write_async(run->load->rpc, load_reply, &args, slot);
 }
 
-static int write_done(struct load_run *run, struct load_slot *slot, void *reply)
+int load_write_done(struct load_run *run, struct load_slot *slot, void *reply)
 {
     const struct WRITE3res *res = reply;
     const struct WRITE3resok *ok = &res->WRITE3res_u.resok;
 
-    if (check(run->load, "WRITE", res->status) != 0 || check_verf(run, ok->verf) != 0) {
+    if (load_check(run->load, "WRITE", res->status) != 0 ||
+        check_verf(run, ok->verf) != 0) {
         return -1;
     }
     if (ok->count != slot->len) {
@@ -95,7 +96,7 @@ static int commit_done(struct load_run *run, struct load_slot *slot, void *reply
     const struct COMMIT3res *res = reply;
 
     (void)slot;
-    if (check(run->load, "COMMIT", res->status) != 0) {
+    if (load_check(run->load, "COMMIT", res->status) != 0) {
         return -1;
     }
     return check_verf(run, res->COMMIT3res_u.resok.verf);
@@ -103,7 +104,7 @@ static int commit_done(struct load_run *run, struct load_slot *slot, void *reply
 
 /* Creating. */
 
-static int create_send(struct load_run *run, struct load_slot *slot, char *name)
+int load_create_send(struct load_run *run, struct load_slot *slot, char *name)
 {
     struct CREATE3args args = {
         .where = {.dir = load_fh_out(&run->load->folder), .name = name},
@@ -115,12 +116,12 @@ static int create_send(struct load_run *run, struct load_slot *slot, char *name)
     return rpc_nfs3_create_async(run->load->rpc, load_reply, &args, slot);
 }
 
-static int create_take(struct load_run *run, const struct CREATE3res *res,
-                       struct load_fh *out)
+int load_create_take(struct load_run *run, const struct CREATE3res *res,
+                     struct load_fh *out)
 {
     const struct post_op_fh3 *obj = &res->CREATE3res_u.resok.obj;
 
-    if (check(run->load, "CREATE", res->status) != 0) {
+    if (load_check(run->load, "CREATE", res->status) != 0) {
         return -1;
     }
     if (!obj->handle_follows) {
@@ -134,16 +135,16 @@ static int file_create_issue(struct load_run *run, struct load_slot *slot)
     char name[16];
 
     (void)snprintf(name, sizeof name, "file-%u", run->file->id);
-    return create_send(run, slot, name);
+    return load_create_send(run, slot, name);
 }
 
 static int file_create_done(struct load_run *run, struct load_slot *slot, void *reply)
 {
     (void)slot;
-    return create_take(run, reply, &run->file->fh);
+    return load_create_take(run, reply, &run->file->fh);
 }
 
-static int run_new(struct load *load, struct load_run **out)
+int load_run_new(struct load *load, struct load_run **out)
 {
     *out = calloc(1, sizeof **out);
     if (*out == NULL) {
@@ -154,7 +155,7 @@ static int run_new(struct load *load, struct load_run **out)
 }
 
 /* Takes @run. */
-static int run_end(struct load_run *run, struct load_result *out)
+int load_run_end(struct load_run *run, struct load_result *out)
 {
     int rv = load_run_go(run, out);
 
@@ -168,7 +169,7 @@ static int file_create(struct load *load, struct load_file *file, uint32_t id)
 {
     struct load_run *run;
 
-    if (run_new(load, &run) != 0) {
+    if (load_run_new(load, &run) != 0) {
         return -1;
     }
     file->id = id;
@@ -177,14 +178,14 @@ static int file_create(struct load *load, struct load_file *file, uint32_t id)
     run->file = file;
     run->issue = file_create_issue;
     run->done = file_create_done;
-    return run_end(run, NULL);
+    return load_run_end(run, NULL);
 }
 
 static int file_commit(struct load *load, struct load_file *file, const char *verf)
 {
     struct load_run *run;
 
-    if (run_new(load, &run) != 0) {
+    if (load_run_new(load, &run) != 0) {
         return -1;
     }
     run->depth = 1;
@@ -194,7 +195,7 @@ static int file_commit(struct load *load, struct load_file *file, const char *ve
     memcpy(run->verf, verf, sizeof run->verf);
     run->issue = commit_issue;
     run->done = commit_done;
-    return run_end(run, NULL);
+    return load_run_end(run, NULL);
 }
 
 /* Write the file from its beginning to its end, as @stable says; UNSTABLE with COMMIT. */
@@ -206,7 +207,7 @@ static int file_write(struct load *load, struct load_file *file, int stable,
     struct load_run *run;
     int rv;
 
-    if (run_new(load, &run) != 0) {
+    if (load_run_new(load, &run) != 0) {
         return -1;
     }
     run->depth = depth;
@@ -215,7 +216,7 @@ static int file_write(struct load *load, struct load_file *file, int stable,
     run->end = file->bytes;
     run->stable = stable;
     run->issue = seq_write_issue;
-    run->done = write_done;
+    run->done = load_write_done;
     rv = load_run_go(run, out);
     if (rv != 0) {
         return rv;
@@ -267,12 +268,12 @@ static int read_send(struct load_run *run, struct load_slot *slot, uint64_t offs
     return rpc_nfs3_read_async(run->load->rpc, load_reply, &args, slot);
 }
 
-static int read_done(struct load_run *run, struct load_slot *slot, void *reply)
+int load_read_done(struct load_run *run, struct load_slot *slot, void *reply)
 {
     const struct READ3res *res = reply;
     const struct READ3resok *ok = &res->READ3res_u.resok;
 
-    if (check(run->load, "READ", res->status) != 0) {
+    if (load_check(run->load, "READ", res->status) != 0) {
         return -1;
     }
     if (ok->count != slot->len || ok->data.data_len != slot->len) {
@@ -304,15 +305,15 @@ static int file_read(struct load *load, struct load_file *file, uint32_t depth,
 {
     struct load_run *run;
 
-    if (run_new(load, &run) != 0) {
+    if (load_run_new(load, &run) != 0) {
         return -1;
     }
     run->depth = depth;
     run->file = file;
     run->end = file->bytes;
     run->issue = seq_read_issue;
-    run->done = read_done;
-    return run_end(run, out);
+    run->done = load_read_done;
+    return load_run_end(run, out);
 }
 
 static int seqread(struct load *load, const struct load_step *step,
@@ -326,7 +327,7 @@ static int seqread(struct load *load, const struct load_step *step,
 
 /* Random access. */
 
-static int rand_prepare(struct load *load)
+int load_rand_prepare(struct load *load)
 {
     uint64_t blocks = load->options.rand_bytes / LOAD_BLOCK;
 
@@ -365,7 +366,7 @@ static int rand_write_issue(struct load_run *run, struct load_slot *slot)
 
 static int rand_write_done(struct load_run *run, struct load_slot *slot, void *reply)
 {
-    if (write_done(run, slot, reply) != 0) {
+    if (load_write_done(run, slot, reply) != 0) {
         return -1;
     }
     run->file->versions[slot->item] = slot->version;
@@ -385,7 +386,7 @@ static int randwrite(struct load *load, const struct load_step *step,
 {
     struct load_run *run;
 
-    if (rand_prepare(load) != 0 || run_new(load, &run) != 0) {
+    if (load_rand_prepare(load) != 0 || load_run_new(load, &run) != 0) {
         return -1;
     }
     run->depth = step->depth;
@@ -395,7 +396,7 @@ static int randwrite(struct load *load, const struct load_step *step,
     run->stable = FILE_SYNC;
     run->issue = rand_write_issue;
     run->done = rand_write_done;
-    return run_end(run, out);
+    return load_run_end(run, out);
 }
 
 static int randread(struct load *load, const struct load_step *step,
@@ -403,22 +404,22 @@ static int randread(struct load *load, const struct load_step *step,
 {
     struct load_run *run;
 
-    if (rand_prepare(load) != 0 || run_new(load, &run) != 0) {
+    if (load_rand_prepare(load) != 0 || load_run_new(load, &run) != 0) {
         return -1;
     }
     run->depth = step->depth;
     run->seconds = load->options.seconds;
     run->file = &load->rand;
     run->issue = rand_read_issue;
-    run->done = read_done;
-    return run_end(run, out);
+    run->done = load_read_done;
+    return load_run_end(run, out);
 }
 
 /* Everything written at random is there: the last version of every block. */
 static int verify(struct load *load, const struct load_step *step,
                   struct load_result *out)
 {
-    if (rand_prepare(load) != 0) {
+    if (load_rand_prepare(load) != 0) {
         return -1;
     }
     return file_read(load, &load->rand, step->depth, out);
@@ -440,12 +441,12 @@ static int create_issue(struct load_run *run, struct load_slot *slot)
     }
     slot->item = run->load->n_small++;
     small_name(slot->item, name);
-    return create_send(run, slot, name);
+    return load_create_send(run, slot, name);
 }
 
 static int create_done(struct load_run *run, struct load_slot *slot, void *reply)
 {
-    return create_take(run, reply, &run->load->small[slot->item]);
+    return load_create_take(run, reply, &run->load->small[slot->item]);
 }
 
 static int small_create(struct load *load, uint32_t depth, double seconds,
@@ -453,7 +454,7 @@ static int small_create(struct load *load, uint32_t depth, double seconds,
 {
     struct load_run *run;
 
-    if (run_new(load, &run) != 0) {
+    if (load_run_new(load, &run) != 0) {
         return -1;
     }
     run->depth = depth;
@@ -461,7 +462,7 @@ static int small_create(struct load *load, uint32_t depth, double seconds,
     run->ops_max = ops_max;
     run->issue = create_issue;
     run->done = create_done;
-    return run_end(run, out);
+    return load_run_end(run, out);
 }
 
 static int create(struct load *load, const struct load_step *step,
@@ -474,14 +475,20 @@ static int create(struct load *load, const struct load_step *step,
                         step->depth == 1 ? ops_max : 0, out);
 }
 
-static int small_prepare(struct load *load)
+/* At least @want files, as far as there may be so many. */
+static int small_have(struct load *load, uint32_t want)
 {
     uint32_t have = load->n_small - load->removed;
 
-    if (have >= FILES_MIN || load->n_small == load->options.files_max) {
+    if (have >= want || load->n_small == load->options.files_max) {
         return 0;
     }
-    return small_create(load, PREPARE_DEPTH, 0, FILES_MIN - have, NULL);
+    return small_create(load, PREPARE_DEPTH, 0, want - have, NULL);
+}
+
+int load_small_prepare(struct load *load)
+{
+    return small_have(load, FILES_MIN);
 }
 
 static int small_write_issue(struct load_run *run, struct load_slot *slot)
@@ -504,7 +511,7 @@ static int smallwrite(struct load *load, const struct load_step *step,
     struct load_run *run;
     int rv;
 
-    if (small_prepare(load) != 0 || run_new(load, &run) != 0) {
+    if (load_small_prepare(load) != 0 || load_run_new(load, &run) != 0) {
         return -1;
     }
     run->depth = step->depth;
@@ -512,8 +519,8 @@ static int smallwrite(struct load *load, const struct load_step *step,
     run->next = load->removed;
     run->stable = FILE_SYNC;
     run->issue = small_write_issue;
-    run->done = write_done;
-    rv = run_end(run, out);
+    run->done = load_write_done;
+    rv = load_run_end(run, out);
     load->small_bytes = SMALL_BYTES;
     return rv;
 }
@@ -533,7 +540,7 @@ static int getattr_done(struct load_run *run, struct load_slot *slot, void *repl
     const struct fattr3 *attr = &res->GETATTR3res_u.resok.obj_attributes;
 
     (void)slot;
-    if (check(run->load, "GETATTR", res->status) != 0) {
+    if (load_check(run->load, "GETATTR", res->status) != 0) {
         return -1;
     }
     return attr->type == NF3REG && attr->size == run->load->small_bytes
@@ -547,14 +554,14 @@ static int getattr(struct load *load, const struct load_step *step,
 {
     struct load_run *run;
 
-    if (small_prepare(load) != 0 || run_new(load, &run) != 0) {
+    if (load_small_prepare(load) != 0 || load_run_new(load, &run) != 0) {
         return -1;
     }
     run->depth = step->depth;
     run->seconds = load->options.seconds / 2;
     run->issue = getattr_issue;
     run->done = getattr_done;
-    return run_end(run, out);
+    return load_run_end(run, out);
 }
 
 static int remove_issue(struct load_run *run, struct load_slot *slot)
@@ -573,7 +580,7 @@ static int remove_issue(struct load_run *run, struct load_slot *slot)
 static int remove_done(struct load_run *run, struct load_slot *slot, void *reply)
 {
     (void)slot;
-    return check(run->load, "REMOVE", ((const struct REMOVE3res *)reply)->status);
+    return load_check(run->load, "REMOVE", ((const struct REMOVE3res *)reply)->status);
 }
 
 /* Remove small files up to number @end, in order. */
@@ -582,7 +589,7 @@ static int small_remove(struct load *load, uint32_t depth, uint32_t end, double 
 {
     struct load_run *run;
 
-    if (run_new(load, &run) != 0) {
+    if (load_run_new(load, &run) != 0) {
         return -1;
     }
     run->depth = depth;
@@ -602,7 +609,7 @@ static int small_remove(struct load *load, uint32_t depth, uint32_t end, double 
 static int unlink_half(struct load *load, const struct load_step *step,
                        struct load_result *out)
 {
-    if (small_prepare(load) != 0) {
+    if (load_small_prepare(load) != 0) {
         return -1;
     }
     return small_remove(load, step->depth,
@@ -613,7 +620,7 @@ static int unlink_half(struct load *load, const struct load_step *step,
 static int unlink_rest(struct load *load, const struct load_step *step,
                        struct load_result *out)
 {
-    if (small_prepare(load) != 0) {
+    if (load_small_prepare(load) != 0) {
         return -1;
     }
     return small_remove(load, step->depth, load->n_small, load->options.seconds, out);
@@ -666,7 +673,7 @@ static int list_done(struct load_run *run, struct load_slot *slot, void *reply)
     struct listing *listing = (struct listing *)run;
     const struct READDIRPLUS3res *res = reply;
     const struct READDIRPLUS3resok *ok = &res->READDIRPLUS3res_u.resok;
-    int rv = check(run->load, "READDIRPLUS", res->status);
+    int rv = load_check(run->load, "READDIRPLUS", res->status);
 
     (void)slot;
     if (rv == 0 && ok->reply.entries == NULL && !ok->reply.eof) {
@@ -690,7 +697,7 @@ static int readdirplus(struct load *load, const struct load_step *step,
                        struct load_result *out)
 {
     struct listing *listing;
-    int rv = small_prepare(load);
+    int rv = small_have(load, load->options.list_files);
 
     if (rv != 0) {
         return rv;
@@ -754,9 +761,12 @@ const struct load_step load_steps[] = {
     {"randread-1", "/s", 1, randread},
     {"randread-32", "/s", 32, randread},
     {"verify", "MB/s", SEQ_DEPTH, verify},
+    {"readmix-32", "/s", 32, load_readmix},
     {"create-1", "/s", 1, create},
     {"create-32", "/s", 32, create},
     {"smallwrite-32", "/s", 32, smallwrite},
+    {"smallfile-1", "/s", 1, load_smallfile},
+    {"smallfile-16", "/s", 16, load_smallfile},
     {"getattr-1", "/s", 1, getattr},
     {"getattr-32", "/s", 32, getattr},
     {"readdirplus", "/s", 1, readdirplus},
