@@ -145,6 +145,7 @@ int cmd_zone_create(const struct cli *cli, const struct args *args)
     const char *display = args_get(args, "display");
     const char *mode = args_get(args, "mode");
     const char *owner = args_get(args, "owner");
+    const char *election = args_get(args, "election-ms");
     struct owner ids = {.uid = getuid(), .gid = getgid()};
     cJSON *json;
     int rv;
@@ -176,6 +177,9 @@ int cmd_zone_create(const struct cli *cli, const struct args *args)
     cJSON_AddStringToObject(json, "mode", mode != NULL ? mode : "0755");
     cJSON_AddNumberToObject(json, "uid", ids.uid);
     cJSON_AddNumberToObject(json, "gid", ids.gid);
+    if (election != NULL) {
+        cJSON_AddStringToObject(json, "election_ms", election);
+    }
     return call_and_tell(cli, "zone-create", json, "made");
 }
 

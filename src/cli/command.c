@@ -33,13 +33,15 @@ const struct command commands[] = {
      "take a node that is in no zone out of the grapevine", "", cmd_node_remove},
     {"zone create",
      "ZONE --quota SIZE --member NODE[:POOL]... [--display NAME] [--mode 0755] "
-     "[--owner UID:GID]",
-     "quota= member=* display= mode= owner=", 1, 1,
+     "[--owner UID:GID] [--election-ms N]",
+     "quota= member=* display= mode= owner= election-ms=", 1, 1,
      "make a zone that is kept on the given members",
      QUOTA_HELP
      "\n" MEMBER_HELP "\n"
      "--mode and --owner are those of the zone's root folder; the owner is who\n"
-     "runs gvraft unless given.",
+     "runs gvraft unless given. --election-ms: a leader that was silent for so\n"
+     "long, up to twice that, is replaced; more than the default for members far\n"
+     "apart.",
      cmd_zone_create},
     {"zone list", "", "", 0, 0, "show the zones, one line each", "", cmd_zone_list},
     {"zone show", "ZONE", "", 1, 1, "show one zone and its members", "", cmd_zone_show},

@@ -266,6 +266,7 @@ static cJSON *merged_zone(const struct admin_call *call,
     cJSON_AddStringToObject(json, "state", state);
     cJSON_AddStringToObject(json, "reason", reason);
     json_put_u64(json, "quota_bytes", quota != 0 ? quota : zone->quota_bytes);
+    json_put_number(json, "election_ms", node_election_ms(call->node, zone));
     json_put_u64(json, "used_bytes", number_in(leader, "used_bytes"));
     json_put_u64(json, "inodes", number_in(leader, "inodes"));
     cJSON_AddStringToObject(

@@ -299,6 +299,22 @@ static bool parse_root(const cJSON *args, struct directory_zone *zone)
     return true;
 }
 
+/* How soon its leader is replaced: the same on all members, from this node unless given. */
+static bool parse_election(struct admin_call *call, struct directory_zone *zone)
+{
+    uint64_t ms = call->node->config.election_ms;
+
+    if (cJSON_GetObjectItemCaseSensitive(call->args, "election_ms") != NULL &&
+        (!json_u64(call->args, "election_ms", &ms) || ms < CONFIG_ELECTION_MS_MIN ||
+         ms > CONFIG_ELECTION_MS_MAX)) {
+        admin_error(call, "election_ms is wrong: give a number from %u to %u",
+                    CONFIG_ELECTION_MS_MIN, CONFIG_ELECTION_MS_MAX);
+        return false;
+    }
+    zone->genesis.election_ms = (uint32_t)ms;
+    return true;
+}
+
 static void create_parse(struct admin_call *call)
 {
     struct directory_zone *zone = &call->zone;
@@ -337,6 +353,9 @@ static void create_parse(struct admin_call *call)
     }
     if (!parse_root(call->args, zone)) {
         admin_error(call, "mode or owner is wrong: give an octal mode and numbers");
+        return;
+    }
+    if (!parse_election(call, zone)) {
         return;
     }
     call->phase = 1;

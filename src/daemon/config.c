@@ -218,7 +218,7 @@ static int set_journal(struct config *c, const char *v)
 }
 static int set_election(struct config *c, const char *v)
 {
-    return parse_u32(v, 50, 60000, &c->election_ms);
+    return parse_u32(v, CONFIG_ELECTION_MS_MIN, CONFIG_ELECTION_MS_MAX, &c->election_ms);
 }
 static int set_heartbeat(struct config *c, const char *v)
 {

@@ -16,6 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define CONFIG_ELECTION_MS_MIN 50u
+#define CONFIG_ELECTION_MS_MAX 60000u
 #define CONFIG_POOLS_MAX 16u
 #define CONFIG_TEXT_MAX 512u
 #define CONFIG_NAME_MAX 63u
@@ -43,7 +45,7 @@ struct config {
     struct config_address peer;
     struct config_address advertise; /* Where others find it; peer unless given. */
     uint64_t journal_bytes;
-    uint32_t election_ms;
+    uint32_t election_ms; /* Of the directory, and of zones that are made here. */
     uint32_t heartbeat_ms;
     uint32_t leases;              /* 1: reads under leases. */
     struct export_table *exports; /* Not NULL once it is loaded. */

@@ -103,7 +103,13 @@ static bool parse_genesis(const cJSON *json, struct directory_genesis *genesis)
     uint64_t gid = 0;
     uint64_t mode = 0;
     uint64_t created = 0;
+    uint64_t election = 0;
 
+    if (cJSON_GetObjectItemCaseSensitive(json, "election_ms") != NULL &&
+        (!json_u64(json, "election_ms", &election) || election < CONFIG_ELECTION_MS_MIN ||
+         election > CONFIG_ELECTION_MS_MAX)) {
+        return false;
+    }
     if (!json_u64(json, "quota", &genesis->quota_bytes) ||
         !json_u64(json, "root_uid", &uid) || uid > UINT32_MAX ||
         !json_u64(json, "root_gid", &gid) || gid > UINT32_MAX ||
@@ -115,6 +121,7 @@ static bool parse_genesis(const cJSON *json, struct directory_genesis *genesis)
     genesis->root_gid = (uint32_t)gid;
     genesis->root_mode = (uint32_t)mode;
     genesis->created_ns = (int64_t)created;
+    genesis->election_ms = (uint32_t)election;
     return parse_first(json, genesis);
 }
 
@@ -450,6 +457,9 @@ static cJSON *genesis_json(const struct directory_genesis *genesis)
     json_put_number(json, "root_gid", genesis->root_gid);
     json_put_number(json, "root_mode", genesis->root_mode);
     json_put_u64(json, "created_ns", (uint64_t)genesis->created_ns);
+    if (genesis->election_ms != 0) {
+        json_put_number(json, "election_ms", genesis->election_ms);
+    }
     first = cJSON_AddArrayToObject(json, "first");
     for (uint32_t i = 0; i < genesis->n_first; i++) {
         char text[24];

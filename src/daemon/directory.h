@@ -52,6 +52,8 @@ struct directory_genesis {
     uint32_t root_gid;
     uint32_t root_mode;
     int64_t created_ns;
+    uint32_t
+        election_ms; /* Of all members. 0: each node's own, as its configuration says. */
     uint32_t n_first;
     uint64_t first[DIRECTORY_MEMBERS_MAX]; /* Raft ids of the first configuration. */
 };

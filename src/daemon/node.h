@@ -150,6 +150,14 @@ int node_pool_check(struct node *node, const struct config_pool *pool,
                     char error[CONFIG_ERROR_MAX]);
 void node_random(void *out, size_t len);
 
+/* How soon a leader of @zone (NULL: of the directory) is replaced. */
+static inline uint32_t node_election_ms(const struct node *node,
+                                        const struct directory_zone *zone)
+{
+    return zone != NULL && zone->genesis.election_ms != 0 ? zone->genesis.election_ms
+                                                          : node->config.election_ms;
+}
+
 /* node_net.c */
 int node_net_open(struct node *node, char error[CONFIG_ERROR_MAX]);
 void node_net_refresh(struct node *node);

@@ -207,15 +207,15 @@ static void drop_left(struct node *node, struct node_zone *local,
  * Who must be alive for a member to go: who was heard within two election timeouts, and
  * since it was first seen that somebody is to go. So nobody counts for what it was before.
  */
-static uint64_t recent_ms(const struct node *node, const struct node_leave *leave)
+static uint64_t recent_ms(const struct node_leave *leave, uint32_t election_ms)
 {
-    uint64_t most_ms = 2ull * node->config.election_ms;
+    uint64_t most_ms = 2ull * election_ms;
     uint64_t since_ms = leave->since_ms == 0 ? 0 : host_now_ms() - leave->since_ms;
 
     return since_ms < most_ms ? since_ms : most_ms;
 }
 
-static void note_leave(struct node *node, struct node_leave *leave, const char *label,
+static void note_leave(struct node_leave *leave, const char *label, uint32_t election_ms,
                        enum reconcile_type type)
 {
     uint64_t now_ms = host_now_ms();
@@ -224,8 +224,7 @@ static void note_leave(struct node *node, struct node_leave *leave, const char *
         *leave = (struct node_leave){0};
     } else if (leave->since_ms == 0) {
         leave->since_ms = now_ms;
-    } else if (!leave->told &&
-               now_ms - leave->since_ms > 2ull * node->config.election_ms) {
+    } else if (!leave->told && now_ms - leave->since_ms > 2ull * election_ms) {
         leave->told = true;
         log_warn("daemon",
                  "msg=\"a member cannot leave yet: too few of the others answer\" "
@@ -237,6 +236,7 @@ static void note_leave(struct node *node, struct node_leave *leave, const char *
 static void reconcile_one_zone(struct node *node, struct node_zone *local)
 {
     const struct directory_zone *zone = directory_zone(&node->directory, local->id);
+    uint32_t election_ms = node_election_ms(node, zone);
     struct reconcile_wanted wanted;
 
     if (local->host == NULL || zone == NULL || !host_is_leader(local->host)) {
@@ -244,8 +244,8 @@ static void reconcile_one_zone(struct node *node, struct node_zone *local)
         local->leave = (struct node_leave){0};
         return;
     }
-    reconcile_zone(zone, recent_ms(node, &local->leave), &wanted);
-    note_leave(node, &local->leave, local->slug,
+    reconcile_zone(zone, recent_ms(&local->leave, election_ms), &wanted);
+    note_leave(&local->leave, local->slug, election_ms,
                reconcile(node, local->host, zone, &wanted));
     if (node->changing) {
         local->drop = (struct reconcile_mark){0};
@@ -261,8 +261,8 @@ static void reconcile_own_group(struct node *node)
 
     host_report(node->home, &report);
     reconcile_home(&node->directory, report.replica.last_index,
-                   recent_ms(node, &node->home_leave), &wanted);
-    note_leave(node, &node->home_leave, host_label(node->home),
+                   recent_ms(&node->home_leave, node->config.election_ms), &wanted);
+    note_leave(&node->home_leave, host_label(node->home), node->config.election_ms,
                reconcile(node, node->home, NULL, &wanted));
 }
 

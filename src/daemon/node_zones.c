@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define HEARTBEAT_PART 8u /* Of an election timeout. */
+
 #define DIRECTORY_QUOTA_BYTES (1ull << 30)
 
 struct host *node_host(struct node *node, const uint8_t zone_id[16])
@@ -166,6 +168,8 @@ static void zone_host_open(struct node *node, struct node_zone *local,
     }
     config.raft_id = member->raft_id;
     config.create = !local->created && pool != NULL;
+    config.election_ms = node_election_ms(node, zone);
+    config.heartbeat_ms = config.election_ms / HEARTBEAT_PART;
     config.genesis = (struct zone_genesis){
         .quota_bytes = zone->genesis.quota_bytes,
         .root_uid = zone->genesis.root_uid,

@@ -93,6 +93,25 @@ class Main(grapevine.GrapevineTest):
         self.assertEqual(len(set(fsids)), 3)
 
     # A quota refuses with DQUOT, exactly there, and what is deleted is free again.
+    # A zone keeps the election timeout that it was made with, wherever it is asked for.
+    def test_election_timeout_of_a_zone(self):
+        gv = self.grapevine(2)
+        gv[0].ask("zone", "create", "far", "--quota", "1GiB", "--member", gv[0].name,
+                  "--member", gv[1].name, "--election-ms", "3000")
+        gv.make_zone("near", [0, 1])
+        gv.wait_settled("far")
+        for node in gv.nodes:
+            self.assertEqual(node.zone("far")["election_ms"], 3000)
+            self.assertEqual(node.zone("near")["election_ms"], 500)
+        # A leader's lease is nine tenths of it.
+        leader = gv.leader("far")
+        grapevine.wait(lambda: int(leader.zone("far")["leader_lease_ms"]) > 1000,
+                       "its lease is as long")
+        done = gv[0].gvraft("zone", "create", "b", "--quota", "1GiB", "--member",
+                            gv[0].name, "--election-ms", "10")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("election_ms is wrong", done.stderr)
+
     def test_quota(self):
         gv = self.grapevine(3)
         gv.make_zone("small", [0, 1, 2], quota="1MiB")

@@ -1,5 +1,6 @@
 /* Rows are another node's word: what could do harm is left out of the view. */
 #include "base/wire.h"
+#include "daemon/config.h"
 #include "daemon/directory.h"
 #include "daemon/json.h"
 #include "lib/check.h"
@@ -121,6 +122,9 @@ static void members_are_distinct(void)
     put_zone("first-twice", 1, &zone);
     zone.genesis.n_first = 0;
     put_zone("first-nobody", 1, &zone);
+    zone = a_zone(1);
+    zone.genesis.election_ms = CONFIG_ELECTION_MS_MAX + 1;
+    put_zone("slow", 1, &zone);
     parse();
     CHECK_UINT(f.directory.n_zones, 0);
 }
