@@ -248,6 +248,25 @@ int cmd_zone_remove_member(const struct cli *cli, const struct args *args)
     return call_and_tell(cli, "zone-remove-member", json, "one member less");
 }
 
+int cmd_zone_replace_member(const struct cli *cli, const struct args *args)
+{
+    const char *slug = args->positionals[0];
+    const char *member = args->positionals[2];
+    cJSON *members = cJSON_CreateArray();
+    cJSON *json;
+    int rv;
+
+    cJSON_AddItemToArray(members, cJSON_CreateString(member));
+    rv = check(cli, slug, NULL, members);
+    if (rv != COMMAND_OK) {
+        return rv;
+    }
+    json = slug_args(args);
+    cJSON_AddStringToObject(json, "node", args->positionals[1]);
+    cJSON_AddStringToObject(json, "member", member);
+    return call_and_tell(cli, "zone-replace-member", json, "one member for another");
+}
+
 int cmd_zone_set_quota(const struct cli *cli, const struct args *args)
 {
     const char *slug = args->positionals[0];

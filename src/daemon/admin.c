@@ -33,6 +33,7 @@ static const struct admin_command commands[] = {
     {.name = "zone-delete", .poll = admin_zone_delete},
     {.name = "zone-add-member", .poll = admin_zone_add},
     {.name = "zone-remove-member", .poll = admin_zone_remove},
+    {.name = "zone-replace-member", .poll = admin_zone_replace},
     {.name = "zone-set-quota", .poll = admin_zone_quota},
     {.name = "zone-digest", .poll = admin_zone_digest, .remote = true},
     {.name = "transfer-leader", .poll = admin_transfer, .remote = true},

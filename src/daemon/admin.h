@@ -84,6 +84,20 @@ bool admin_arg(struct admin_call *call, const char *key, char *out, size_t cap);
 const struct directory_zone *admin_zone(struct admin_call *call);
 const struct directory_node *admin_node(struct admin_call *call, const char *key);
 
+/* "NODE[:POOL]" taken apart; ends the call and returns false if there is no such node. */
+bool admin_member_parse(struct admin_call *call, const char *text,
+                        struct directory_member *member);
+/* Ask the nodes of call->zone's members for their pools; the answers come into
+ * call->result. */
+void admin_pools_ask(struct admin_call *call);
+/* Choose each member's pool, or check the one that was named; @warn: tell what is smaller
+ * than the quota. False: the call was ended with why not. */
+bool admin_pools_check(struct admin_call *call, bool warn);
+/* Write @zone's row if it is as it was; then call->outcome is for admin_row_written, which
+ * is true if that happened, and else ends the call. */
+void admin_row_write(struct admin_call *call, const struct directory_zone *zone);
+bool admin_row_written(struct admin_call *call);
+
 /* The commands, one file a family. */
 void admin_init(struct admin_call *call);
 void admin_invite(struct admin_call *call);
@@ -100,6 +114,7 @@ void admin_zone_show(struct admin_call *call);
 void admin_zone_delete(struct admin_call *call);
 void admin_zone_add(struct admin_call *call);
 void admin_zone_remove(struct admin_call *call);
+void admin_zone_replace(struct admin_call *call);
 void admin_zone_quota(struct admin_call *call);
 void admin_zone_digest(struct admin_call *call); /* Of this node's member. */
 void admin_transfer(struct admin_call *call);

@@ -18,7 +18,7 @@
 #define STEADY_WAIT_MS 8000u
 
 /* "NODE[:POOL]" taken apart; ends the call and returns false if there is no such node. */
-static bool parse_member(struct admin_call *call, const char *text,
+bool admin_member_parse(struct admin_call *call, const char *text,
                          struct directory_member *member)
 {
     const struct directory_node *node;
@@ -61,7 +61,7 @@ static bool parse_members(struct admin_call *call, struct directory_zone *zone)
                         DIRECTORY_MEMBERS_MAX);
             return false;
         }
-        if (!parse_member(call, item->valuestring, &member)) {
+        if (!admin_member_parse(call, item->valuestring, &member)) {
             return false;
         }
         if (directory_member(zone, member.node) != NULL) {
@@ -104,11 +104,33 @@ static void on_pools(struct admin_call *call, uint64_t from, const cJSON *answer
     }
 }
 
-static void ask_pools(struct admin_call *call)
+static void own_pools(struct admin_call *call)
 {
+    struct node *node = call->node;
+    cJSON *pools = cJSON_CreateArray();
+    char key[24];
+
+    for (uint32_t i = 0; i < node->config.n_pools; i++) {
+        cJSON *item = cJSON_CreateObject();
+        uint64_t free_bytes = 0;
+        uint64_t total_bytes = 0;
+
+        (void)node->disk->ops->space(node->disk, node->config.pools[i].path, &free_bytes,
+                                     &total_bytes);
+        cJSON_AddStringToObject(item, "name", node->config.pools[i].name);
+        json_put_u64(item, "free_bytes", free_bytes);
+        cJSON_AddItemToArray(pools, item);
+    }
+    snprintf(key, sizeof key, "%llu", (unsigned long long)node->number);
     if (call->result == NULL) {
         call->result = cJSON_CreateObject();
     }
+    cJSON_AddItemToObject(call->result, key, pools);
+}
+
+void admin_pools_ask(struct admin_call *call)
+{
+    own_pools(call);
     for (uint32_t i = 0; i < call->zone.n_members; i++) {
         /* This node too: one way for all. Its own answer comes over no wire. */
         if (call->zone.members[i].node != call->node->number) {
@@ -154,32 +176,8 @@ static bool check_pool(struct admin_call *call, struct directory_member *member,
     return false;
 }
 
-static void own_pools(struct admin_call *call)
-{
-    struct node *node = call->node;
-    cJSON *pools = cJSON_CreateArray();
-    char key[24];
-
-    for (uint32_t i = 0; i < node->config.n_pools; i++) {
-        cJSON *item = cJSON_CreateObject();
-        uint64_t free_bytes = 0;
-        uint64_t total_bytes = 0;
-
-        (void)node->disk->ops->space(node->disk, node->config.pools[i].path, &free_bytes,
-                                     &total_bytes);
-        cJSON_AddStringToObject(item, "name", node->config.pools[i].name);
-        json_put_u64(item, "free_bytes", free_bytes);
-        cJSON_AddItemToArray(pools, item);
-    }
-    snprintf(key, sizeof key, "%llu", (unsigned long long)node->number);
-    if (call->result == NULL) {
-        call->result = cJSON_CreateObject();
-    }
-    cJSON_AddItemToObject(call->result, key, pools);
-}
-
 /* All members' pools are checked and chosen; @warn: tell what is smaller than the quota. */
-static bool check_pools(struct admin_call *call, bool warn)
+bool admin_pools_check(struct admin_call *call, bool warn)
 {
     for (uint32_t i = 0; i < call->zone.n_members; i++) {
         struct directory_member *member = &call->zone.members[i];
@@ -225,17 +223,16 @@ void admin_zone_check(struct admin_call *call)
             return;
         }
         call->phase = 1;
-        own_pools(call);
-        ask_pools(call);
+        admin_pools_ask(call);
     }
-    if (call->busy == 0 && check_pools(call, true)) {
+    if (call->busy == 0 && admin_pools_check(call, true)) {
         admin_done(call, NULL);
     }
 }
 
 /* Writing the zone's row. */
 
-static void write_row(struct admin_call *call, const struct directory_zone *zone)
+void admin_row_write(struct admin_call *call, const struct directory_zone *zone)
 {
     struct zone_op op = {.type = ZONE_OP_KV, .n_kv = 1};
     char *text = directory_zone_json(zone);
@@ -252,7 +249,7 @@ static void write_row(struct admin_call *call, const struct directory_zone *zone
 }
 
 /* The row was written; else the call was ended with why. */
-static bool row_written(struct admin_call *call)
+bool admin_row_written(struct admin_call *call)
 {
     if (call->outcome == OUT_MISMATCH) {
         admin_error(call,
@@ -359,8 +356,7 @@ static void create_parse(struct admin_call *call)
         return;
     }
     call->phase = 1;
-    own_pools(call);
-    ask_pools(call);
+    admin_pools_ask(call);
 }
 
 static void create_write(struct admin_call *call)
@@ -368,7 +364,7 @@ static void create_write(struct admin_call *call)
     struct directory_zone *zone = &call->zone;
     struct timespec now;
 
-    if (!check_pools(call, false)) {
+    if (!admin_pools_check(call, false)) {
         return;
     }
     clock_gettime(CLOCK_REALTIME, &now);
@@ -382,7 +378,7 @@ static void create_write(struct admin_call *call)
         zone->genesis.first[i] = zone->members[i].raft_id;
     }
     call->phase = 2;
-    write_row(call, zone);
+    admin_row_write(call, zone);
 }
 
 /* Ready when a read through the router is answered, wherever the members are. */
@@ -391,7 +387,7 @@ static void create_wait(struct admin_call *call)
     struct zone_op op = {.type = ZONE_OP_GETATTR, .obj = {.ino = ZONE_ROOT_INO}};
 
     if (call->phase == 2) {
-        if (!row_written(call)) {
+        if (!admin_row_written(call)) {
             return;
         }
         call->phase = 3;
@@ -451,7 +447,7 @@ void admin_zone_delete(struct admin_call *call)
         return;
     }
     if (call->phase == 1) {
-        if (!row_written(call)) {
+        if (!admin_row_written(call)) {
             return;
         }
         call->phase = 2;
@@ -482,7 +478,7 @@ static void add_parse(struct admin_call *call)
         admin_error(call, "the argument 'member' is missing: give NODE[:POOL]");
         return;
     }
-    if (!parse_member(call, member->valuestring, &call->zone.members[0])) {
+    if (!admin_member_parse(call, member->valuestring, &call->zone.members[0])) {
         return;
     }
     if (directory_member(zone, call->zone.members[0].node) != NULL) {
@@ -496,8 +492,7 @@ static void add_parse(struct admin_call *call)
     }
     call->zone.n_members = 1;
     call->phase = 1;
-    own_pools(call);
-    ask_pools(call);
+    admin_pools_ask(call);
 }
 
 static void add_write(struct admin_call *call)
@@ -506,7 +501,7 @@ static void add_write(struct admin_call *call)
     struct directory_member member;
     struct directory_zone zone;
 
-    if (!check_pools(call, false)) {
+    if (!admin_pools_check(call, false)) {
         return;
     }
     now = admin_zone(call);
@@ -519,7 +514,7 @@ static void add_write(struct admin_call *call)
     zone.members[zone.n_members++] = member;
     call->number = member.raft_id;
     call->phase = 2;
-    write_row(call, &zone);
+    admin_row_write(call, &zone);
 }
 
 /* The role that the zone's leader gives the member; asked through a status. */
@@ -600,7 +595,7 @@ void admin_zone_add(struct admin_call *call)
     if (call->phase == 1) {
         add_write(call);
     } else if (call->phase == 2) {
-        if (row_written(call)) {
+        if (admin_row_written(call)) {
             call->phase = 3;
             call->begun_ms = host_now_ms();
         }
@@ -645,7 +640,7 @@ static void remove_write(struct admin_call *call)
     }
     call->number = node->peer.number;
     call->phase = 1;
-    write_row(call, &zone);
+    admin_row_write(call, &zone);
 }
 
 void admin_zone_remove(struct admin_call *call)
@@ -657,7 +652,7 @@ void admin_zone_remove(struct admin_call *call)
         return;
     }
     if (call->phase == 1) {
-        if (!row_written(call)) {
+        if (!admin_row_written(call)) {
             return;
         }
         call->phase = 2;
@@ -702,7 +697,7 @@ void admin_zone_quota(struct admin_call *call)
         row = *zone;
         row.quota_bytes = call->bytes;
         call->phase = 2;
-        write_row(call, &row);
+        admin_row_write(call, &row);
         return;
     }
     admin_done(call, NULL);

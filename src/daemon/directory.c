@@ -45,7 +45,12 @@ static bool parse_member(const cJSON *json, struct directory_member *member)
     *member = (struct directory_member){
         .leaving = json_flag(json, "leaving"),
     };
-    return json_u64(json, "node", &member->node) && member->node != 0 &&
+    return (!cJSON_HasObjectItem(json, "replaces") ||
+            json_u64(json, "replaces", &member->replaces)) &&
+           (!cJSON_HasObjectItem(json, "from") ||
+            (json_u64(json, "from", &member->from) &&
+             directory_raft_node(member->from) == member->node)) &&
+           json_u64(json, "node", &member->node) && member->node != 0 &&
            json_u64(json, "raft_id", &member->raft_id) &&
            directory_raft_node(member->raft_id) == member->node &&
            json_text(json, "pool", member->pool, sizeof member->pool) &&
@@ -125,6 +130,16 @@ static bool parse_genesis(const cJSON *json, struct directory_genesis *genesis)
     return parse_first(json, genesis);
 }
 
+static bool parse_recovery(const cJSON *json, struct directory_recovery *recovery)
+{
+    return json == NULL || (json_u64(json, "time", &recovery->time_s) &&
+                            recovery->time_s > 0 && recovery->time_s < 1ull << 40 &&
+                            json_u64(json, "life", &recovery->life) &&
+                            json_u64(json, "lead", &recovery->lead) &&
+                            json_u64(json, "term", &recovery->term) &&
+                            json_u64(json, "index", &recovery->index));
+}
+
 static bool parse_zone(const cJSON *json, const char *slug, struct directory_zone *zone)
 {
     *zone = (struct directory_zone){0};
@@ -139,6 +154,8 @@ static bool parse_zone(const cJSON *json, const char *slug, struct directory_zon
            json_u64(json, "next_life", &zone->next_life) &&
            parse_genesis(cJSON_GetObjectItemCaseSensitive(json, "genesis"),
                          &zone->genesis) &&
+           parse_recovery(cJSON_GetObjectItemCaseSensitive(json, "recovery"),
+                          &zone->recovery) &&
            parse_members(json, zone);
 }
 
@@ -482,6 +499,18 @@ char *directory_token_json(const struct directory_token *token)
     return print_and_free(json);
 }
 
+static cJSON *recovery_json(const struct directory_recovery *recovery)
+{
+    cJSON *json = cJSON_CreateObject();
+
+    json_put_u64(json, "time", recovery->time_s);
+    json_put_u64(json, "life", recovery->life);
+    json_put_u64(json, "lead", recovery->lead);
+    json_put_u64(json, "term", recovery->term);
+    json_put_u64(json, "index", recovery->index);
+    return json;
+}
+
 char *directory_zone_json(const struct directory_zone *zone)
 {
     cJSON *json = cJSON_CreateObject();
@@ -492,6 +521,9 @@ char *directory_zone_json(const struct directory_zone *zone)
     json_put_u64(json, "quota", zone->quota_bytes);
     json_put_u64(json, "next_life", zone->next_life);
     cJSON_AddItemToObject(json, "genesis", genesis_json(&zone->genesis));
+    if (zone->recovery.time_s != 0) {
+        cJSON_AddItemToObject(json, "recovery", recovery_json(&zone->recovery));
+    }
     members = cJSON_AddArrayToObject(json, "members");
     for (uint32_t i = 0; i < zone->n_members; i++) {
         const struct directory_member *member = &zone->members[i];
@@ -501,6 +533,12 @@ char *directory_zone_json(const struct directory_zone *zone)
         json_put_u64(item, "raft_id", member->raft_id);
         cJSON_AddStringToObject(item, "pool", member->pool);
         cJSON_AddBoolToObject(item, "leaving", member->leaving);
+        if (member->replaces != 0) {
+            json_put_u64(item, "replaces", member->replaces);
+        }
+        if (member->from != 0) {
+            json_put_u64(item, "from", member->from);
+        }
         cJSON_AddItemToArray(members, item);
     }
     return print_and_free(json);

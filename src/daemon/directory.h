@@ -42,6 +42,17 @@ struct directory_member {
     uint64_t raft_id;
     char pool[DIRECTORY_NAME_MAX + 1];
     bool leaving;
+    uint64_t replaces; /* Raft id of one that leaves, once this one votes; 0: of none. */
+    uint64_t from;     /* Recovery: it goes on with the data of this raft id; 0: none. */
+};
+
+/* What `gvraft zone recover` decided, the last time (docs/adr/0006-recover.md). */
+struct directory_recovery {
+    uint64_t time_s; /* Since 1970; 0: never. */
+    uint64_t life;   /* Memberships of a lower life are over; their data is kept. */
+    uint64_t lead;   /* Raft id of the member that begins, alone. */
+    uint64_t term;   /* It begins in a term above. */
+    uint64_t index;  /* Who has applied more than this goes on with nothing. */
 };
 
 /* How every member's copy begins, however late it is made: the same quota, owner and
@@ -66,6 +77,7 @@ struct directory_zone {
     uint64_t next_life;   /* Above the life in every raft id so far. */
     uint64_t quota_bytes; /* As last set, for lists; the zone itself counts. */
     struct directory_genesis genesis;
+    struct directory_recovery recovery;
     uint32_t n_members;
     struct directory_member members[DIRECTORY_MEMBERS_MAX];
 };

@@ -12,6 +12,7 @@ void reconcile_zone(const struct directory_zone *zone, uint64_t recent_ms,
         out->members[out->n].id = zone->members[i].raft_id;
         out->members[out->n].voter = true;
         out->members[out->n].leaving = zone->members[i].leaving;
+        out->members[out->n].replaces = zone->members[i].replaces;
         out->n++;
     }
 }
@@ -54,6 +55,21 @@ static bool unwanted(const struct reconcile_wanted *wanted, uint64_t id)
         }
     }
     return wanted->whole || (id & 0xffff) < wanted->next_life;
+}
+
+/* True if @id is to go only once another votes, which that does not do yet. */
+static bool is_awaited(const struct replica_status *status,
+                       const struct reconcile_wanted *wanted, uint64_t id)
+{
+    for (uint32_t i = 0; i < wanted->n; i++) {
+        const struct replica_member *member = member_of(status, wanted->members[i].id);
+
+        if (wanted->members[i].replaces == id && !wanted->members[i].leaving &&
+            (member == NULL || member->role != RGROUP_VOTER)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool caught_up(const struct replica_status *status,
@@ -165,7 +181,7 @@ void reconcile_next(const struct replica_status *status, uint64_t self,
     for (uint32_t i = 0; i < status->n_members; i++) {
         uint64_t id = status->members[i].id;
 
-        if (!unwanted(wanted, id)) {
+        if (!unwanted(wanted, id) || is_awaited(status, wanted, id)) {
             continue;
         }
         if (id == self) {

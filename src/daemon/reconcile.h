@@ -25,6 +25,7 @@ struct reconcile_wanted {
         uint64_t id; /* Raft id. */
         bool voter;
         bool leaving;
+        uint64_t replaces; /* Who leaves once this one votes, not before; 0: nobody. */
     } members[RGROUP_MEMBERS_MAX];
 };
 

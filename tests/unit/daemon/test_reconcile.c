@@ -114,6 +114,37 @@ static void removes_with_evidence(void)
     CHECK_UINT(plan.conf.n, 2);
 }
 
+/* Who is replaced stays until the other votes, or is itself to go; whoever else leaves does
+ * not wait for that. */
+static void replaced_goes_last(void)
+{
+    lead();
+    actual(1, 1, RGROUP_VOTER, LAST);
+    actual(2, 2, RGROUP_VOTER, LAST);
+    actual(3, 3, RGROUP_STANDBY, 0);
+    listed(1, 1, false);
+    listed(2, 2, true);
+    listed(3, 3, false);
+    zone.members[2].replaces = id_of(2, 2);
+    next();
+    CHECK_INT(plan.type, RECONCILE_NONE);
+    zone.members[2].leaving = true;
+    next();
+    CHECK_INT(plan.type, RECONCILE_CHANGE);
+    CHECK_UINT(plan.conf.n, 2);
+    CHECK_UINT(plan.conf.servers[1].id, id_of(3, 3));
+    zone.members[2].leaving = false;
+    status.members[2].role = RGROUP_VOTER;
+    next();
+    CHECK_INT(plan.type, RECONCILE_CHANGE);
+    CHECK_UINT(plan.conf.servers[1].id, id_of(3, 3));
+    status.members[2].role = RGROUP_STANDBY;
+    zone.members[2].replaces = id_of(1, 1);
+    next();
+    CHECK_INT(plan.type, RECONCILE_CHANGE);
+    CHECK_UINT(plan.conf.servers[0].id, id_of(1, 1));
+}
+
 /* A row that cannot be read lists nobody: that is no reason to remove anybody. */
 static void empty_row_changes_nothing(void)
 {
@@ -271,7 +302,8 @@ static void home_has_five_voters(void)
 }
 
 TEST_MAIN(CHECK_TEST(adds_as_standby), CHECK_TEST(promotes_once_caught_up),
-          CHECK_TEST(removes_with_evidence), CHECK_TEST(empty_row_changes_nothing),
+          CHECK_TEST(removes_with_evidence), CHECK_TEST(replaced_goes_last),
+          CHECK_TEST(empty_row_changes_nothing),
           CHECK_TEST(leader_hands_over_first), CHECK_TEST(keeps_a_living_majority),
           CHECK_TEST(only_a_leader), CHECK_TEST(drops_once_committed),
           CHECK_TEST(home_has_five_voters))
