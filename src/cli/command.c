@@ -56,6 +56,14 @@ const struct command commands[] = {
      cmd_zone_replace_member},
     {"zone set-quota", "ZONE SIZE", "", 2, 2, "change how much a zone can hold",
      QUOTA_HELP, cmd_zone_set_quota},
+    {"zone recover", "ZONE --accept-loss [--confirm ZONE]", "accept-loss confirm=", 1, 1,
+     "go on with a zone whose majority is gone for good",
+     "Says what is lost, asks for the zone's name (--confirm gives it), and goes on with "
+     "the\n"
+     "members that answer. Refused while a majority answers, and where another member "
+     "has\n"
+     "more. What members have that come back later is kept aside.",
+     cmd_zone_recover},
     {"zone delete", "ZONE [--yes]", "yes", 1, 1, "delete a zone and all that is in it",
      "Asks for the zone's name on a terminal; --yes does not ask.", cmd_zone_delete},
     {"transfer-leader", "ZONE [NODE]", "", 1, 2, "let another member lead the zone",

@@ -33,6 +33,8 @@ static const struct admin_command commands[] = {
     {.name = "zone-delete", .poll = admin_zone_delete},
     {.name = "zone-add-member", .poll = admin_zone_add},
     {.name = "zone-remove-member", .poll = admin_zone_remove},
+    {.name = "zone-recover", .poll = admin_zone_recover},
+    {.name = "recover-look", .poll = admin_recover_look, .remote = true, .blind = true},
     {.name = "zone-replace-member", .poll = admin_zone_replace},
     {.name = "zone-set-quota", .poll = admin_zone_quota},
     {.name = "zone-digest", .poll = admin_zone_digest, .remote = true},

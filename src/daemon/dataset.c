@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #define PATH_BYTES (2 * CONFIG_TEXT_MAX)
 #define SIGN_BYTES_MAX 4096u
@@ -180,4 +181,109 @@ int dataset_remove(const char *pool, const char *slug, const char *journal,
      * along, and what has its path now is another's. */
     rv = is_below(journal, dir) ? 0 : remove_tree(journal);
     return rv != 0 ? rv : remove_tree(trash);
+}
+
+#define KEPT_TRIES 10
+#define KEPT_NAME_BYTES (CONFIG_NAME_MAX + 48u)
+
+static const char kept_text[] =
+    "This was a copy of a zone on this node. The zone was recovered on another member\n"
+    "(gvraft zone recover) and goes on without what stands here and not there.\n"
+    "\n"
+    "Nothing uses this folder any more, and nothing removes it: get out of it what is\n"
+    "missing, then remove it by hand.\n";
+
+/* A name that nothing has yet, in @out; false: there is none. */
+static bool kept_name(const char *folder, const char *slug, uint64_t time_s, char *out)
+{
+    time_t seconds = (time_t)time_s;
+    char stamp[32] = "";
+    char path[PATH_BYTES];
+    struct stat st;
+    struct tm tm;
+
+    if (gmtime_r(&seconds, &tm) == NULL ||
+        strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%SZ", &tm) == 0) {
+        return false;
+    }
+    for (int i = 1; i <= KEPT_TRIES; i++) {
+        char tail[16] = "";
+
+        if (i > 1) {
+            snprintf(tail, sizeof tail, "-%d", i);
+        }
+        snprintf(out, KEPT_NAME_BYTES, "%s.discarded-%s%s", slug, stamp, tail);
+        join_path(path, folder, out);
+        if (lstat(path, &st) != 0 && errno == ENOENT) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Move @from to @name in @folder. */
+static int keep_as(const char *from, const char *folder, const char *name)
+{
+    char path[PATH_BYTES];
+
+    join_path(path, folder, name);
+    if (rename(from, path) != 0) {
+        return -errno;
+    }
+    return disk_sync_parent(disk_posix(), path);
+}
+
+/* A journal elsewhere goes first: the dataset is what says whose it is. */
+static int keep_journal(const char *journal, const char *slug, uint64_t time_s)
+{
+    char name[KEPT_NAME_BYTES];
+    char folder[PATH_BYTES];
+    struct stat st;
+    char *slash;
+
+    if (lstat(journal, &st) != 0) {
+        return errno == ENOENT ? 0 : -errno; /* An earlier call moved it. */
+    }
+    snprintf(folder, sizeof folder, "%s", journal);
+    slash = strrchr(folder, '/');
+    if (slash == NULL) {
+        return -EINVAL;
+    }
+    *slash = '\0';
+    return kept_name(folder, slug, time_s, name) ? keep_as(journal, folder, name)
+                                                 : -EEXIST;
+}
+
+int dataset_keep(const char *pool, const char *slug, const char *journal,
+                 const uint8_t id[16], uint64_t time_s)
+{
+    struct disk *disk = disk_posix();
+    char name[KEPT_NAME_BYTES];
+    char path[PATH_BYTES];
+    char dir[PATH_BYTES];
+    struct stat st;
+    int rv = 0;
+
+    if (config_check_name(slug) != 0) {
+        return -EEXIST;
+    }
+    join_path(dir, pool, slug);
+    if (lstat(dir, &st) != 0) {
+        return errno == ENOENT ? 0 : -errno;
+    }
+    if (!names_zone(disk, dir, "marker", id)) {
+        /* Never used: there is nothing in it to be kept. */
+        return dataset_remove(pool, slug, journal, id);
+    }
+    if (!is_below(journal, dir)) {
+        rv = keep_journal(journal, slug, time_s);
+    }
+    if (rv == 0) {
+        join_path(path, dir, "DISCARDED");
+        rv = disk_replace_file(disk, path, kept_text, strlen(kept_text));
+    }
+    if (rv != 0) {
+        return rv;
+    }
+    return kept_name(pool, slug, time_s, name) ? keep_as(dir, pool, name) : -EEXIST;
 }

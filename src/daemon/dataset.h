@@ -33,4 +33,13 @@ void dataset_make_end(struct disk *disk, const char *dir);
 int dataset_remove(const char *pool, const char *slug, const char *journal,
                    const uint8_t id[16]);
 
+/*
+ * Keep it instead, beside the zones: as SLUG.discarded-TIME, @time_s as YYYYMMDDTHHMMSSZ,
+ * with a file DISCARDED in it that says so, and its journal, if elsewhere, under the same
+ * name there. Nothing ever removes it but a person. Returns as dataset_remove; done
+ * again, it goes on.
+ */
+int dataset_keep(const char *pool, const char *slug, const char *journal,
+                 const uint8_t id[16], uint64_t time_s);
+
 #endif

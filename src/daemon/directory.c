@@ -45,16 +45,16 @@ static bool parse_member(const cJSON *json, struct directory_member *member)
     *member = (struct directory_member){
         .leaving = json_flag(json, "leaving"),
     };
-    return (!cJSON_HasObjectItem(json, "replaces") ||
-            json_u64(json, "replaces", &member->replaces)) &&
-           (!cJSON_HasObjectItem(json, "from") ||
-            (json_u64(json, "from", &member->from) &&
-             directory_raft_node(member->from) == member->node)) &&
-           json_u64(json, "node", &member->node) && member->node != 0 &&
+    return json_u64(json, "node", &member->node) && member->node != 0 &&
            json_u64(json, "raft_id", &member->raft_id) &&
            directory_raft_node(member->raft_id) == member->node &&
            json_text(json, "pool", member->pool, sizeof member->pool) &&
-           config_check_name(member->pool) == 0;
+           config_check_name(member->pool) == 0 &&
+           (!cJSON_HasObjectItem(json, "replaces") ||
+            json_u64(json, "replaces", &member->replaces)) &&
+           (!cJSON_HasObjectItem(json, "from") ||
+            (json_u64(json, "from", &member->from) &&
+             directory_raft_node(member->from) == member->node));
 }
 
 static bool parse_members(const cJSON *json, struct directory_zone *zone)

@@ -531,6 +531,25 @@ uint64_t host_leader(const struct host *host)
     return status_of(host).leader;
 }
 
+bool host_is_stale(const struct host *host)
+{
+    return host->stale;
+}
+
+int host_log_end(const struct host *host, struct replica_log_end *out)
+{
+    if (host->replica == NULL || host->state != HOST_RUNNING) {
+        return OUT_NOENT;
+    }
+    replica_log_end(host->replica, out);
+    return 0;
+}
+
+uint64_t host_term_at(const struct host *host, uint64_t index)
+{
+    return host->replica == NULL ? 0 : replica_term_at(host->replica, index);
+}
+
 bool host_has_member(const struct host *host, uint64_t raft_id)
 {
     struct replica_status status = status_of(host);

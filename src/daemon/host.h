@@ -30,6 +30,15 @@ enum host_state {
 
 struct host;
 
+/* The zone was recovered: this member goes on under another raft id than the one its data
+ * is from (docs/adr/0006-recover.md). */
+struct host_recovery {
+    bool carried;
+    bool lead;           /* It begins, as the only voter. */
+    uint64_t term_above; /* In a term above this one. */
+    uint64_t index_max;  /* Others: who has applied more is stale. */
+};
+
 struct host_config {
     uv_loop_t *loop;
     struct inbox *inbox;
@@ -46,6 +55,7 @@ struct host_config {
     uint64_t journal_bytes_max;
     bool leases; /* See replica_config. */
     bool create; /* Make the dataset if it is absent. */
+    struct host_recovery recovery;
     struct zone_genesis genesis;
     struct slice bootstrap; /* create: the first configuration; empty: a joiner. */
 };
@@ -148,6 +158,12 @@ const char *host_reason(const struct host *host);
 bool host_is_leader(const struct host *host);
 /* Raft id of the leader, 0 unknown. */
 uint64_t host_leader(const struct host *host);
+/* True if it failed since it was carried over with more than the member that leads the
+ * recovered zone has: its data is to be kept aside. */
+bool host_is_stale(const struct host *host);
+/* OUT_NOENT while it does not run. */
+int host_log_end(const struct host *host, struct replica_log_end *out);
+uint64_t host_term_at(const struct host *host, uint64_t index);
 /* True if @raft_id is in the group's configuration as this member knows it. */
 bool host_has_member(const struct host *host, uint64_t raft_id);
 /* True if state, leader or term are not what they were at the last call. */

@@ -61,6 +61,7 @@ struct host {
     bool dirty; /* Proposals wait for host_flush. */
     bool settling;
     bool settle_rest; /* The replica believes so at the start, and hears of it. */
+    bool stale;
     bool closing;
     bool ending;      /* run_end has the last word. */
     uint32_t sources; /* Requests of pullers under way. */
@@ -120,6 +121,15 @@ void host_fail(struct host *host, const char *format, ...)
 
 /* host_open.c */
 void host_begin_opening(struct host *host);
+/* host_recover.c; zone thread: what is to be done before a carried member begins. @log:
+ * the newest configuration in the journal, NULL if it has none. 0 with *@forced: the
+ * journal was appended to and must be opened again; -ESTALE or a fault. */
+struct host_conf {
+    uint64_t index;
+    const struct slice *bytes;
+};
+int host_recover(struct host *host, const struct journal_state *state,
+                 const struct host_conf *log, bool *forced);
 /* host_jobs.c */
 void host_do_journal(struct host *host, struct replica_action *action);
 void host_do_apply(struct host *host, struct replica_action *action);

@@ -105,6 +105,14 @@ static bool has_marker(struct host *host)
     return true;
 }
 
+static void drop_entries(struct open_job *job)
+{
+    for (uint32_t i = 0; i < job->n_entries; i++) {
+        slice_unref(&job->entries[i].head);
+    }
+    job->n_entries = 0;
+}
+
 static int open_store(struct host *host, struct open_job *job, bool create)
 {
     struct store_config config = {
@@ -165,6 +173,32 @@ static int open_all(struct host *host, struct open_job *job)
     return rv;
 }
 
+/* A member of a recovered zone: make its log what it must be, then read that. */
+static int recover(struct host *host, struct open_job *job)
+{
+    struct host_conf conf = {0};
+    bool forced = false;
+    int rv;
+
+    for (uint32_t i = 0; i < job->n_entries; i++) {
+        if (job->entries[i].type == RGROUP_CHANGE) {
+            conf = (struct host_conf){job->entries[i].index, &job->entries[i].head};
+        }
+    }
+    job->step = "go on after the recovery";
+    rv = host_recover(host, &job->state, &conf, &forced);
+    if (rv != 0 || !forced) {
+        return rv;
+    }
+    drop_entries(job);
+    zone_close(host->disk.zone);
+    store_close(host->disk.store);
+    journal_close(host->disk.journal);
+    host->disk = (struct host_disk){0};
+    rv = open_journal(host, job, false);
+    return rv != 0 ? rv : open_store(host, job, false);
+}
+
 static void run_open(struct job *job)
 {
     struct open_job *open = (struct open_job *)job;
@@ -173,7 +207,9 @@ static void run_open(struct job *job)
 
     host_room_for_opening(host);
     rv = open_all(host, open);
-
+    if (rv == 0 && host->config.recovery.carried) {
+        rv = recover(host, open);
+    }
     if (rv == 0) {
         rv = zone_snapshot_get(host->disk.zone, &open->snapshot);
         open->has_snapshot = rv == 0;
@@ -237,6 +273,7 @@ static void open_failed(struct host *host, const struct open_job *job)
         host->callbacks.note(host->callbacks.ctx, host);
         return;
     }
+    host->stale = job->base.rv == -ESTALE;
     host_fail(host, "could not %s in %s: %s", job->step, host->config.dir,
               strerror(job->base.rv < 0 ? -job->base.rv : EIO));
 }
@@ -266,9 +303,7 @@ static void done_open(struct job *job)
             host_step(host, &(struct replica_event){.type = REPLICA_EV_TICK});
         }
     }
-    for (uint32_t i = 0; i < open->n_entries; i++) {
-        slice_unref(&open->entries[i].head);
-    }
+    drop_entries(open);
     free(open->entries);
     buf_unref(open->snapshot.conf);
     host_job_end(&open->base);

@@ -90,6 +90,7 @@ static void on_tick(uv_timer_t *timer)
         return;
     }
     node_net_distances(node);
+    node_recover_tick(node);
     node_reconcile(node);
     front_when_ready(node);
 }

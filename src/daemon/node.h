@@ -40,6 +40,8 @@ struct node_zone {
     char slug[DIRECTORY_NAME_MAX + 1];
     bool created;      /* The dataset was made: its absence is a fault. */
     bool removing;     /* The host is being closed, then the dataset goes. */
+    bool closing;      /* The host is being closed, to begin anew under another raft id. */
+    bool stale;        /* A recovered zone cannot go on with this data. */
     struct host *host; /* NULL: not open. */
     struct reconcile_mark drop;
     struct node_leave leave;
@@ -180,6 +182,20 @@ void node_zone_noted(struct node *node, struct host *host);
 void node_directory_refresh(struct node *node);
 void node_each_host(struct node *node,
                     void (*each)(struct node *node, struct host *host));
+
+/* node_recover.c: zones that were recovered, docs/adr/0006-recover.md. */
+/* True if the membership @member goes on with the data of @local, under a new raft id. */
+bool node_carries(const struct node_zone *local, const struct directory_member *member);
+/* How a host of that membership begins. */
+void node_recovery(const struct node_zone *local, const struct directory_zone *zone,
+                   const struct directory_member *member, struct host_recovery *out);
+/* Close @local's host; then the zones are looked through again. */
+void node_zone_reopen(struct node *node, struct node_zone *local);
+/* When the recovery was decided because of which the data of @local, whose membership is
+ * over, is kept; 0: it is to be removed. Seconds since 1970. */
+uint64_t node_keeps(const struct node *node, const struct node_zone *local);
+/* Every now and then. */
+void node_recover_tick(struct node *node);
 
 /* node_ops.c: ops through the router. */
 /* As nfs_backend.submit. */

@@ -170,6 +170,7 @@ static void zone_host_open(struct node *node, struct node_zone *local,
     config.create = !local->created && pool != NULL;
     config.election_ms = node_election_ms(node, zone);
     config.heartbeat_ms = config.election_ms / HEARTBEAT_PART;
+    node_recovery(local, zone, member, &config.recovery);
     config.genesis = (struct zone_genesis){
         .quota_bytes = zone->genesis.quota_bytes,
         .root_uid = zone->genesis.root_uid,
@@ -200,6 +201,7 @@ struct removal {
     struct node *node;
     uint8_t zone_id[16];
     const struct config_pool *pool; /* NULL: it is not configured any more. */
+    uint64_t keep_s;                /* Not 0: kept, under a name with this time. */
     char slug[DIRECTORY_NAME_MAX + 1];
     int rv;
     char dir[HOST_PATH_MAX];
@@ -210,10 +212,15 @@ static void run_removal(uv_work_t *work)
 {
     struct removal *removal = work->data;
 
-    if (removal->pool != NULL) {
-        removal->rv = dataset_remove(removal->pool->path, removal->slug, removal->journal,
-                                     removal->zone_id);
+    if (removal->pool == NULL) {
+        return;
     }
+    removal->rv =
+        removal->keep_s != 0
+            ? dataset_keep(removal->pool->path, removal->slug, removal->journal,
+                           removal->zone_id, removal->keep_s)
+            : dataset_remove(removal->pool->path, removal->slug, removal->journal,
+                             removal->zone_id);
 }
 
 static void done_removal(uv_work_t *work, int status)
@@ -232,7 +239,8 @@ static void done_removal(uv_work_t *work, int status)
                          removal->rv == -EEXIST ? "this folder is not that zone's"
                                                 : strerror(-removal->rv));
             } else {
-                log_info("daemon", "msg=\"dataset removed\" zone=%s",
+                log_info("daemon", "msg=\"dataset %s\" zone=%s",
+                         removal->keep_s != 0 ? "kept aside" : "removed",
                          node->zones[i].slug);
             }
             node->zones[i] = node->zones[--node->n_zones];
@@ -268,6 +276,7 @@ static void zone_remove(struct node *node, struct node_zone *local)
     }
     log_info("daemon", "msg=\"this node is no longer a member\" zone=%s", local->slug);
     removal->node = node;
+    removal->keep_s = node_keeps(node, local);
     memcpy(removal->zone_id, local->id, sizeof removal->zone_id);
     if (pool != NULL) {
         removal->pool = pool;
@@ -342,8 +351,13 @@ static void zone_adopt(struct node *node, const struct directory_zone *zone,
         strcpy(local->slug, zone->slug);
         node_zones_save(node);
     }
-    if (local == NULL || local->removing || local->raft_id != member->raft_id) {
+    if (local == NULL || local->removing || local->closing ||
+        (local->raft_id != member->raft_id && !node_carries(local, member))) {
         return; /* An earlier membership is still being taken away. */
+    }
+    if (local->host != NULL && host_raft_id(local->host) != member->raft_id) {
+        node_zone_reopen(node, local);
+        return;
     }
     if (local->host == NULL && !node->stopping && !folder_taken(node, local)) {
         zone_host_open(node, local, zone, member);
@@ -367,9 +381,10 @@ void node_zone_noted(struct node *node, struct host *host)
         }
         node_directory_refresh(node);
     }
-    if (local != NULL && local->host == host && !local->created &&
-        host_state(host) == HOST_RUNNING) {
+    if (local != NULL && local->host == host && host_state(host) == HOST_RUNNING &&
+        (!local->created || local->raft_id != host_raft_id(host))) {
         local->created = true; /* From now on its absence is a fault. */
+        local->raft_id = host_raft_id(host);
         node_zones_save(node);
     }
 }
@@ -388,7 +403,7 @@ static bool is_over(struct node *node, const struct node_zone *local)
     }
     member = directory_member(zone, node->number);
     if (member != NULL) {
-        return member->raft_id > local->raft_id;
+        return member->raft_id > local->raft_id && !node_carries(local, member);
     }
     return zone->next_life > (local->raft_id & 0xffff);
 }
@@ -433,7 +448,8 @@ void node_zones_refresh(struct node *node)
     const struct directory *directory = &node->directory;
 
     for (uint32_t i = 0; i < node->n_zones; i++) {
-        if (!node->zones[i].removing && is_over(node, &node->zones[i])) {
+        if (!node->zones[i].removing && !node->zones[i].closing &&
+            is_over(node, &node->zones[i])) {
             zone_remove(node, &node->zones[i]);
         }
     }

@@ -306,4 +306,17 @@ struct replica_status {
 void replica_status(const struct replica *replica, uint64_t now_ms,
                     struct replica_status *out);
 
+/* How far this member's log goes, whatever of it is committed. */
+struct replica_log_end {
+    uint64_t term; /* The current one. */
+    uint64_t last_index;
+    uint64_t last_term;
+    uint64_t commit_index; /* As far as is known here. */
+    uint64_t commit_term;
+    int64_t time_ns; /* Zone time of the last entry that has one. */
+};
+void replica_log_end(const struct replica *replica, struct replica_log_end *out);
+/* Term of the log's entry at @index; 0: it is not there, or no longer. */
+uint64_t replica_term_at(const struct replica *replica, uint64_t index);
+
 #endif

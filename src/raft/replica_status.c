@@ -105,3 +105,25 @@ void replica_status(const struct replica *replica, uint64_t now_ms,
     }
     out->has_quorum = has_quorum(r, out);
 }
+
+uint64_t replica_term_at(const struct replica *replica, uint64_t index)
+{
+    /* Looking changes nothing. */
+    return replica_log_term((struct replica *)(uintptr_t)replica, index);
+}
+
+void replica_log_end(const struct replica *replica, struct replica_log_end *out)
+{
+    const struct replica *r = replica;
+
+    *out = (struct replica_log_end){
+        .term = r->term,
+        .last_index = r->log.last,
+        .last_term = replica_term_at(r, r->log.last),
+        .commit_index = r->commit > r->applied ? r->commit : r->applied,
+        .time_ns = r->last_time_ns,
+    };
+    out->commit_term = out->commit_index == r->applied
+                           ? r->applied_term
+                           : replica_term_at(r, out->commit_index);
+}

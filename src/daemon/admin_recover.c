@@ -1,0 +1,385 @@
+/*
+ * admin_recover: go on without the majority of a zone's members (docs/adr/0006-recover.md).
+ *
+ * Every node that can be reached is asked how far its member is, and whom it reaches.
+ * Without "confirm" the call only tells what it would do. With it, it writes one row; all
+ * else follows from that on every node, after crashes too (node_recover).
+ */
+#include "daemon/admin.h"
+
+#include "daemon/json.h"
+#include "daemon/recover.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define GROUP_MEMBERS_MAX RGROUP_MEMBERS_MAX
+
+struct looking {
+    uint8_t group[16];
+    uint32_t n;
+    uint32_t self;
+    struct recover_member members[GROUP_MEMBERS_MAX];
+};
+
+/* The asked side. */
+
+static void put_links(cJSON *json, const struct node *node)
+{
+    cJSON *links = cJSON_AddArrayToObject(json, "links");
+
+    for (uint32_t i = 0; i < node->n_known; i++) {
+        if (node->link_up[i]) {
+            cJSON_AddItemToArray(links,
+                                 cJSON_CreateNumber((double)node->known[i].number));
+        }
+    }
+}
+
+void admin_recover_look(struct admin_call *call)
+{
+    cJSON *json = cJSON_CreateObject();
+    struct replica_log_end end;
+    uint64_t commit = 0;
+    struct host *host;
+    uint8_t id[16];
+
+    put_links(json, call->node);
+    host = json_hex(call->args, "group", id, sizeof id) ? node_host(call->node, id) : NULL;
+    if (host != NULL && host_log_end(host, &end) == 0) {
+        (void)json_u64(call->args, "commit_index", &commit);
+        json_put_u64(json, "raft_id", host_raft_id(host));
+        json_put_u64(json, "term", end.term);
+        json_put_u64(json, "last_index", end.last_index);
+        json_put_u64(json, "last_term", end.last_term);
+        json_put_u64(json, "commit_index", end.commit_index);
+        json_put_u64(json, "commit_term", end.commit_term);
+        json_put_u64(json, "term_there", host_term_at(host, commit));
+    }
+    admin_done(call, json);
+}
+
+/* The asking side. */
+
+static struct recover_member *member_on(struct looking *looking, uint64_t node)
+{
+    for (uint32_t i = 0; i < looking->n; i++) {
+        if (looking->members[i].node == node) {
+            return &looking->members[i];
+        }
+    }
+    return NULL;
+}
+
+static void hear_links(struct looking *looking, const cJSON *links)
+{
+    const cJSON *item;
+
+    cJSON_ArrayForEach(item, links)
+    {
+        struct recover_member *member;
+        uint64_t number = 0;
+
+        member = json_u64_of(item, &number) ? member_on(looking, number) : NULL;
+        if (member != NULL) {
+            member->heard_by = true;
+        }
+    }
+}
+
+static void on_look(struct admin_call *call, uint64_t from, const cJSON *answer)
+{
+    struct looking *looking = call->state;
+    const cJSON *json = cJSON_GetObjectItemCaseSensitive(answer, "result");
+    struct recover_member *member = member_on(looking, from);
+    struct recover_member *self = &looking->members[looking->self];
+    struct host *host = node_host(call->node, looking->group);
+    struct replica_log_end *end;
+    uint64_t term_there = 0;
+    uint64_t raft_id = 0;
+
+    hear_links(looking, cJSON_GetObjectItemCaseSensitive(json, "links"));
+    if (member == NULL || host == NULL) {
+        return;
+    }
+    end = &member->end;
+    member->told = json != NULL;
+    member->answers =
+        json_u64(json, "raft_id", &raft_id) && raft_id == member->raft_id &&
+        json_u64(json, "term", &end->term) &&
+        json_u64(json, "last_index", &end->last_index) &&
+        json_u64(json, "last_term", &end->last_term) &&
+        json_u64(json, "commit_index", &end->commit_index) &&
+        json_u64(json, "commit_term", &end->commit_term) &&
+        json_u64(json, "term_there", &term_there);
+    member->held = end->commit_index <= self->end.commit_index ||
+                   host_term_at(host, end->commit_index) == end->commit_term;
+    member->holds = self->end.commit_index <= end->commit_index ||
+                    term_there == self->end.commit_term;
+}
+
+static void ask_nodes(struct admin_call *call, const struct looking *looking)
+{
+    struct node *node = call->node;
+
+    for (uint32_t i = 0; i < node->n_known; i++) {
+        cJSON *args;
+
+        if (node->known[i].number == node->number || !node->link_up[i]) {
+            continue;
+        }
+        args = cJSON_CreateObject();
+        json_put_hex(args, "group", looking->group, sizeof looking->group);
+        json_put_u64(args, "commit_index",
+                     looking->members[looking->self].end.commit_index);
+        admin_ask(call, node->known[i].number, "recover-look", args, on_look);
+    }
+}
+
+static bool is_voter(const struct host_report *report, uint64_t raft_id)
+{
+    for (uint32_t i = 0; i < report->replica.n_members; i++) {
+        if (report->replica.members[i].id == raft_id) {
+            return report->replica.members[i].role == RGROUP_VOTER;
+        }
+    }
+    return false;
+}
+
+static void look_add(struct looking *looking, const struct host_report *report,
+                     uint64_t raft_id)
+{
+    if (looking->n < GROUP_MEMBERS_MAX) {
+        looking->members[looking->n++] =
+            (struct recover_member){.node = directory_raft_node(raft_id),
+                                    .raft_id = raft_id,
+                                    .voter = is_voter(report, raft_id)};
+    }
+}
+
+/* Members are those of raft's configuration, which vote, and those of the row. */
+static bool look_begin(struct admin_call *call, struct host *host,
+                       const struct directory_zone *zone)
+{
+    struct looking *looking = calloc(1, sizeof *looking);
+    struct host_report report;
+    struct recover_member *self;
+
+    call->state = looking;
+    if (looking == NULL) {
+        admin_error(call, "out of memory");
+        return false;
+    }
+    host_report(host, &report);
+    memcpy(looking->group, host_zone_id(host), sizeof looking->group);
+    for (uint32_t i = 0; i < report.replica.n_members; i++) {
+        look_add(looking, &report, report.replica.members[i].id);
+    }
+    for (uint32_t i = 0; zone != NULL && i < zone->n_members; i++) {
+        if (member_on(looking, zone->members[i].node) == NULL) {
+            look_add(looking, &report, zone->members[i].raft_id);
+        }
+    }
+    self = member_on(looking, call->node->number);
+    if (self == NULL || self->raft_id != host_raft_id(host) ||
+        host_log_end(host, &self->end) != 0) {
+        admin_error(call, "this node's member of '%s' does not run (%s): ask on another",
+                    call->slug, host_state_name(host_state(host)));
+        return false;
+    }
+    self->answers = true;
+    looking->self = (uint32_t)(self - looking->members);
+    ask_nodes(call, looking);
+    return true;
+}
+
+/* True if it may be done; else the call was ended with why not. */
+static bool look_decide(struct admin_call *call, struct recover_plan *plan)
+{
+    struct looking *looking = call->state;
+    const char *other;
+
+    recover_decide(looking->members, looking->n, looking->self, plan);
+    other = plan->other == NULL ? "" : node_name_of(call->node, plan->other->node);
+    switch (plan->verdict) {
+    case RECOVER_GO:
+        return true;
+    case RECOVER_MAJORITY:
+        admin_error(call,
+                    "a majority of the members of '%s' answers: nothing is lost. Take "
+                    "dead ones out with gvraft zone remove-member",
+                    call->slug);
+        break;
+    case RECOVER_BEHIND:
+        admin_error(call,
+                    "node '%s' has more of '%s' than this one: do it there, or more "
+                    "would be lost",
+                    other, call->slug);
+        break;
+    case RECOVER_REACHED:
+        admin_error(call,
+                    "node '%s' is not gone: another node reaches it. Mend the network "
+                    "between it and this one",
+                    other);
+        break;
+    case RECOVER_ALONE:
+        admin_error(call, "this node's member of '%s' has no vote: ask on another",
+                    call->slug);
+        break;
+    }
+    return false;
+}
+
+/* What it would do. */
+
+static cJSON *members_json(const struct admin_call *call)
+{
+    const struct looking *looking = call->state;
+    cJSON *members = cJSON_CreateArray();
+
+    for (uint32_t i = 0; i < looking->n; i++) {
+        const struct recover_member *member = &looking->members[i];
+        cJSON *json = cJSON_CreateObject();
+
+        cJSON_AddStringToObject(json, "node", node_name_of(call->node, member->node));
+        cJSON_AddBoolToObject(json, "voter", member->voter);
+        cJSON_AddBoolToObject(json, "answers", member->answers);
+        json_put_u64(json, "last_index", member->end.last_index);
+        json_put_u64(json, "commit_index", member->end.commit_index);
+        cJSON_AddItemToArray(members, json);
+    }
+    return members;
+}
+
+static cJSON *plan_json(const struct admin_call *call, struct host *host)
+{
+    const struct looking *looking = call->state;
+    const struct replica_log_end *end = &looking->members[looking->self].end;
+    cJSON *json = cJSON_CreateObject();
+    struct host_report report;
+
+    host_report(host, &report);
+    cJSON_AddStringToObject(json, "slug", call->slug);
+    cJSON_AddStringToObject(json, "node", call->node->config.name);
+    json_put_u64(json, "last_index", end->last_index);
+    json_put_u64(json, "commit_index", end->commit_index);
+    json_put_u64(json, "applied_index", report.replica.applied_index);
+    json_put_u64(json, "last_s",
+                 end->time_ns > 0 ? (uint64_t)(end->time_ns / 1000000000) : 0);
+    cJSON_AddItemToObject(json, "members", members_json(call));
+    return json;
+}
+
+/* False: the call was ended, with the plan, or since the name is wrong. */
+static bool is_confirmed(struct admin_call *call, struct host *host)
+{
+    char name[DIRECTORY_NAME_MAX + 1] = "";
+
+    if (cJSON_GetObjectItemCaseSensitive(call->args, "confirm") == NULL) {
+        admin_done(call, plan_json(call, host));
+        return false;
+    }
+    if (!json_text(call->args, "confirm", name, sizeof name) ||
+        strcmp(name, call->slug) != 0) {
+        admin_error(call, "'%s' is not the name of '%s': nothing was done", name,
+                    call->slug);
+        return false;
+    }
+    return true;
+}
+
+/* Zones. */
+
+static struct host *own_host(struct admin_call *call, const struct directory_zone *zone)
+{
+    struct host *host = node_host(call->node, zone->id);
+
+    if (host == NULL) {
+        admin_error(call, "this node has no data of '%s': ask on one of its members",
+                    call->slug);
+    }
+    return host;
+}
+
+static void zone_look(struct admin_call *call)
+{
+    const struct directory_zone *zone = admin_zone(call);
+    struct host *host = zone == NULL ? NULL : own_host(call, zone);
+    const struct directory_member *member;
+    struct host_report home;
+
+    if (host == NULL) {
+        return;
+    }
+    member = directory_member(zone, call->node->number);
+    host_report(call->node->home, &home);
+    if (!home.replica.has_quorum) {
+        admin_error(call, "the grapevine itself has lost its majority too: begin with "
+                          "gvraft recover");
+    } else if (member == NULL || member->raft_id != host_raft_id(host)) {
+        admin_error(call, "this node is no longer a member of '%s'", call->slug);
+    } else if (look_begin(call, host, zone)) {
+        call->phase = 1;
+    }
+}
+
+static void zone_write(struct admin_call *call)
+{
+    const struct directory_zone *zone = admin_zone(call);
+    struct host *host = zone == NULL ? NULL : own_host(call, zone);
+    const struct looking *looking = call->state;
+    struct recover_plan plan;
+    struct directory_zone row;
+
+    if (host == NULL || !look_decide(call, &plan) || !is_confirmed(call, host)) {
+        return;
+    }
+    recover_row(zone, looking->members, looking->n, looking->self, &plan,
+                (uint64_t)time(NULL), &row);
+    if (row.recovery.lead == 0 || row.next_life > UINT16_MAX) {
+        admin_error(call, "the members of '%s' were changed meanwhile: look again",
+                    call->slug);
+        return;
+    }
+    call->number = row.recovery.lead;
+    call->phase = 2;
+    admin_row_write(call, &row);
+}
+
+static void zone_wait(struct admin_call *call)
+{
+    const struct directory_zone *zone = admin_zone(call);
+    struct host *host = zone == NULL ? NULL : node_host(call->node, zone->id);
+
+    if (zone == NULL) {
+        return;
+    }
+    if (host != NULL && host_raft_id(host) == call->number && host_is_leader(host)) {
+        admin_done(call, NULL);
+        return;
+    }
+    (void)admin_late(call, "it is decided, but the zone does not run yet: see gvraft "
+                           "status");
+}
+
+void admin_zone_recover(struct admin_call *call)
+{
+    if (call->phase == 0) {
+        zone_look(call);
+    }
+    if (call->ended || call->busy > 0) {
+        return;
+    }
+    if (call->phase == 1) {
+        zone_write(call);
+    } else if (call->phase == 2) {
+        if (admin_row_written(call)) {
+            call->phase = 3;
+        }
+    } else if (call->phase == 3) {
+        zone_wait(call);
+    }
+}
