@@ -93,11 +93,12 @@ static int confirm(const char *name)
                : command_failed("that is not the name: nothing is done");
 }
 
-/* Tell the plan, have it confirmed, do it; the daemon looks anew before it does. */
-static int recover(const struct cli *cli, const struct args *args, const char *command,
-                   const char *name)
+/* Tell the plan and have it confirmed; *@out: what to send. COMMAND_OK or another. */
+static int ask(const struct cli *cli, const struct args *args, const char *command,
+               const char *slug, cJSON **out)
 {
     const char *confirmed = args_get(args, "confirm");
+    char name[ANSWER_MAX];
     struct ctl_reply reply;
     cJSON *json;
     int rv;
@@ -107,12 +108,15 @@ static int recover(const struct cli *cli, const struct args *args, const char *c
                              "give --accept-loss to see how much, and go on");
     }
     json = cJSON_CreateObject();
-    cJSON_AddStringToObject(json, "slug", name);
+    if (slug != NULL) {
+        cJSON_AddStringToObject(json, "slug", slug);
+    }
     rv = command_call(cli, command, json, &reply);
     if (rv != COMMAND_OK) {
         return rv;
     }
-    put_plan(reply.result, name, stderr);
+    snprintf(name, sizeof name, "%s", show_text(reply.result, "slug"));
+    put_plan(reply.result, slug != NULL ? slug : "the grapevine", stderr);
     ctl_reply_deinit(&reply);
     if (confirmed == NULL) {
         rv = confirm(name);
@@ -121,22 +125,80 @@ static int recover(const struct cli *cli, const struct args *args, const char *c
         }
         confirmed = name;
     }
-    json = cJSON_CreateObject();
-    cJSON_AddStringToObject(json, "slug", name);
-    cJSON_AddStringToObject(json, "confirm", confirmed);
-    rv = command_call(cli, command, json, &reply);
-    if (rv != COMMAND_OK) {
-        return rv;
+    *out = cJSON_CreateObject();
+    if (slug != NULL) {
+        cJSON_AddStringToObject(*out, "slug", slug);
     }
-    if (!command_json(cli, &reply)) {
-        units_put_text(stdout, name);
-        fputs(": recovered\n", stdout);
-    }
-    ctl_reply_deinit(&reply);
+    cJSON_AddStringToObject(*out, "confirm", confirmed);
     return COMMAND_OK;
 }
 
+static void tell(const struct cli *cli, const char *name, struct ctl_reply *reply)
+{
+    if (!command_json(cli, reply)) {
+        units_put_text(stdout, name);
+        fputs(": recovered\n", stdout);
+    }
+    ctl_reply_deinit(reply);
+}
+
+/* The daemon looks anew before it does anything. */
 int cmd_zone_recover(const struct cli *cli, const struct args *args)
 {
-    return recover(cli, args, "zone-recover", args->positionals[0]);
+    const char *slug = args->positionals[0];
+    struct ctl_reply reply;
+    cJSON *json = NULL;
+    int rv;
+
+    rv = ask(cli, args, "zone-recover", slug, &json);
+    if (rv == COMMAND_OK) {
+        rv = command_call(cli, "zone-recover", json, &reply);
+    }
+    if (rv == COMMAND_OK) {
+        tell(cli, slug, &reply);
+    }
+    return rv;
+}
+
+/* The daemon begins anew: until it is back, nobody answers. */
+static int wait_epoch(const struct cli *cli, const char *epoch, struct ctl_reply *reply)
+{
+    time_t end = time(NULL) + CTL_WAIT_S_MAX;
+    int rv;
+
+    do {
+        const struct timespec pause = {.tv_nsec = 200000000};
+        cJSON *json = cJSON_CreateObject();
+
+        (void)nanosleep(&pause, NULL);
+        cJSON_AddStringToObject(json, "epoch", epoch);
+        rv = ctl_call(cli->socket, "recover", json, reply);
+        if (rv != 0) {
+            ctl_reply_deinit(reply);
+        }
+    } while (rv != 0 && time(NULL) < end);
+    return rv == 0 ? COMMAND_OK : command_failed("%s", reply->error);
+}
+
+int cmd_recover(const struct cli *cli, const struct args *args)
+{
+    char epoch[UNITS_TEXT_MAX];
+    struct ctl_reply reply;
+    cJSON *json = NULL;
+    int rv;
+
+    rv = ask(cli, args, "recover", NULL, &json);
+    if (rv == COMMAND_OK) {
+        rv = command_call(cli, "recover", json, &reply);
+    }
+    if (rv != COMMAND_OK) {
+        return rv;
+    }
+    snprintf(epoch, sizeof epoch, "%s", show_text(reply.result, "epoch"));
+    ctl_reply_deinit(&reply);
+    rv = wait_epoch(cli, epoch, &reply);
+    if (rv == COMMAND_OK) {
+        tell(cli, "the grapevine", &reply);
+    }
+    return rv;
 }

@@ -31,6 +31,13 @@ const struct command commands[] = {
     {"node list", "", "", 0, 0, "show the nodes of the grapevine", "", cmd_node_list},
     {"node remove", "NODE", "", 1, 1,
      "take a node that is in no zone out of the grapevine", "", cmd_node_remove},
+    {"recover", "--accept-loss [--confirm NODE]", "accept-loss confirm=", 0, 0,
+     "go on with a grapevine whose majority of nodes is gone for good",
+     "For the directory of nodes and zones; zones whose majority is gone follow with\n"
+     "gvraft zone recover. Says what is lost and asks for this node's name (--confirm "
+     "gives\n"
+     "it). Nodes that come back follow by themselves.",
+     cmd_recover},
     {"zone create",
      "ZONE --quota SIZE --member NODE[:POOL]... [--display NAME] [--mode 0755] "
      "[--owner UID:GID] [--election-ms N]",

@@ -33,6 +33,7 @@ static const struct admin_command commands[] = {
     {.name = "zone-delete", .poll = admin_zone_delete},
     {.name = "zone-add-member", .poll = admin_zone_add},
     {.name = "zone-remove-member", .poll = admin_zone_remove},
+    {.name = "recover", .poll = admin_recover, .blind = true},
     {.name = "zone-recover", .poll = admin_zone_recover},
     {.name = "recover-look", .poll = admin_recover_look, .remote = true, .blind = true},
     {.name = "zone-replace-member", .poll = admin_zone_replace},

@@ -264,6 +264,8 @@ static bool join_enter(struct admin_call *call, const cJSON *answer)
         admin_error(call, "could not write to the state folder %s", node->config.state);
         return false;
     }
+    (void)json_u64(result, "epoch", &node->epoch); /* Absent: there was none yet. */
+    node->home_epoch = node->epoch;
     if (node_enter(node, id, call->number, false, error) != 0) {
         admin_error(call, "%s", error);
         return false;
@@ -349,6 +351,7 @@ static void accept_answer(struct admin_call *call)
 
     json_put_hex(result, "grapevine", call->node->grapevine_id, 16);
     json_put_u64(result, "number", request->node.peer.number);
+    json_put_u64(result, "epoch", call->node->epoch);
     for (uint32_t i = 0; i < directory->n_nodes && i < ANSWER_NODES_MAX; i++) {
         char *text = directory_node_json(&directory->nodes[i]);
         cJSON *item = text == NULL ? NULL : cJSON_Parse(text);

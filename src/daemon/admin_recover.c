@@ -20,6 +20,7 @@
 
 struct looking {
     uint8_t group[16];
+    char what[DIRECTORY_NAME_MAX + 16]; /* Recovered, as a person is told. */
     uint32_t n;
     uint32_t self;
     struct recover_member members[GROUP_MEMBERS_MAX];
@@ -175,6 +176,8 @@ static bool look_begin(struct admin_call *call, struct host *host,
     }
     host_report(host, &report);
     memcpy(looking->group, host_zone_id(host), sizeof looking->group);
+    snprintf(looking->what, sizeof looking->what,
+             zone == NULL ? "the grapevine" : "zone '%s'", call->slug);
     for (uint32_t i = 0; i < report.replica.n_members; i++) {
         look_add(looking, &report, report.replica.members[i].id);
     }
@@ -186,8 +189,8 @@ static bool look_begin(struct admin_call *call, struct host *host,
     self = member_on(looking, call->node->number);
     if (self == NULL || self->raft_id != host_raft_id(host) ||
         host_log_end(host, &self->end) != 0) {
-        admin_error(call, "this node's member of '%s' does not run (%s): ask on another",
-                    call->slug, host_state_name(host_state(host)));
+        admin_error(call, "this node's member of %s does not run (%s): ask on another",
+                    looking->what, host_state_name(host_state(host)));
         return false;
     }
     self->answers = true;
@@ -209,15 +212,15 @@ static bool look_decide(struct admin_call *call, struct recover_plan *plan)
         return true;
     case RECOVER_MAJORITY:
         admin_error(call,
-                    "a majority of the members of '%s' answers: nothing is lost. Take "
-                    "dead ones out with gvraft zone remove-member",
-                    call->slug);
+                    "a majority of the members of %s answers: nothing is lost. Take "
+                    "dead ones out with gvraft zone remove-member, gvraft node remove",
+                    looking->what);
         break;
     case RECOVER_BEHIND:
         admin_error(call,
-                    "node '%s' has more of '%s' than this one: do it there, or more "
-                    "would be lost",
-                    other, call->slug);
+                    "node '%s' has more of %s than this one: do it there, or more would "
+                    "be lost",
+                    other, looking->what);
         break;
     case RECOVER_REACHED:
         admin_error(call,
@@ -226,8 +229,8 @@ static bool look_decide(struct admin_call *call, struct recover_plan *plan)
                     other);
         break;
     case RECOVER_ALONE:
-        admin_error(call, "this node's member of '%s' has no vote: ask on another",
-                    call->slug);
+        admin_error(call, "this node's member of %s has no vote: ask on another",
+                    looking->what);
         break;
     }
     return false;
@@ -284,8 +287,7 @@ static bool is_confirmed(struct admin_call *call, struct host *host)
     }
     if (!json_text(call->args, "confirm", name, sizeof name) ||
         strcmp(name, call->slug) != 0) {
-        admin_error(call, "'%s' is not the name of '%s': nothing was done", name,
-                    call->slug);
+        admin_error(call, "'%s' is not '%s': nothing was done", name, call->slug);
         return false;
     }
     return true;
@@ -381,5 +383,69 @@ void admin_zone_recover(struct admin_call *call)
         }
     } else if (call->phase == 3) {
         zone_wait(call);
+    }
+}
+
+/* The grapevine itself: confirmed with the name of this node, which goes on. */
+
+static void home_look(struct admin_call *call)
+{
+    snprintf(call->slug, sizeof call->slug, "%s", call->node->config.name);
+    if (call->node->home == NULL) {
+        admin_error(call, "this node belongs to no grapevine");
+    } else if (look_begin(call, call->node->home, NULL)) {
+        call->phase = 1;
+    }
+}
+
+static void home_write(struct admin_call *call)
+{
+    struct node *node = call->node;
+    struct recover_plan plan;
+    cJSON *result;
+    int rv;
+
+    if (!look_decide(call, &plan) || !is_confirmed(call, node->home)) {
+        return;
+    }
+    rv = node_epoch_force(node, plan.term);
+    if (rv != 0) {
+        admin_error(call, "could not write to the state folder %s: %s",
+                    node->config.state, strerror(-rv));
+        return;
+    }
+    result = cJSON_CreateObject();
+    json_put_u64(result, "epoch", node->epoch);
+    admin_done(call, result);
+    node_restart(node);
+}
+
+/* "epoch": wait until the grapevine runs in that one. */
+static void home_wait(struct admin_call *call, uint64_t epoch)
+{
+    struct node *node = call->node;
+
+    if (node->epoch == epoch && node->directory.epoch == epoch &&
+        node->home_epoch == epoch) {
+        admin_done(call, NULL);
+    } else {
+        (void)admin_late(call, "it is decided, but the grapevine does not run yet: see "
+                               "gvraft status");
+    }
+}
+
+void admin_recover(struct admin_call *call)
+{
+    uint64_t epoch = 0;
+
+    if (json_u64(call->args, "epoch", &epoch)) {
+        home_wait(call, epoch);
+        return;
+    }
+    if (call->phase == 0) {
+        home_look(call);
+    }
+    if (!call->ended && call->busy == 0 && call->phase == 1) {
+        home_write(call);
     }
 }

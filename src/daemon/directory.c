@@ -255,6 +255,9 @@ static bool parse_pair(struct directory *directory, const struct zone_kv *pair)
     } else if (key_after(pair, "counter/node", rest) && rest[0] == '\0') {
         good = parse_counter(json, directory);
         directory->counter_version = pair->version;
+    } else if (key_after(pair, "epoch", rest) && rest[0] == '\0') {
+        good = json_u64(json, "epoch", &directory->epoch);
+        directory->epoch_version = pair->version;
     } else if (key_after(pair, "grapevine", rest) && rest[0] == '\0') {
         parse_grapevine(json, directory);
     }

@@ -8,6 +8,7 @@
  *   gone/ID          {"slug"}: a zone that was deleted; its datasets are removed
  *   token/ID         {"hash","expires","used_by"}
  *   counter/node     the highest node number so far
+ *   epoch            {"epoch","node","time"}: the last recovery of the grapevine
  * (docs/formats/directory.md). This is their parsed copy, rebuilt whole after every
  * change. Pure: rows in, view out. What does not parse is left out and logged.
  */
@@ -103,6 +104,8 @@ struct directory {
     uint32_t n_tokens;
     uint64_t counter; /* The highest node number given so far. */
     uint64_t counter_version;
+    uint64_t epoch; /* The latest that was written down; 0: none. */
+    uint64_t epoch_version;
     struct directory_node *nodes; /* In rising number order. */
     struct directory_zone *zones; /* In rising slug order. */
     uint8_t (*gone)[16];          /* Ids of deleted zones, rising. */

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define CONFIG_PATH "/etc/grapevine/grapevine.conf"
 
@@ -36,7 +37,9 @@ static void close_signal(uv_signal_t *signal)
     uv_unref((uv_handle_t *)signal);
 }
 
-static int run(const struct config *config)
+/* What ends with node.restart begins anew in this process: as after any start, and under
+ * the number by which a service manager knows it. */
+static int run(const struct config *config, char **argv)
 {
     static struct node node; /* Large; there is one. */
     char error[CONFIG_ERROR_MAX] = "";
@@ -62,6 +65,13 @@ static int run(const struct config *config)
     uv_close((uv_handle_t *)&interrupt, NULL);
     uv_run(&loop, UV_RUN_DEFAULT);
     uv_loop_close(&loop);
+    if (node.restart) {
+        (void)execv("/proc/self/exe", argv);
+        log_error("daemon", "msg=\"could not begin anew: start the daemon again\" "
+                            "error=\"%s\"",
+                  strerror(errno));
+        return 1;
+    }
     return node.exit_status;
 }
 
@@ -124,7 +134,7 @@ int main(int argc, char **argv)
     } else {
         raise_files();
         memory_prepare(&config.memory);
-        status = run(&config);
+        status = run(&config, argv);
     }
     config_deinit(&config);
     return status;

@@ -91,6 +91,7 @@ static void on_tick(uv_timer_t *timer)
     }
     node_net_distances(node);
     node_recover_tick(node);
+    node_epoch_tick(node);
     node_reconcile(node);
     front_when_ready(node);
 }
@@ -146,8 +147,9 @@ static int home_open(struct node *node, bool initial, char *error)
 
 static int start_grapevine(struct node *node, char *error)
 {
-    int rv = node_net_open(node, error);
+    int rv = node_epoch_begin(node, error);
 
+    rv = rv != 0 ? rv : node_net_open(node, error);
     return rv != 0 ? rv : home_open(node, false, error);
 }
 
@@ -227,6 +229,8 @@ static void leave(struct node *node)
     router_free(node->router);
     node->router = NULL;
     node->number = 0;
+    node->epoch = 0;
+    node->home_epoch = 0;
     node->n_known = 0;
     memset(node->grapevine_id, 0, sizeof node->grapevine_id);
 }
@@ -400,8 +404,8 @@ void node_stop(struct node *node)
     if (node->stopping) {
         return;
     }
-    log_info("daemon", "msg=\"stopping\"");
-    notify_state("STOPPING=1");
+    log_info("daemon", "msg=\"%s\"", node->restart ? "restarting" : "stopping");
+    notify_state(node->restart ? "RELOADING=1" : "STOPPING=1");
     node->stopping = true;
     node->stop_ms = host_now_ms();
     node->leading = true; /* Until a tick finds otherwise. */
@@ -412,4 +416,10 @@ void node_stop(struct node *node)
         binder_uv_close(node->binder, on_part_closed, node);
         node->binder = NULL;
     }
+}
+
+void node_restart(struct node *node)
+{
+    node->restart = !node->stopping;
+    node_stop(node);
 }

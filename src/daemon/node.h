@@ -38,6 +38,7 @@ struct node_zone {
     uint64_t raft_id;
     char pool[DIRECTORY_NAME_MAX + 1];
     char slug[DIRECTORY_NAME_MAX + 1];
+    uint64_t epoch;    /* In which this node became a member. */
     bool created;      /* The dataset was made: its absence is a fault. */
     bool removing;     /* The host is being closed, then the dataset goes. */
     bool closing;      /* The host is being closed, to begin anew under another raft id. */
@@ -65,6 +66,13 @@ struct node {
     uint8_t grapevine_id[16];
     uint64_t number;
     uint64_t boot;    /* Counts the starts. */
+    uint64_t epoch;   /* Of the grapevine: see node_epoch.c; 0: it was never recovered. */
+    uint64_t home_epoch; /* The one that the copy of the directory here is from. */
+    bool home_forces;    /* That copy goes on in the new epoch. */
+    uint64_t home_term;  /* In a term above this one. */
+    uint64_t epoch_heard;   /* A later one that another node is in; 0: none. */
+    uint64_t epoch_foreign; /* A node that is in one of the same count; 0: none. */
+    bool restart;           /* Once everything is closed, begin anew. */
     uint64_t session; /* Random, of this start: no restored file brings it back. */
     struct inbox inbox;
     uv_prepare_t prepare;
@@ -135,6 +143,26 @@ int node_enter(struct node *node, const uint8_t grapevine_id[16], uint64_t numbe
 /* Something that must end before the daemon does, and its end. */
 void node_part_begin(struct node *node);
 void node_part_end(struct node *node);
+
+/* The same, but begin anew in this process then. */
+void node_restart(struct node *node);
+
+/* node_epoch.c: the grapevine was recovered, docs/adr/0006-recover.md. */
+/* Raft id of the node @number in the grapevine's own group. */
+uint64_t node_home_id(const struct node *node, uint64_t number);
+/* Before the directory is opened: a copy from an earlier epoch is put aside. 0 or a
+ * fault, with a line in @error. */
+int node_epoch_begin(struct node *node, char error[CONFIG_ERROR_MAX]);
+/* The directory runs in this epoch. */
+void node_epoch_opened(struct node *node);
+/* This node recovers the grapevine: it goes on in a new epoch once it was restarted. 0 or
+ * a fault. */
+int node_epoch_force(struct node *node, uint64_t term_above);
+/* As peer_callbacks.epoch. */
+void node_epoch_told(void *ctx, uint64_t number, uint64_t epoch);
+void node_epoch_tick(struct node *node);
+/* Write down in the directory that it is in this epoch. True if that is still to be. */
+bool node_epoch_seed(struct node *node);
 
 /* node_state.c: the files below the state folder. */
 /* Keep other daemons from this state folder until the process ends. */
@@ -232,6 +260,9 @@ uint64_t asker_callback(struct node *node,
 
 /* node_reconcile.c: make raft's configurations what the directory says. */
 void node_reconcile(struct node *node);
+/* Do an op in the directory. */
+void node_directory_op(struct node *node, const struct zone_op *op,
+                       void (*done)(void *arg, const struct zone_result *result));
 
 /* admin*.c: control requests, and questions between nodes. */
 void admin_request(struct node *node, const cJSON *request,

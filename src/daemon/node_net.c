@@ -149,7 +149,7 @@ static bool is_member(struct node *node, const struct host *host, uint64_t sende
         return false;
     }
     if (host == node->home) {
-        return sender == directory_raft_id(from, 1);
+        return sender == node_home_id(node, from);
     }
     zone = directory_zone(&node->directory, host_zone_id(host));
     member = zone == NULL ? NULL : directory_member(zone, from);
@@ -368,7 +368,7 @@ static uint64_t raft_id_in(struct node *node, struct host *host, uint64_t number
     const struct directory_member *member;
 
     if (host == node->home) {
-        return directory_raft_id(number, 1);
+        return node_home_id(node, number);
     }
     zone = directory_zone(&node->directory, host_zone_id(host));
     member = zone == NULL ? NULL : directory_member(zone, number);
@@ -453,12 +453,14 @@ int node_net_open(struct node *node, char error[CONFIG_ERROR_MAX])
         .state = on_state,
         .writable = on_writable,
         .join = admin_join_request,
+        .epoch = node_epoch_told,
     };
     struct peer_config config = {
         .address = node->config.peer.host,
         .port = node->config.peer.port,
         .self = node->number,
         .boot = node->boot,
+        .epoch = node->epoch,
         .queue_bytes_mark = 8u << 20,
     };
     int rv;

@@ -31,8 +31,8 @@ static void on_changed(void *arg, int outcome, uint64_t leader_raft_id)
     }
 }
 
-static void directory_op(struct node *node, const struct zone_op *op,
-                         void (*done)(void *arg, const struct zone_result *result))
+void node_directory_op(struct node *node, const struct zone_op *op,
+                       void (*done)(void *arg, const struct zone_result *result))
 {
     static const uint8_t none[16];
 
@@ -97,7 +97,7 @@ static void add(struct node *node, const struct directory_zone *zone, uint64_t t
     memcpy(adding->zone_id, zone->id, sizeof adding->zone_id);
     snprintf(adding->key, sizeof adding->key, "zone/%s", zone->slug);
     op.name = slice_borrow(adding->key, strlen(adding->key));
-    directory_op(node, &op, on_row);
+    node_directory_op(node, &op, on_row);
 }
 
 /* One step of @host's group, @zone's or (NULL) the grapevine's own. */
@@ -163,7 +163,7 @@ static void seed_rows(struct node *node)
         op.kv[0] = pair_of("grapevine", grapevine);
         op.kv[1] = pair_of(key, text);
         op.kv[2] = pair_of("counter/node", "1");
-        directory_op(node, &op, on_seeded);
+        node_directory_op(node, &op, on_seeded);
     }
     free(text);
 }
@@ -199,7 +199,7 @@ static void drop_left(struct node *node, struct node_zone *local,
     op.kv[0] = pair_of(key, text);
     op.kv[0].version = zone->version;
     node->changing = true;
-    directory_op(node, &op, on_dropped);
+    node_directory_op(node, &op, on_dropped);
     free(text);
 }
 
@@ -260,7 +260,7 @@ static void reconcile_own_group(struct node *node)
     struct host_report report;
 
     host_report(node->home, &report);
-    reconcile_home(&node->directory, report.replica.last_index,
+    reconcile_home(&node->directory, host_raft_id(node->home), report.replica.last_index,
                    recent_ms(&node->home_leave, node->config.election_ms), &wanted);
     note_leave(&node->home_leave, host_label(node->home), node->config.election_ms,
                reconcile(node, node->home, NULL, &wanted));
@@ -272,11 +272,15 @@ void node_reconcile(struct node *node)
         return;
     }
     if (host_is_leader(node->home) && node->directory.index > 0) {
-        if (!node->directory.has_handle_key && node->number == 1) {
+        if (!node->directory.has_handle_key && node->number == 1 &&
+            node->epoch == 0) {
             if (host_now_ms() > node->seed_wait_ms) {
                 node->seed_wait_ms = host_now_ms() + 2000;
                 seed_rows(node);
             }
+            return;
+        }
+        if (node_epoch_seed(node)) {
             return;
         }
         reconcile_own_group(node);

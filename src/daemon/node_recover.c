@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 bool node_carries(const struct node_zone *local, const struct directory_member *member)
 {
@@ -35,6 +36,10 @@ uint64_t node_keeps(const struct node *node, const struct node_zone *local)
 
     if (zone == NULL || directory_is_gone(&node->directory, local->id)) {
         return 0; /* A zone that was deleted is gone on purpose. */
+    }
+    if (local->epoch != node->epoch) {
+        /* A directory that was recovered may have forgotten that it is a member. */
+        return (uint64_t)time(NULL);
     }
     return (local->raft_id & 0xffff) < zone->recovery.life ? zone->recovery.time_s : 0;
 }

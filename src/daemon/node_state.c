@@ -103,6 +103,10 @@ int node_state_save(struct node *node)
     json_put_u64(json, "boot", node->boot);
     cJSON_AddStringToObject(json, "name", node->config.name);
     cJSON_AddBoolToObject(json, "directory", node->home_created);
+    json_put_u64(json, "epoch", node->epoch);
+    json_put_u64(json, "directory_epoch", node->home_epoch);
+    cJSON_AddBoolToObject(json, "recovers", node->home_forces);
+    json_put_u64(json, "recovers_above", node->home_term);
     return save(node, "node.json", json);
 }
 
@@ -123,6 +127,10 @@ static bool parse_state(struct node *node, const cJSON *json, char *error)
         return false;
     }
     node->home_created = json_flag(json, "directory");
+    node->home_forces = json_flag(json, "recovers");
+    (void)json_u64(json, "epoch", &node->epoch); /* Absent: 0, from before there were any. */
+    (void)json_u64(json, "directory_epoch", &node->home_epoch);
+    (void)json_u64(json, "recovers_above", &node->home_term);
     if (strcmp(name, node->config.name) != 0) {
         snprintf(error, CONFIG_ERROR_MAX,
                  "%s belongs to node '%s', but the configuration says '%s': give [node] "
@@ -136,6 +144,7 @@ static bool parse_state(struct node *node, const cJSON *json, char *error)
 static bool parse_node_zone(const cJSON *item, struct node_zone *zone)
 {
     *zone = (struct node_zone){.created = json_flag(item, "created")};
+    (void)json_u64(item, "epoch", &zone->epoch);
     return json_hex(item, "id", zone->id, sizeof zone->id) &&
            json_u64(item, "raft_id", &zone->raft_id) &&
            json_text(item, "pool", zone->pool, sizeof zone->pool) &&
@@ -217,6 +226,7 @@ int node_zones_save(struct node *node)
         json_put_u64(item, "raft_id", zone->raft_id);
         cJSON_AddStringToObject(item, "pool", zone->pool);
         cJSON_AddStringToObject(item, "slug", zone->slug);
+        json_put_u64(item, "epoch", zone->epoch);
         cJSON_AddBoolToObject(item, "created", zone->created);
         cJSON_AddItemToArray(json, item);
     }

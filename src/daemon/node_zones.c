@@ -92,11 +92,15 @@ int node_home_open(struct node *node, bool initial)
     snprintf(config.dir, sizeof config.dir, "%s/directory", node->config.state);
     snprintf(config.journal, sizeof config.journal, "%s/directory/journal",
              node->config.state);
-    config.raft_id = directory_raft_id(node->number, 1);
+    config.raft_id = node_home_id(node, node->number);
     config.create = !node->home_created;
     config.genesis =
         (struct zone_genesis){.quota_bytes = DIRECTORY_QUOTA_BYTES, .root_mode = 0700};
-    if (initial || (node->number == 1 && !node->home_created)) {
+    if (node->home_epoch != node->epoch) {
+        config.recovery = (struct host_recovery){
+            .carried = true, .lead = true, .term_above = node->home_term};
+    }
+    if (node->epoch == 0 && (initial || (node->number == 1 && !node->home_created))) {
         struct rgroup_conf conf = {
             .n = 1, .servers = {{.id = config.raft_id, .role = RGROUP_VOTER}}};
 
@@ -303,7 +307,7 @@ static void tell_links(struct node *node, struct host *host)
         uint64_t number = node->known[i].number;
         const struct directory_member *member =
             zone == NULL ? NULL : directory_member(zone, number);
-        uint64_t raft_id = host == node->home ? directory_raft_id(number, 1)
+        uint64_t raft_id = host == node->home ? node_home_id(node, number)
                            : member != NULL   ? member->raft_id
                                               : 0;
 
@@ -345,7 +349,8 @@ static void zone_adopt(struct node *node, const struct directory_zone *zone,
 
     if (local == NULL && node->n_zones < DIRECTORY_ZONES_MAX) {
         local = &node->zones[node->n_zones++];
-        *local = (struct node_zone){.raft_id = member->raft_id};
+        *local =
+            (struct node_zone){.raft_id = member->raft_id, .epoch = node->epoch};
         memcpy(local->id, zone->id, sizeof local->id);
         strcpy(local->pool, member->pool);
         strcpy(local->slug, zone->slug);
@@ -354,6 +359,10 @@ static void zone_adopt(struct node *node, const struct directory_zone *zone,
     if (local == NULL || local->removing || local->closing ||
         (local->raft_id != member->raft_id && !node_carries(local, member))) {
         return; /* An earlier membership is still being taken away. */
+    }
+    if (local->raft_id == member->raft_id && local->epoch != node->epoch) {
+        local->epoch = node->epoch; /* This epoch's directory knows of it. */
+        node_zones_save(node);
     }
     if (local->host != NULL && host_raft_id(local->host) != member->raft_id) {
         node_zone_reopen(node, local);
@@ -379,6 +388,7 @@ void node_zone_noted(struct node *node, struct host *host)
             node->home_created = true; /* From now on its absence is a fault. */
             (void)node_state_save(node);
         }
+        node_epoch_opened(node);
         node_directory_refresh(node);
     }
     if (local != NULL && local->host == host && host_state(host) == HOST_RUNNING &&

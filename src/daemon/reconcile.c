@@ -19,7 +19,7 @@ void reconcile_zone(const struct directory_zone *zone, uint64_t recent_ms,
 
 /* Nodes that are gone have no row. Only a view that has everything in the log may be
  * read that way: an older one would miss rows that are new. */
-void reconcile_home(const struct directory *directory, uint64_t last_index,
+void reconcile_home(const struct directory *directory, uint64_t self, uint64_t last_index,
                     uint64_t recent_ms, struct reconcile_wanted *out)
 {
     bool current = directory->index >= last_index;
@@ -29,7 +29,8 @@ void reconcile_home(const struct directory *directory, uint64_t last_index,
                                      .stale = !current,
                                      .recent_ms = recent_ms};
     for (uint32_t i = 0; i < directory->n_nodes && i < RGROUP_MEMBERS_MAX; i++) {
-        out->members[out->n].id = directory_raft_id(directory->nodes[i].peer.number, 1);
+        out->members[out->n].id = 
+            directory_raft_id(directory->nodes[i].peer.number, (uint16_t)self);
         out->members[out->n].voter = i < RECONCILE_HOME_VOTERS;
         out->n++;
     }

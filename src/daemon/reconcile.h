@@ -49,8 +49,9 @@ struct reconcile_plan {
 /* What the directory wants of a zone's group. @recent_ms as in reconcile_wanted. */
 void reconcile_zone(const struct directory_zone *zone, uint64_t recent_ms,
                     struct reconcile_wanted *out);
-/* What it wants of the grapevine's own group, whose log ends at @last_index. */
-void reconcile_home(const struct directory *directory, uint64_t last_index,
+/* What it wants of the grapevine's own group, whose log ends at @last_index. All raft ids
+ * in it have the life of @self. */
+void reconcile_home(const struct directory *directory, uint64_t self, uint64_t last_index,
                     uint64_t recent_ms, struct reconcile_wanted *out);
 
 /*

@@ -81,7 +81,7 @@ void peer_hello_encode(const struct peer_hello *hello, uint8_t out[PEER_HELLO_BY
     wire_put_u64(&enc, hello->boot);
     wire_put_u64(&enc, hello->attempt);
     wire_put_u8(&enc, (uint8_t)hello->channel);
-    wire_put_u64(&enc, 0); /* For features. */
+    wire_put_u64(&enc, hello->epoch);
     ASSERT(!enc.failed && enc.len == PEER_HELLO_BYTES);
 }
 
@@ -98,7 +98,7 @@ int peer_hello_decode(const uint8_t *in, size_t len, struct peer_hello *out)
     hello.boot = wire_get_u64(&dec);
     hello.attempt = wire_get_u64(&dec);
     channel = wire_get_u8(&dec);
-    (void)wire_get_u64(&dec); /* Features: whoever knows none ignores them. */
+    hello.epoch = wire_get_u64(&dec);
     if (!wire_done(&dec)) {
         return -EPROTO;
     }

@@ -52,6 +52,7 @@ struct peer_hello {
     uint64_t boot;
     uint64_t attempt; /* Grows from dial to dial of one boot; echoed in the answer. */
     enum peer_channel channel;
+    uint64_t epoch; /* Of the grapevine: see peer_config. */
 };
 
 void peer_hello_encode(const struct peer_hello *hello, uint8_t out[PEER_HELLO_BYTES]);

@@ -159,6 +159,7 @@ static int send_hello(struct peer_session *session, const struct peer_link *link
         .boot = net->config.boot,
         .attempt = attempt,
         .channel = link->channel,
+        .epoch = net->config.epoch,
     };
     uint8_t bytes[PEER_HELLO_BYTES];
 
@@ -219,6 +220,13 @@ static void go_up(struct peer_session *session, const struct peer_hello *hello)
                          true, link->boot);
 }
 
+static void tell_epoch(struct peer_net *net, uint64_t node, uint64_t epoch)
+{
+    if (net->callbacks.epoch != NULL) {
+        net->callbacks.epoch(net->callbacks.ctx, node, epoch);
+    }
+}
+
 /* The answer of the node that this one dialled. Its key was checked by TLS. */
 static void on_hello_answer(struct peer_session *session, const struct peer_hello *hello)
 {
@@ -230,6 +238,13 @@ static void on_hello_answer(struct peer_session *session, const struct peer_hell
         hello->receiver != net->config.self || hello->channel != link->channel ||
         hello->attempt != link->attempt) {
         peer_session_fail(session, -EPROTO, "wrong hello");
+        return;
+    }
+    if (hello->epoch != net->config.epoch) {
+        uint64_t number = link->state->node.number;
+
+        peer_session_fail(session, -EPROTONOSUPPORT, "another epoch of the grapevine");
+        tell_epoch(net, number, hello->epoch);
         return;
     }
     go_up(session, hello);
@@ -273,6 +288,20 @@ static struct peer_link *hello_link(struct peer_session *session,
     return link;
 }
 
+/* The other side is told this one's epoch; then the connection is closed. */
+static void refuse_epoch(struct peer_session *session, const struct peer_link *link,
+                         const struct peer_hello *hello)
+{
+    struct peer_net *net = session->net;
+
+    if (send_hello(session, link, hello->attempt) != 0) {
+        peer_session_fail(session, -ENOMEM, "no memory");
+        return;
+    }
+    peer_session_answered(session);
+    tell_epoch(net, hello->sender, hello->epoch);
+}
+
 static void on_hello(struct peer_session *session, const struct peer_hello *hello)
 {
     const char *why;
@@ -281,6 +310,10 @@ static void on_hello(struct peer_session *session, const struct peer_hello *hell
 
     if (link == NULL) {
         peer_session_fail(session, -EACCES, why);
+        return;
+    }
+    if (hello->epoch != session->net->config.epoch) {
+        refuse_epoch(session, link, hello);
         return;
     }
     if (link->session != NULL) {

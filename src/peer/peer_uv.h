@@ -83,6 +83,9 @@ struct peer_callbacks {
      */
     void (*join)(void *ctx, uint64_t request, const uint8_t *fingerprint,
                  const char *remote_host, struct slice body);
+    /* @node, whose key is proved, is in another epoch of the grapevine: no connection
+     * comes up. Told at every try of either side. Close nothing from inside. Or NULL. */
+    void (*epoch)(void *ctx, uint64_t node, uint64_t epoch);
 };
 
 struct peer_config {
@@ -91,6 +94,7 @@ struct peer_config {
     uint8_t grapevine_id[16];
     uint64_t self; /* Own number; 0 before joining: then nothing listens. */
     uint64_t boot;
+    uint64_t epoch; /* Only nodes of the same one talk with each other. */
     uint64_t queue_bytes_mark; /* Per channel, default 8 MiB. */
 };
 

@@ -107,3 +107,59 @@ class Recover(grapevine.GrapevineTest):
         grapevine.wait(lambda: gv.same_digests("z"), "the copies are the same")
         load.check(gv.client("z", 0))
         self.assertEqual([self.kept(node, "z") for node in left], [[], []])
+
+    # Two of three nodes are gone, and with them the grapevine's majority and the zone's.
+    # One goes on, alone. When the others come back, together, they are a majority of what
+    # was before: they follow all the same, and what they had is kept.
+    def test_grapevine_majority_gone(self):
+        gv = self.grapevine(3)
+        gv.make_zone("z", [0, 1, 2])
+        gv.make_zone("own", [2])
+        load = self.loaded(gv, "z", 0)
+        load.stop()
+        gv.wait_settled("z", 3)
+        client = gv.client("z", 0)
+        held = client.lookup(client.root, "load")
+        other = gv.client("own", 2)
+        other.create(other.root, "there")
+        for i in (1, 2):
+            gv[i].kill()
+        grapevine.wait(lambda: gv[0].zone("z")["state"] == "offline", "the zone stands")
+        done = gv[0].gvraft("zone", "recover", "z", "--accept-loss", "--confirm", "z")
+        self.assertIn("gvraft recover", done.stderr)
+        pid = gv[0].process.pid
+        done = gv[0].gvraft("recover", "--accept-loss", "--confirm", gv[0].name)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual((gv[0].process.pid, gv[0].process.poll()), (pid, None))
+        self.recover(gv[0], "z")
+        load.check(gv.client("z", 0))
+        self.assertEqual(len(gv.client("z", 0).names(held)), len(load.files))
+        after = grapevine.Load(gv.client("z", 0), "after")
+        after.wait_steps(5)
+        for i in (1, 2):
+            gv[i].start()
+        for i in (1, 2):
+            grapevine.wait(lambda: self.kept(gv[i], "z"), "%s keeps it" % gv[i].name)
+            self.assertEqual(len(glob.glob(os.path.join(
+                gv[i].dir, "state", "directory.discarded-*"))), 1)
+        # What is of nobody else goes on where it is.
+        grapevine.wait(lambda: gv[0].zone("own")["leader"] == gv[2].name, "own goes on")
+        self.assertEqual(gv.client("own", 1).names(gv.client("own", 0).root), ["there"])
+        for i in (1, 2):
+            gv[i].ask("zone", "add-member", "z", gv[i].name)
+        after.wait_steps(5)
+        # The grapevine has three voters again: one may go.
+        gv[0].kill()
+        gv.wait_leader("z", gv[0])
+        grapevine.wait(lambda: gv[1].gvraft("zone", "create", "new", "--quota", "1GiB",
+                                            "--member", gv[1].name).returncode == 0
+                       or "new" in {z["slug"] for z in gv[1].status()["zones"]},
+                       "the directory is written")
+        gv[0].start()
+        after.wait_steps(5)
+        after.stop()
+        gv.wait_settled("z", 3)
+        grapevine.wait(lambda: gv.same_digests("z"), "the copies are the same")
+        for i in (0, 1, 2):
+            load.check(gv.client("z", i))
+            after.check(gv.client("z", i))

@@ -267,7 +267,7 @@ static void home_has_five_voters(void)
     for (uint32_t i = 0; i < 7; i++) {
         nodes[i].peer.number = i + 1;
     }
-    reconcile_home(&directory, LAST, RECENT_MS, &wanted);
+    reconcile_home(&directory, id_of(SELF, 1), LAST, RECENT_MS, &wanted);
     CHECK(!wanted.whole);
     CHECK_UINT(wanted.n, 7);
     for (uint32_t i = 0; i < wanted.n; i++) {
@@ -285,17 +285,17 @@ static void home_has_five_voters(void)
     reconcile_next(&status, id_of(SELF, 1), &wanted, &plan);
     CHECK_INT(plan.type, RECONCILE_NONE);
     nodes[6].peer.number = 9;
-    reconcile_home(&directory, LAST, RECENT_MS, &wanted);
+    reconcile_home(&directory, id_of(SELF, 1), LAST, RECENT_MS, &wanted);
     reconcile_next(&status, id_of(SELF, 1), &wanted, &plan);
     CHECK_INT(plan.type, RECONCILE_NONE); /* Node 9 may have been removed since. */
     nodes[6].peer.number = 7;
     directory.index = LAST;
     directory.bad_row = true; /* It may be somebody's. */
-    reconcile_home(&directory, LAST, RECENT_MS, &wanted);
+    reconcile_home(&directory, id_of(SELF, 1), LAST, RECENT_MS, &wanted);
     reconcile_next(&status, id_of(SELF, 1), &wanted, &plan);
     CHECK_INT(plan.type, RECONCILE_NONE);
     directory.bad_row = false;
-    reconcile_home(&directory, LAST, RECENT_MS, &wanted);
+    reconcile_home(&directory, id_of(SELF, 1), LAST, RECENT_MS, &wanted);
     reconcile_next(&status, id_of(SELF, 1), &wanted, &plan);
     CHECK_INT(plan.type, RECONCILE_CHANGE);
     CHECK_UINT(plan.conf.n, 7);
