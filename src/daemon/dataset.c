@@ -271,7 +271,7 @@ int dataset_keep(const char *pool, const char *slug, const char *journal,
     if (lstat(dir, &st) != 0) {
         return errno == ENOENT ? 0 : -errno;
     }
-    if (!names_zone(disk, dir, "marker", id)) {
+    if (!S_ISDIR(st.st_mode) || !names_zone(disk, dir, "marker", id)) {
         /* Never used: there is nothing in it to be kept. */
         return dataset_remove(pool, slug, journal, id);
     }

@@ -46,7 +46,7 @@ static void note(struct result *result, struct peer_frame *frame)
 
         ASSERT(hello.channel < PEER_CHANNELS);
         peer_hello_encode(&hello, again);
-        ASSERT(memcmp(again, frame->body.data, PEER_HELLO_BYTES - 8) == 0);
+        ASSERT(memcmp(again, frame->body.data, PEER_HELLO_BYTES) == 0);
     }
     peer_frame_release(frame);
 }

@@ -2,12 +2,22 @@
 left; what comes back later never mixes with it, and is kept."""
 
 import glob
+import json
 import os
+import random
+import threading
 
 import grapevine
 
 
 class Recover(grapevine.GrapevineTest):
+    def all_vote(self, n):
+        """@n nodes that have just joined, and all of them vote on the directory."""
+        gv = self.grapevine(n)
+        grapevine.wait(lambda: "zone=(grapevine) from=%d to=%d" % (n, n)
+                       in gv[0].log_tail(100), "the last of them votes")
+        return gv
+
     def loaded(self, gv, slug, *places):
         load = grapevine.Load(gv.client(slug, *places), "load")
         load.wait_steps(10)
@@ -34,7 +44,7 @@ class Recover(grapevine.GrapevineTest):
     # third goes on, handles stay good, and the dead find that they are out: they elect
     # nobody, and what they had is kept.
     def test_zone_majority_gone(self):
-        gv = self.grapevine(5)
+        gv = self.all_vote(5)
         gv.make_zone("z", [2, 3, 4])
         load = self.loaded(gv, "z", 0)
         gv.wait_settled("z", 3)
@@ -84,7 +94,7 @@ class Recover(grapevine.GrapevineTest):
     # Two of four members are left, killed under load: both go on, with their data. Only
     # one that has all that the other knows to be committed may begin.
     def test_two_of_four_left(self):
-        gv = self.grapevine(5)
+        gv = self.all_vote(5)
         gv.make_zone("z", [1, 2, 3, 4])
         load = self.loaded(gv, "z", 0)
         leader = gv.leader("z")
@@ -112,7 +122,7 @@ class Recover(grapevine.GrapevineTest):
     # One goes on, alone. When the others come back, together, they are a majority of what
     # was before: they follow all the same, and what they had is kept.
     def test_grapevine_majority_gone(self):
-        gv = self.grapevine(3)
+        gv = self.all_vote(3)
         gv.make_zone("z", [0, 1, 2])
         gv.make_zone("own", [2])
         load = self.loaded(gv, "z", 0)
@@ -163,3 +173,117 @@ class Recover(grapevine.GrapevineTest):
         for i in (0, 1, 2):
             load.check(gv.client("z", i))
             after.check(gv.client("z", i))
+
+    # Killed again and again while it recovers, at moments that differ: the command can be
+    # given again, or it is done already.
+    def test_killed_while_it_recovers(self):
+        gv = self.all_vote(5)
+        gv.make_zone("z", [2, 3, 4])
+        load = self.loaded(gv, "z", 2)
+        load.stop()
+        gv.wait_settled("z", 3)
+        for i in (3, 4):
+            gv[i].kill()
+        rng = random.Random(3)
+        for _ in range(6):
+            command = threading.Thread(target=gv[2].gvraft, args=(
+                "zone", "recover", "z", "--accept-loss", "--confirm", "z"))
+            command.start()
+            command.join(rng.uniform(0.02, 0.35))
+            gv[2].kill()
+            command.join()
+            gv[2].start()
+        done = grapevine.wait(lambda: self.done_or_again(gv[2]), "it is recovered")
+        self.assertTrue(done)
+        load.check(gv.client("z", 1))
+        # A crash between the log's new entry and the node's own note of it.
+        gv[2].stop()
+        self.edit(gv[2], "zones.json", lambda zones: zones[0].update(
+            raft_id=str(int(zones[0]["raft_id"]) & ~0xffff | 1)))
+        gv[2].start()
+        gv.wait_settled("z", 1)
+        load.check(gv.client("z", 2))
+        for i in (3, 4):
+            gv[i].start()
+            grapevine.wait(lambda: self.kept(gv[i], "z"), "%s keeps it" % gv[i].name)
+
+    def done_or_again(self, node):
+        if node.zone("z")["leader"] == node.name:
+            return True
+        done = node.gvraft("zone", "recover", "z", "--accept-loss", "--confirm", "z")
+        return done.returncode == 0
+
+    def edit(self, node, name, change):
+        path = os.path.join(node.dir, "state", name)
+        with open(path, encoding="utf-8") as f:
+            content = json.load(f)
+        change(content)
+        with open(path, "w", encoding="utf-8") as f:
+            json.dump(content, f)
+
+    # The same for the grapevine: killed while it recovers, and in the state in which a
+    # crash leaves a node between two of the steps.
+    def test_killed_while_the_grapevine_recovers(self):
+        gv = self.all_vote(3)
+        gv.make_zone("own", [0])
+        for i in (1, 2):
+            gv[i].kill()
+        rng = random.Random(4)
+        for _ in range(4):
+            command = threading.Thread(target=gv[0].gvraft, args=(
+                "recover", "--accept-loss", "--confirm", gv[0].name))
+            command.start()
+            command.join(rng.uniform(0.05, 0.6))
+            gv[0].kill()
+            gv[0].start()
+            command.join()
+        grapevine.wait(lambda: self.writes(gv[0]), "the directory is written")
+        # The log was made ready, but node.json does not know of it.
+        gv[0].stop()
+        self.edit(gv[0], "node.json", lambda node: node.update(
+            directory_epoch="0", recovers=True))
+        gv[0].start()
+        grapevine.wait(lambda: self.writes(gv[0]), "the directory is written")
+        epoch = self.state(gv[0])["epoch"]
+        self.assertEqual(self.state(gv[0])["directory_epoch"], epoch)
+        # Who follows, stopped right after it decided to.
+        self.edit(gv[1], "node.json", lambda node: node.update(epoch=epoch))
+        for i in (1, 2):
+            gv[i].start()
+        for i in (1, 2):
+            grapevine.wait(lambda: self.state(gv[i])["directory_epoch"] == epoch,
+                           "%s follows" % gv[i].name)
+            grapevine.wait(lambda: len(gv[i].status()["nodes"]) == 3, "it knows all")
+        gv[0].kill()
+        grapevine.wait(lambda: self.writes(gv[1]), "two of three write the directory")
+        gv[0].start()
+        gv.wait_settled("own", 1)
+
+    def state(self, node):
+        with open(os.path.join(node.dir, "state", "node.json"), encoding="utf-8") as f:
+            return json.load(f)
+
+    def writes(self, node):
+        """A row of the directory can be written; before that, where it is needed, the
+        recovery is given again."""
+        done = node.gvraft("recover", "--accept-loss", "--confirm", node.name)
+        assert done.returncode == 0 or "a majority" in done.stderr, done.stderr
+        return node.gvraft("invite").returncode == 0
+
+    # Recovered on two sides that do not know of each other: they stay two grapevines.
+    def test_recovered_twice(self):
+        gv = self.all_vote(2)
+        for one, other in ((0, 1), (1, 0)):
+            gv[other].kill()
+            done = gv[one].gvraft("recover", "--accept-loss", "--confirm", gv[one].name)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            gv[one].kill()
+            gv[other].start()
+        for node in gv.nodes:
+            if not node.running():
+                node.start()
+        for node in gv.nodes:
+            grapevine.wait(lambda: "two grapevines now" in node.log_tail(), "it is told")
+            self.assertEqual(node.gvraft("invite").returncode, 0)
+            self.assertEqual([n["up"] for n in node.status()["nodes"] if not n["self"]],
+                             [False])

@@ -175,5 +175,80 @@ static void journal_elsewhere(void)
     CHECK_INT(dataset_make_begin(disk_posix(), dir, journal, zone), -ENOTEMPTY);
 }
 
+static int keep(const char *slug, const char *journal)
+{
+    return dataset_keep(pool, slug, journal, zone, 1793000000u);
+}
+
+/* What is kept stands beside the zones, whole, and says what it is; a second one of the
+ * same second gets a name of its own. Done again, nothing happens. */
+static void kept_aside(void)
+{
+    char journal[1100];
+
+    fresh_pool();
+    snprintf(journal, sizeof journal, "%s/tier-1/journal", pool);
+    for (int i = 0; i < 2; i++) {
+        CHECK_INT(begin("tier-1", zone), 0);
+        write_marker("tier-1", zone);
+        CHECK_INT(mkdir(journal, 0755), 0);
+        write_file("tier-1/journal/1", "x");
+        CHECK_INT(keep("tier-1", journal), 0);
+        CHECK_INT(keep("tier-1", journal), 0);
+        CHECK(!is_there("tier-1"));
+    }
+    CHECK(is_there("tier-1.discarded-20261026T073320Z/journal/1"));
+    CHECK(is_there("tier-1.discarded-20261026T073320Z/DISCARDED"));
+    CHECK(is_there("tier-1.discarded-20261026T073320Z-2/marker"));
+}
+
+/* A journal elsewhere goes along, also where a crash came between the two. */
+static void kept_with_its_journal(void)
+{
+    char journal[1100];
+    char moved[1200];
+
+    fresh_pool();
+    snprintf(journal, sizeof journal, "%s/tier-1", journals);
+    snprintf(moved, sizeof moved, "%s.discarded-20261026T073320Z", journal);
+    CHECK_INT(dataset_make_begin(disk_posix(), at("tier-1"), journal, zone), 0);
+    CHECK_INT(mkdir(journal, 0755), 0);
+    write_marker("tier-1", zone);
+    CHECK_INT(rename(journal, moved), 0);
+    CHECK_INT(keep("tier-1", journal), 0);
+    CHECK(is_there("tier-1.discarded-20261026T073320Z/marker"));
+    CHECK_INT(rmdir(moved), 0);
+    CHECK_INT(dataset_make_begin(disk_posix(), at("tier-1"), journal, zone), 0);
+    CHECK_INT(mkdir(journal, 0755), 0);
+    write_marker("tier-1", zone);
+    CHECK_INT(keep("tier-1", journal), 0);
+    CHECK_INT(rmdir(moved), 0);
+}
+
+/* Another's folder stays where it is; what was never used is not worth keeping. */
+static void kept_only_if_ours(void)
+{
+    char journal[1100];
+
+    fresh_pool();
+    snprintf(journal, sizeof journal, "%s/tier-1/journal", pool);
+    CHECK_INT(begin("tier-1", other), 0);
+    write_marker("tier-1", other);
+    CHECK_INT(keep("tier-1", journal), -EEXIST);
+    CHECK(is_there("tier-1/marker"));
+    CHECK_INT(keep("../tier-1", journal), -EEXIST);
+    CHECK_INT(symlink(at("tier-1"), at("link")), 0);
+    write_marker("tier-1", zone);
+    CHECK_INT(keep("link", journal), -EEXIST);
+    CHECK(is_there("tier-1/marker"));
+    CHECK_INT(begin("half", zone), 0);
+    snprintf(journal, sizeof journal, "%s/half/journal", pool);
+    CHECK_INT(keep("half", journal), 0);
+    CHECK(!is_there("half"));
+    CHECK(!is_there("half.discarded-20261026T073320Z"));
+}
+
 TEST_MAIN(CHECK_TEST(made_and_removed), CHECK_TEST(what_is_not_ours_stays),
-          CHECK_TEST(half_made), CHECK_TEST(half_removed), CHECK_TEST(journal_elsewhere))
+          CHECK_TEST(half_made), CHECK_TEST(half_removed), CHECK_TEST(journal_elsewhere),
+          CHECK_TEST(kept_aside), CHECK_TEST(kept_with_its_journal),
+          CHECK_TEST(kept_only_if_ours))

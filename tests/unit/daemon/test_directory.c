@@ -182,5 +182,42 @@ static void all_gone_are_known(void)
     directory_deinit(&f.directory);
 }
 
+/* What a recovery and a replacement say comes back as it was written; a member that goes on
+ * with another node's data is malformed. */
+static void recovery_round_trip(void)
+{
+    struct directory_zone zone = a_zone(3);
+    const struct directory_zone *out;
+
+    zone.recovery =
+        (struct directory_recovery){.time_s = 5, .life = 2, .lead = 7, .term = 9, .index = 11};
+    zone.members[0].from = directory_raft_id(1, 1);
+    zone.members[0].raft_id = directory_raft_id(1, 2);
+    zone.members[1].replaces = directory_raft_id(1, 2);
+    begin();
+    put_zone("tier-1", 1, &zone);
+    zone = a_zone(4);
+    zone.members[0].from = directory_raft_id(2, 1);
+    put_zone("tier-2", 2, &zone);
+    zone = a_zone(5);
+    put_zone("tier-3", 3, &zone);
+    put("epoch", 8, "{\"epoch\":\"4294967301\"}");
+    parse();
+    CHECK_UINT(f.directory.n_zones, 2);
+    out = directory_zone_named(&f.directory, "tier-1");
+    CHECK_UINT(out->recovery.time_s, 5);
+    CHECK_UINT(out->recovery.life, 2);
+    CHECK_UINT(out->recovery.lead, 7);
+    CHECK_UINT(out->recovery.term, 9);
+    CHECK_UINT(out->recovery.index, 11);
+    CHECK_UINT(out->members[0].from, directory_raft_id(1, 1));
+    CHECK_UINT(out->members[1].from, 0);
+    CHECK_UINT(out->members[1].replaces, directory_raft_id(1, 2));
+    CHECK_UINT(directory_zone_named(&f.directory, "tier-3")->recovery.time_s, 0);
+    CHECK_UINT(f.directory.epoch, 4294967301u);
+    CHECK_UINT(f.directory.epoch_version, 8);
+}
+
 TEST_MAIN(CHECK_TEST(names_are_names), CHECK_TEST(members_are_distinct),
-          CHECK_TEST(first_row_stays), CHECK_TEST(all_gone_are_known))
+          CHECK_TEST(first_row_stays), CHECK_TEST(all_gone_are_known),
+          CHECK_TEST(recovery_round_trip))

@@ -83,6 +83,14 @@ static void on_join(void *ctx, uint64_t request, const uint8_t *fingerprint,
           (const char *)body.data);
 }
 
+static void on_epoch(void *ctx, uint64_t from, uint64_t epoch)
+{
+    struct node *node = ctx;
+
+    CHECK(from != node->number);
+    node->epoch_told = epoch;
+}
+
 void fixture_init(struct fixture *fixture, unsigned n)
 {
     log_set_level(LOG_LEVEL_ERROR);
@@ -106,6 +114,7 @@ void fixture_init(struct fixture *fixture, unsigned n)
             .state = on_state,
             .writable = on_writable,
             .join = on_join,
+            .epoch = on_epoch,
         };
     }
 }
@@ -118,6 +127,7 @@ void fixture_open(struct fixture *fixture, unsigned index, uint64_t boot)
         .port = node->port, /* The same again after the first time. */
         .self = node->number,
         .boot = boot,
+        .epoch = fixture->epoch,
         .queue_bytes_mark = fixture->mark,
     };
 

@@ -182,7 +182,8 @@ static void filled_in_place(void)
 static void hello_is_checked(void)
 {
     struct peer_hello hello = {
-        .sender = 1, .receiver = 2, .boot = 3, .attempt = 4, .channel = PEER_BULK};
+        .sender = 1, .receiver = 2, .boot = 3, .attempt = 4, .channel = PEER_BULK,
+        .epoch = 5};
     struct peer_hello out = {0};
     uint8_t bytes[PEER_HELLO_BYTES];
 
@@ -193,6 +194,7 @@ static void hello_is_checked(void)
     CHECK_UINT(out.boot, 3);
     CHECK_UINT(out.attempt, 4);
     CHECK_INT(out.channel, PEER_BULK);
+    CHECK_UINT(out.epoch, 5);
     for (size_t len = 0; len < sizeof bytes; len++) {
         CHECK_INT(peer_hello_decode(bytes, len, &out), -EPROTO);
     }

@@ -453,6 +453,31 @@ static void without_a_number_nothing_listens(void)
     fixture_deinit(&f);
 }
 
+/* Nodes of different epochs of a grapevine hear of each other's, whoever dials, and nothing
+ * comes up between them; in the same one they connect. */
+static void epochs_do_not_mix(void)
+{
+    struct fixture f = {0};
+
+    fixture_init(&f, 3);
+    f.epoch = 7;
+    fixture_open(&f, 0, 1);
+    f.epoch = 9;
+    fixture_open(&f, 1, 1);
+    f.epoch = 7;
+    fixture_open(&f, 2, 1);
+    fixture_introduce(&f);
+    RUN_UNTIL(&f, f.nodes[0].epoch_told == 9 && f.nodes[1].epoch_told == 7 &&
+                      f.nodes[2].epoch_told == 9);
+    RUN_UNTIL(&f, f.nodes[0].ups == 3 && f.nodes[2].ups == 3);
+    CHECK_UINT(f.nodes[1].ups, 0);
+    fixture_close(&f, 1);
+    fixture_open(&f, 1, 2); /* It follows. */
+    fixture_introduce(&f);
+    RUN_UNTIL(&f, f.nodes[0].ups == 6 && f.nodes[1].ups == 6 && f.nodes[2].ups == 6);
+    fixture_deinit(&f);
+}
+
 /* A port that is taken is a fault of open, and leaves nothing behind. */
 static void taken_port_is_a_fault(void)
 {
@@ -481,4 +506,5 @@ TEST_MAIN(CHECK_TEST(three_nodes_connect), CHECK_TEST(frame_arrives),
           CHECK_TEST(same_table_changes_nothing), CHECK_TEST(changed_key_cuts_off),
           CHECK_TEST(table_replaced_in_a_callback), CHECK_TEST(net_closed_in_a_callback),
           CHECK_TEST(sending_in_a_callback), CHECK_TEST(round_trip_is_measured),
-          CHECK_TEST(without_a_number_nothing_listens), CHECK_TEST(taken_port_is_a_fault))
+          CHECK_TEST(without_a_number_nothing_listens), CHECK_TEST(taken_port_is_a_fault),
+          CHECK_TEST(epochs_do_not_mix))
