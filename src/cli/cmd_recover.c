@@ -62,16 +62,16 @@ static void put_plan(const cJSON *plan, const char *what, FILE *file)
             number_in(plan, "last_index"), number_in(plan, "commit_index"),
             number_in(plan, "applied_index"));
     put_time(plan, file);
-    fputs(
-        ".\n"
-        "\n"
-        "What was acknowledged after that, by members that do not answer, is lost for\n"
-        "it. All that the members that go on have stays, also what was not acknowledged.\n"
-        "Members that do not answer are no longer members. If one comes back, what it\n"
-        "has is kept beside the zones as NAME.discarded-TIME and is not used.\n"
-        "If they are alive and only out of reach, stop here: clients may be writing\n"
-        "there, and those writes will end in that folder.\n",
-        file);
+    fputs(".\n"
+          "\n"
+          "What was acknowledged after that, by members that do not answer, is lost for\n"
+          "it. All that the members that go on have stays, also what was not "
+          "acknowledged.\n"
+          "Members that do not answer are no longer members. If one comes back, what it\n"
+          "has is kept beside the zones as NAME.discarded-TIME and is not used.\n"
+          "If they are alive and only out of reach, stop here: clients may be writing\n"
+          "there, and those writes will end in that folder.\n",
+          file);
 }
 
 static int confirm(const char *name)
@@ -79,9 +79,10 @@ static int confirm(const char *name)
     char answer[ANSWER_MAX];
 
     if (!isatty(STDIN_FILENO)) {
-        return command_failed("standard input is no terminal: give --confirm %.100s to go "
-                              "on without being asked",
-                              name);
+        return command_failed(
+            "standard input is no terminal: give --confirm %.100s to go "
+            "on without being asked",
+            name);
     }
     fprintf(stderr, "Type '%s' to go on: ", name);
     if (fgets(answer, sizeof answer, stdin) == NULL) {

@@ -59,7 +59,8 @@ const struct command commands[] = {
      cmd_zone_remove_member},
     {"zone replace-member", "ZONE OLD NEW[:POOL]", "", 3, 3,
      "keep the zone on one node instead of another",
-     "NEW gets the data and votes; only then OLD goes. Interrupted, it goes on by itself.",
+     "NEW gets the data and votes; only then OLD goes. Interrupted, it goes on by "
+     "itself.",
      cmd_zone_replace_member},
     {"zone set-quota", "ZONE SIZE", "", 2, 2, "change how much a zone can hold",
      QUOTA_HELP, cmd_zone_set_quota},

@@ -116,7 +116,7 @@ void admin_zone_add(struct admin_call *call);
 void admin_zone_remove(struct admin_call *call);
 void admin_zone_replace(struct admin_call *call);
 void admin_zone_recover(struct admin_call *call);
-void admin_recover(struct admin_call *call); /* The grapevine itself. */
+void admin_recover(struct admin_call *call);      /* The grapevine itself. */
 void admin_recover_look(struct admin_call *call); /* How far this node's member is. */
 void admin_zone_quota(struct admin_call *call);
 void admin_zone_digest(struct admin_call *call); /* Of this node's member. */

@@ -49,7 +49,8 @@ void admin_recover_look(struct admin_call *call)
     uint8_t id[16];
 
     put_links(json, call->node);
-    host = json_hex(call->args, "group", id, sizeof id) ? node_host(call->node, id) : NULL;
+    host =
+        json_hex(call->args, "group", id, sizeof id) ? node_host(call->node, id) : NULL;
     if (host != NULL && host_log_end(host, &end) == 0) {
         (void)json_u64(call->args, "commit_index", &commit);
         json_put_u64(json, "raft_id", host_raft_id(host));
@@ -108,14 +109,13 @@ static void on_look(struct admin_call *call, uint64_t from, const cJSON *answer)
     }
     end = &member->end;
     member->told = json != NULL;
-    member->answers =
-        json_u64(json, "raft_id", &raft_id) && raft_id == member->raft_id &&
-        json_u64(json, "term", &end->term) &&
-        json_u64(json, "last_index", &end->last_index) &&
-        json_u64(json, "last_term", &end->last_term) &&
-        json_u64(json, "commit_index", &end->commit_index) &&
-        json_u64(json, "commit_term", &end->commit_term) &&
-        json_u64(json, "term_there", &term_there);
+    member->answers = json_u64(json, "raft_id", &raft_id) && raft_id == member->raft_id &&
+                      json_u64(json, "term", &end->term) &&
+                      json_u64(json, "last_index", &end->last_index) &&
+                      json_u64(json, "last_term", &end->last_term) &&
+                      json_u64(json, "commit_index", &end->commit_index) &&
+                      json_u64(json, "commit_term", &end->commit_term) &&
+                      json_u64(json, "term_there", &term_there);
     member->held = end->commit_index <= self->end.commit_index ||
                    host_term_at(host, end->commit_index) == end->commit_term;
     member->holds = self->end.commit_index <= end->commit_index ||
@@ -169,6 +169,7 @@ static bool look_begin(struct admin_call *call, struct host *host,
     struct host_report report;
     struct recover_member *self;
 
+    free(call->state);
     call->state = looking;
     if (looking == NULL) {
         admin_error(call, "out of memory");
@@ -202,10 +203,12 @@ static bool look_begin(struct admin_call *call, struct host *host,
 /* True if it may be done; else the call was ended with why not. */
 static bool look_decide(struct admin_call *call, struct recover_plan *plan)
 {
-    struct looking *looking = call->state;
+    const struct looking *looking = call->state;
+    struct recover_group group;
     const char *other;
 
-    recover_decide(looking->members, looking->n, looking->self, plan);
+    group = (struct recover_group){looking->members, looking->n, looking->self};
+    recover_decide(&group, plan);
     other = plan->other == NULL ? "" : node_name_of(call->node, plan->other->node);
     switch (plan->verdict) {
     case RECOVER_GO:
@@ -234,6 +237,22 @@ static bool look_decide(struct admin_call *call, struct recover_plan *plan)
         break;
     }
     return false;
+}
+
+/* The leader of before may have been heard a moment ago, and what it granted may still be
+ * good: look again. True while that is so, or if the call was ended. */
+static bool hears_leader(struct admin_call *call, struct host *host)
+{
+    struct host_report report;
+
+    host_report(host, &report);
+    if (!report.replica.has_quorum) {
+        return false;
+    }
+    if (!admin_late(call, "this member still hears a leader: see gvraft status")) {
+        call->phase = 0;
+    }
+    return true;
 }
 
 /* What it would do. */
@@ -333,14 +352,16 @@ static void zone_write(struct admin_call *call)
     const struct directory_zone *zone = admin_zone(call);
     struct host *host = zone == NULL ? NULL : own_host(call, zone);
     const struct looking *looking = call->state;
+    struct recover_group group;
     struct recover_plan plan;
     struct directory_zone row;
 
-    if (host == NULL || !look_decide(call, &plan) || !is_confirmed(call, host)) {
+    if (host == NULL || !look_decide(call, &plan) || hears_leader(call, host) ||
+        !is_confirmed(call, host)) {
         return;
     }
-    recover_row(zone, looking->members, looking->n, looking->self, &plan,
-                (uint64_t)time(NULL), &row);
+    group = (struct recover_group){looking->members, looking->n, looking->self};
+    recover_row(zone, &group, &plan, (uint64_t)time(NULL), &row);
     if (row.recovery.lead == 0 || row.next_life > UINT16_MAX) {
         admin_error(call, "the members of '%s' were changed meanwhile: look again",
                     call->slug);
@@ -369,7 +390,7 @@ static void zone_wait(struct admin_call *call)
 
 void admin_zone_recover(struct admin_call *call)
 {
-    if (call->phase == 0) {
+    if (call->phase == 0 && admin_again(call)) {
         zone_look(call);
     }
     if (call->ended || call->busy > 0) {
@@ -405,7 +426,8 @@ static void home_write(struct admin_call *call)
     cJSON *result;
     int rv;
 
-    if (!look_decide(call, &plan) || !is_confirmed(call, node->home)) {
+    if (!look_decide(call, &plan) || hears_leader(call, node->home) ||
+        !is_confirmed(call, node->home)) {
         return;
     }
     rv = node_epoch_force(node, plan.term);
@@ -442,7 +464,7 @@ void admin_recover(struct admin_call *call)
         home_wait(call, epoch);
         return;
     }
-    if (call->phase == 0) {
+    if (call->phase == 0 && admin_again(call)) {
         home_look(call);
     }
     if (!call->ended && call->busy == 0 && call->phase == 1) {

@@ -19,7 +19,7 @@
 
 /* "NODE[:POOL]" taken apart; ends the call and returns false if there is no such node. */
 bool admin_member_parse(struct admin_call *call, const char *text,
-                         struct directory_member *member)
+                        struct directory_member *member)
 {
     const struct directory_node *node;
     const char *colon = strchr(text, ':');

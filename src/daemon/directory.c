@@ -132,12 +132,12 @@ static bool parse_genesis(const cJSON *json, struct directory_genesis *genesis)
 
 static bool parse_recovery(const cJSON *json, struct directory_recovery *recovery)
 {
-    return json == NULL || (json_u64(json, "time", &recovery->time_s) &&
-                            recovery->time_s > 0 && recovery->time_s < 1ull << 40 &&
-                            json_u64(json, "life", &recovery->life) &&
-                            json_u64(json, "lead", &recovery->lead) &&
-                            json_u64(json, "term", &recovery->term) &&
-                            json_u64(json, "index", &recovery->index));
+    return json == NULL ||
+           (json_u64(json, "time", &recovery->time_s) && recovery->time_s > 0 &&
+            recovery->time_s < 1ull << 40 && json_u64(json, "life", &recovery->life) &&
+            json_u64(json, "lead", &recovery->lead) &&
+            json_u64(json, "term", &recovery->term) &&
+            json_u64(json, "index", &recovery->index));
 }
 
 static bool parse_zone(const cJSON *json, const char *slug, struct directory_zone *zone)

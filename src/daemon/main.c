@@ -67,8 +67,9 @@ static int run(const struct config *config, char **argv)
     uv_loop_close(&loop);
     if (node.restart) {
         (void)execv("/proc/self/exe", argv);
-        log_error("daemon", "msg=\"could not begin anew: start the daemon again\" "
-                            "error=\"%s\"",
+        log_error("daemon",
+                  "msg=\"could not begin anew: start the daemon again\" "
+                  "error=\"%s\"",
                   strerror(errno));
         return 1;
     }

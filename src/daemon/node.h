@@ -38,11 +38,11 @@ struct node_zone {
     uint64_t raft_id;
     char pool[DIRECTORY_NAME_MAX + 1];
     char slug[DIRECTORY_NAME_MAX + 1];
-    uint64_t epoch;    /* In which this node became a member. */
-    bool created;      /* The dataset was made: its absence is a fault. */
-    bool removing;     /* The host is being closed, then the dataset goes. */
-    bool closing;      /* The host is being closed, to begin anew under another raft id. */
-    bool stale;        /* A recovered zone cannot go on with this data. */
+    uint64_t epoch; /* In which this node became a member. */
+    bool created;   /* The dataset was made: its absence is a fault. */
+    bool removing;  /* The host is being closed, then the dataset goes. */
+    bool closing;   /* The host is being closed, to begin anew under another raft id. */
+    bool stale;     /* A recovered zone cannot go on with this data. */
     struct host *host; /* NULL: not open. */
     struct reconcile_mark drop;
     struct node_leave leave;
@@ -65,15 +65,15 @@ struct node {
     bool initialised; /* Belongs to a grapevine. */
     uint8_t grapevine_id[16];
     uint64_t number;
-    uint64_t boot;    /* Counts the starts. */
-    uint64_t epoch;   /* Of the grapevine: see node_epoch.c; 0: it was never recovered. */
-    uint64_t home_epoch; /* The one that the copy of the directory here is from. */
-    bool home_forces;    /* That copy goes on in the new epoch. */
-    uint64_t home_term;  /* In a term above this one. */
+    uint64_t boot;  /* Counts the starts. */
+    uint64_t epoch; /* Of the grapevine: see node_epoch.c; 0: it was never recovered. */
+    uint64_t home_epoch;    /* The one that the copy of the directory here is from. */
+    bool home_forces;       /* That copy goes on in the new epoch. */
+    uint64_t home_term;     /* In a term above this one. */
     uint64_t epoch_heard;   /* A later one that another node is in; 0: none. */
     uint64_t epoch_foreign; /* A node that is in one of the same count; 0: none. */
     bool restart;           /* Once everything is closed, begin anew. */
-    uint64_t session; /* Random, of this start: no restored file brings it back. */
+    uint64_t session;       /* Random, of this start: no restored file brings it back. */
     struct inbox inbox;
     uv_prepare_t prepare;
     uv_timer_t tick;

@@ -124,10 +124,11 @@ void node_epoch_told(void *ctx, uint64_t number, uint64_t epoch)
     } else if (count_of(epoch) == count_of(node->epoch) &&
                node->epoch_foreign != number) {
         node->epoch_foreign = number;
-        log_error("daemon",
-                  "msg=\"this node and another were recovered apart from each other: they "
-                  "are two grapevines now\" other=%s",
-                  node_name_of(node, number));
+        log_error(
+            "daemon",
+            "msg=\"this node and another were recovered apart from each other: they "
+            "are two grapevines now\" other=%s",
+            node_name_of(node, number));
     }
 }
 
@@ -138,7 +139,8 @@ void node_epoch_tick(struct node *node)
     if (node->epoch_heard == 0 || node->stopping) {
         return;
     }
-    log_warn("daemon", "msg=\"the grapevine was recovered without this node: following\"");
+    log_warn("daemon",
+             "msg=\"the grapevine was recovered without this node: following\"");
     node->epoch = node->epoch_heard;
     node->home_forces = false;
     if (node_state_save(node) != 0) {

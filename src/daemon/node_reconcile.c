@@ -272,8 +272,7 @@ void node_reconcile(struct node *node)
         return;
     }
     if (host_is_leader(node->home) && node->directory.index > 0) {
-        if (!node->directory.has_handle_key && node->number == 1 &&
-            node->epoch == 0) {
+        if (!node->directory.has_handle_key && node->number == 1 && node->epoch == 0) {
             if (host_now_ms() > node->seed_wait_ms) {
                 node->seed_wait_ms = host_now_ms() + 2000;
                 seed_rows(node);

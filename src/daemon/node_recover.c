@@ -76,7 +76,8 @@ void node_zone_reopen(struct node *node, struct node_zone *local)
     }
     reopening->node = node;
     memcpy(reopening->zone_id, local->id, sizeof reopening->zone_id);
-    log_info("daemon", "msg=\"the zone was recovered: going on as another member\" zone=%s",
+    log_info("daemon",
+             "msg=\"the zone was recovered: going on as another member\" zone=%s",
              local->slug);
     local->closing = true;
     local->host = NULL;

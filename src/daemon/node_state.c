@@ -128,7 +128,8 @@ static bool parse_state(struct node *node, const cJSON *json, char *error)
     }
     node->home_created = json_flag(json, "directory");
     node->home_forces = json_flag(json, "recovers");
-    (void)json_u64(json, "epoch", &node->epoch); /* Absent: 0, from before there were any. */
+    (void)json_u64(json, "epoch",
+                   &node->epoch); /* Absent: 0, from before there were any. */
     (void)json_u64(json, "directory_epoch", &node->home_epoch);
     (void)json_u64(json, "recovers_above", &node->home_term);
     if (strcmp(name, node->config.name) != 0) {

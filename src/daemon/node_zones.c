@@ -219,12 +219,11 @@ static void run_removal(uv_work_t *work)
     if (removal->pool == NULL) {
         return;
     }
-    removal->rv =
-        removal->keep_s != 0
-            ? dataset_keep(removal->pool->path, removal->slug, removal->journal,
-                           removal->zone_id, removal->keep_s)
-            : dataset_remove(removal->pool->path, removal->slug, removal->journal,
-                             removal->zone_id);
+    removal->rv = removal->keep_s != 0
+                      ? dataset_keep(removal->pool->path, removal->slug, removal->journal,
+                                     removal->zone_id, removal->keep_s)
+                      : dataset_remove(removal->pool->path, removal->slug,
+                                       removal->journal, removal->zone_id);
 }
 
 static void done_removal(uv_work_t *work, int status)
@@ -349,8 +348,7 @@ static void zone_adopt(struct node *node, const struct directory_zone *zone,
 
     if (local == NULL && node->n_zones < DIRECTORY_ZONES_MAX) {
         local = &node->zones[node->n_zones++];
-        *local =
-            (struct node_zone){.raft_id = member->raft_id, .epoch = node->epoch};
+        *local = (struct node_zone){.raft_id = member->raft_id, .epoch = node->epoch};
         memcpy(local->id, zone->id, sizeof local->id);
         strcpy(local->pool, member->pool);
         strcpy(local->slug, zone->slug);

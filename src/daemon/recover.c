@@ -13,17 +13,17 @@ static bool is_better(const struct recover_member *other,
     return !other->held || (other->holds && is_later(&other->end, &self->end));
 }
 
-void recover_decide(const struct recover_member *members, uint32_t n, uint32_t self,
-                    struct recover_plan *plan)
+void recover_decide(const struct recover_group *group, struct recover_plan *plan)
 {
+    const struct recover_member *self = &group->members[group->self];
     const struct recover_member *reached = NULL;
     const struct recover_member *better = NULL;
     uint32_t voters = 0;
     uint32_t alive = 0;
 
     *plan = (struct recover_plan){0};
-    for (uint32_t i = 0; i < n; i++) {
-        const struct recover_member *member = &members[i];
+    for (uint32_t i = 0; i < group->n; i++) {
+        const struct recover_member *member = &group->members[i];
 
         voters += member->voter ? 1 : 0;
         if (!member->answers) {
@@ -35,13 +35,13 @@ void recover_decide(const struct recover_member *members, uint32_t n, uint32_t s
         if (member->end.commit_index > plan->index) {
             plan->index = member->end.commit_index;
         }
-        if (i != self && is_better(member, &members[self]) &&
+        if (i != group->self && is_better(member, self) &&
             (better == NULL || (better->held && !member->held) ||
              (better->held == member->held && is_later(&member->end, &better->end)))) {
             better = member;
         }
     }
-    if (!members[self].answers || !members[self].voter) {
+    if (!self->answers || !self->voter) {
         plan->verdict = RECOVER_ALONE;
     } else if (alive > voters / 2) {
         plan->verdict = RECOVER_MAJORITY;
@@ -54,9 +54,23 @@ void recover_decide(const struct recover_member *members, uint32_t n, uint32_t s
     }
 }
 
-void recover_row(const struct directory_zone *zone, const struct recover_member *members,
-                 uint32_t n, uint32_t self, const struct recover_plan *plan,
-                 uint64_t time_s, struct directory_zone *out)
+/* The member of @group that goes on as @member; @group->n: none does. */
+static uint32_t goes_on(const struct recover_group *group,
+                        const struct directory_member *member)
+{
+    uint32_t i = 0;
+
+    while (i < group->n &&
+           (group->members[i].raft_id != member->raft_id || !group->members[i].answers ||
+            (member->leaving && i != group->self))) {
+        i++;
+    }
+    return i;
+}
+
+void recover_row(const struct directory_zone *zone, const struct recover_group *group,
+                 const struct recover_plan *plan, uint64_t time_s,
+                 struct directory_zone *out)
 {
     *out = *zone;
     out->n_members = 0;
@@ -67,24 +81,20 @@ void recover_row(const struct directory_zone *zone, const struct recover_member 
         .index = plan->index,
     };
     for (uint32_t i = 0; i < zone->n_members; i++) {
-        struct directory_member *member = &out->members[out->n_members];
+        struct directory_member member = zone->members[i];
+        uint32_t place = goes_on(group, &member);
 
-        *member = zone->members[i];
-        for (uint32_t k = 0; k < n; k++) {
-            if (members[k].raft_id != zone->members[i].raft_id || !members[k].answers ||
-                (member->leaving && k != self)) {
-                continue;
-            }
-            member->from = member->raft_id;
-            member->raft_id = directory_raft_id(member->node, (uint16_t)zone->next_life);
-            member->leaving = false;
-            member->replaces = 0;
-            if (k == self) {
-                out->recovery.lead = member->raft_id;
-            }
-            out->n_members++;
-            break;
+        if (place == group->n) {
+            continue;
         }
+        member.from = member.raft_id;
+        member.raft_id = directory_raft_id(member.node, (uint16_t)zone->next_life);
+        member.leaving = false;
+        member.replaces = 0;
+        if (place == group->self) {
+            out->recovery.lead = member.raft_id;
+        }
+        out->members[out->n_members++] = member;
     }
     out->next_life = zone->next_life + 1;
 }

@@ -27,6 +27,12 @@ struct recover_member {
     bool holds; /* This one's log has what the asker knows to be committed. */
 };
 
+struct recover_group {
+    const struct recover_member *members;
+    uint32_t n;
+    uint32_t self; /* The asker's place. */
+};
+
 enum recover_verdict {
     RECOVER_GO = 0,
     RECOVER_MAJORITY = 1, /* A majority of the voters answers: it elects a leader. */
@@ -42,14 +48,12 @@ struct recover_plan {
     uint64_t index; /* The highest index that one of them knows to be committed. */
 };
 
-/* @members[@self] is the asker. */
-void recover_decide(const struct recover_member *members, uint32_t n, uint32_t self,
-                    struct recover_plan *plan);
+void recover_decide(const struct recover_group *group, struct recover_plan *plan);
 
 /* @zone's row as it is afterwards: who answers goes on, under a new raft id, led by the
- * member of the asker's node. */
-void recover_row(const struct directory_zone *zone, const struct recover_member *members,
-                 uint32_t n, uint32_t self, const struct recover_plan *plan,
-                 uint64_t time_s, struct directory_zone *out);
+ * asker's member. */
+void recover_row(const struct directory_zone *zone, const struct recover_group *group,
+                 const struct recover_plan *plan, uint64_t time_s,
+                 struct directory_zone *out);
 
 #endif

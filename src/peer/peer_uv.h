@@ -94,7 +94,7 @@ struct peer_config {
     uint8_t grapevine_id[16];
     uint64_t self; /* Own number; 0 before joining: then nothing listens. */
     uint64_t boot;
-    uint64_t epoch; /* Only nodes of the same one talk with each other. */
+    uint64_t epoch;            /* Only nodes of the same one talk with each other. */
     uint64_t queue_bytes_mark; /* Per channel, default 8 MiB. */
 };
 

@@ -189,8 +189,8 @@ static void recovery_round_trip(void)
     struct directory_zone zone = a_zone(3);
     const struct directory_zone *out;
 
-    zone.recovery =
-        (struct directory_recovery){.time_s = 5, .life = 2, .lead = 7, .term = 9, .index = 11};
+    zone.recovery = (struct directory_recovery){
+        .time_s = 5, .life = 2, .lead = 7, .term = 9, .index = 11};
     zone.members[0].from = directory_raft_id(1, 1);
     zone.members[0].raft_id = directory_raft_id(1, 2);
     zone.members[1].replaces = directory_raft_id(1, 2);

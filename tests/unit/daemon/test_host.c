@@ -46,8 +46,9 @@ static int on_pull_send(void *ctx, struct host *host, uint64_t raft_id, struct s
     return -EHOSTUNREACH;
 }
 
-/* One member that leads. */
-static void setup(const char *name)
+/* The host of raft id @raft_id, in the folder @name. */
+static void open_host(const char *name, uint64_t raft_id,
+                      const struct host_recovery *recovery)
 {
     static uint8_t bytes[4096];
     struct host_callbacks callbacks = {.send = on_send,
@@ -61,11 +62,12 @@ static void setup(const char *name)
                                  .disk = disk_posix(),
                                  .zone_id = {9},
                                  .label = "test",
-                                 .raft_id = 7,
+                                 .raft_id = raft_id,
                                  .seed = 1,
                                  .election_ms = 200,
                                  .heartbeat_ms = 20,
-                                 .create = true,
+                                 .create = !recovery->carried,
+                                 .recovery = *recovery,
                                  .genesis = {.quota_bytes = 1 << 30, .root_mode = 0755}};
     size_t len = 0;
 
@@ -78,10 +80,24 @@ static void setup(const char *name)
     CHECK_INT(rgroup_conf_encode(&conf, bytes, sizeof bytes, &len), 0);
     config.bootstrap = slice_borrow(bytes, len);
     CHECK_INT(host_open(&config, &callbacks, &f.host), 0);
+    while (host_state(f.host) == HOST_OPENING) {
+        (void)uv_run(&f.loop, UV_RUN_ONCE);
+    }
+}
+
+static void lead(void)
+{
     while (!host_is_leader(f.host)) {
         CHECK(host_state(f.host) != HOST_FAILED);
         (void)uv_run(&f.loop, UV_RUN_ONCE);
     }
+}
+
+/* One member that leads. */
+static void setup(const char *name)
+{
+    open_host(name, 7, &(struct host_recovery){0});
+    lead();
 }
 
 static void on_closed(void *arg)
@@ -141,4 +157,84 @@ static void a_forgotten_view_is_closed(void)
     teardown();
 }
 
-TEST_MAIN(CHECK_TEST(a_forgotten_view_is_closed))
+/* What is in the log is applied, barriers and all; *@end is its end. */
+static void settle(struct replica_log_end *end)
+{
+    struct host_report report;
+
+    do {
+        (void)uv_run(&f.loop, UV_RUN_ONCE);
+        host_report(f.host, &report);
+        CHECK_INT(host_log_end(f.host, end), 0);
+    } while (report.replica.applied_index < end->last_index);
+}
+
+/* The member that leads a recovered zone goes on with its log, alone, in a term above all
+ * others; begun again, as after a crash before that was noted, it adds nothing to it. */
+static void recovered_to_lead(void)
+{
+    const struct host_recovery recovery = {
+        .carried = true, .lead = true, .term_above = 50, .index_max = 2};
+    struct replica_log_end first;
+    struct replica_log_end end;
+    struct replica_log_end again;
+
+    setup("lead");
+    settle(&first);
+    teardown();
+    open_host("lead", 8, &recovery);
+    lead();
+    settle(&end);
+    CHECK(end.term > 50);
+    CHECK(host_has_member(f.host, 8));
+    CHECK(!host_has_member(f.host, 7));
+    CHECK_UINT(end.last_index, first.last_index + 2); /* The change and a barrier. */
+    CHECK_UINT(host_term_at(f.host, first.last_index), first.last_term);
+    teardown();
+    open_host("lead", 8, &recovery);
+    lead();
+    settle(&again);
+    CHECK_UINT(again.last_index, end.last_index + 1); /* A barrier only. */
+    teardown();
+}
+
+/* Who has not what it was chosen for does not begin. */
+static void recovered_without_its_log(void)
+{
+    const struct host_recovery recovery = {
+        .carried = true, .lead = true, .index_max = 1000};
+
+    setup("short");
+    teardown();
+    open_host("short", 8, &recovery);
+    CHECK_INT(host_state(f.host), HOST_FAILED);
+    CHECK(!host_is_stale(f.host));
+    teardown();
+}
+
+/* Others go on as they are and wait to be added; who has applied more than the one that
+ * leads may have cannot. */
+static void recovered_to_follow(void)
+{
+    struct host_recovery recovery = {.carried = true, .index_max = 1000};
+    struct replica_log_end first;
+    struct replica_log_end end;
+
+    setup("follow");
+    settle(&first);
+    teardown();
+    open_host("follow", 8, &recovery);
+    CHECK_INT(host_state(f.host), HOST_RUNNING);
+    CHECK_INT(host_log_end(f.host, &end), 0);
+    CHECK_UINT(end.last_index, first.last_index);
+    CHECK(!host_has_member(f.host, 8));
+    teardown();
+    recovery.index_max = first.last_index - 1;
+    open_host("follow", 8, &recovery);
+    CHECK_INT(host_state(f.host), HOST_FAILED);
+    CHECK(host_is_stale(f.host));
+    teardown();
+}
+
+TEST_MAIN(CHECK_TEST(a_forgotten_view_is_closed), CHECK_TEST(recovered_to_lead),
+          CHECK_TEST(recovered_without_its_log), CHECK_TEST(recovered_to_follow))

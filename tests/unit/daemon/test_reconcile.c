@@ -303,7 +303,6 @@ static void home_has_five_voters(void)
 
 TEST_MAIN(CHECK_TEST(adds_as_standby), CHECK_TEST(promotes_once_caught_up),
           CHECK_TEST(removes_with_evidence), CHECK_TEST(replaced_goes_last),
-          CHECK_TEST(empty_row_changes_nothing),
-          CHECK_TEST(leader_hands_over_first), CHECK_TEST(keeps_a_living_majority),
-          CHECK_TEST(only_a_leader), CHECK_TEST(drops_once_committed),
-          CHECK_TEST(home_has_five_voters))
+          CHECK_TEST(empty_row_changes_nothing), CHECK_TEST(leader_hands_over_first),
+          CHECK_TEST(keeps_a_living_majority), CHECK_TEST(only_a_leader),
+          CHECK_TEST(drops_once_committed), CHECK_TEST(home_has_five_voters))

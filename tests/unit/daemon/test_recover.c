@@ -8,6 +8,7 @@
 static struct recover_member members[5];
 static uint32_t n;
 static struct recover_plan plan;
+static struct recover_group group;
 
 /* Nodes 1 to @voters, of which only the first answers, at entry 100 of term 3. */
 static void lost(uint32_t voters)
@@ -15,12 +16,11 @@ static void lost(uint32_t voters)
     memset(members, 0, sizeof members);
     n = voters;
     for (uint32_t i = 0; i < n; i++) {
-        members[i] =
-            (struct recover_member){.node = i + 1,
-                                    .raft_id = directory_raft_id(i + 1, 1),
-                                    .voter = true,
-                                    .held = true,
-                                    .holds = true};
+        members[i] = (struct recover_member){.node = i + 1,
+                                             .raft_id = directory_raft_id(i + 1, 1),
+                                             .voter = true,
+                                             .held = true,
+                                             .holds = true};
     }
     members[0].answers = true;
     members[0].end = (struct replica_log_end){
@@ -37,7 +37,8 @@ static void answers(uint32_t i, uint64_t last_term, uint64_t last, uint64_t comm
 
 static enum recover_verdict decide(uint32_t self)
 {
-    recover_decide(members, n, self, &plan);
+    group = (struct recover_group){members, n, self};
+    recover_decide(&group, &plan);
     return plan.verdict;
 }
 
@@ -87,7 +88,7 @@ static void what_is_committed_counts_first(void)
     CHECK_INT(decide(0), RECOVER_BEHIND);
     CHECK_UINT(plan.other->node, 2);
     members[1].held = true;
-    members[0].held = true; /* Node 2 has what node 1 knows to be committed, */
+    members[0].held = true;   /* Node 2 has what node 1 knows to be committed, */
     members[0].holds = false; /* node 1 has not what node 2 knows. */
     CHECK_INT(decide(1), RECOVER_GO);
     CHECK_UINT(plan.index, 95);
@@ -120,7 +121,7 @@ static void the_row_afterwards(void)
     }
     zone.members[0].leaving = true;
     CHECK_INT(decide(0), RECOVER_GO);
-    recover_row(&zone, members, n, 0, &plan, 1234, &row);
+    recover_row(&zone, &group, &plan, 1234, &row);
     CHECK_UINT(row.n_members, 2);
     CHECK_UINT(row.next_life, 8);
     CHECK_UINT(row.members[0].raft_id, directory_raft_id(1, 7));
@@ -135,7 +136,7 @@ static void the_row_afterwards(void)
     CHECK_UINT(row.recovery.term, 5);
     CHECK_UINT(row.recovery.index, 90);
     zone.members[0].raft_id = directory_raft_id(1, 3); /* Changed meanwhile. */
-    recover_row(&zone, members, n, 0, &plan, 1234, &row);
+    recover_row(&zone, &group, &plan, 1234, &row);
     CHECK_UINT(row.recovery.lead, 0);
 }
 

@@ -28,7 +28,7 @@ struct node {
     uint64_t bytes;
     unsigned writables;
     uint64_t epoch_told; /* The last one that was not this node's; 0: none. */
-    uint64_t request; /* The last join request; 0: none. */
+    uint64_t request;    /* The last join request; 0: none. */
     uint8_t asker[PEER_FINGERPRINT_BYTES];
     bool closed;
     uint64_t expected_next;                        /* Of numbered frames. */
@@ -42,7 +42,7 @@ struct fixture {
     unsigned n;
     uint8_t grapevine_id[16];
     uint64_t epoch; /* Of the nets opened next. */
-    uint64_t mark; /* queue_bytes_mark of the nets opened next. */
+    uint64_t mark;  /* queue_bytes_mark of the nets opened next. */
 };
 
 /* @n nodes, numbers 1 to @n, with keys and no net yet. */

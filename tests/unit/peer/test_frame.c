@@ -181,9 +181,12 @@ static void filled_in_place(void)
 /* Every hello that is not exactly one is refused; another version says so. */
 static void hello_is_checked(void)
 {
-    struct peer_hello hello = {
-        .sender = 1, .receiver = 2, .boot = 3, .attempt = 4, .channel = PEER_BULK,
-        .epoch = 5};
+    struct peer_hello hello = {.sender = 1,
+                               .receiver = 2,
+                               .boot = 3,
+                               .attempt = 4,
+                               .channel = PEER_BULK,
+                               .epoch = 5};
     struct peer_hello out = {0};
     uint8_t bytes[PEER_HELLO_BYTES];
 
