@@ -408,6 +408,7 @@ class Checker:
         self.counts["ops"] += 1
         self.counts["unknown"] += op.status is None
         self.counts["later"] += op.status == JUKEBOX
+        self.counts["no room"] += op.status == NOSPC
         self.counts["repeated"] += op.sent > 1
         self.counts["register reads"] += op.op == "R" and op.status == OK
         if op.status is None:

@@ -72,14 +72,18 @@ class Node(grapevine.Node):
 
 
 class Grapevine(grapevine.Grapevine):
-    def __init__(self, base, n, leases):
+    def __init__(self, base, n, leases, pool_mib):
         super().__init__(base)
         self.network = net.Net(n)
         self.leases = leases
+        self.pool_mib = pool_mib  # Of a file system of its own; 0: the folder's.
 
     def add_node(self, pools=("tank",)):
         node = Node(self.network, self.base, len(self.nodes), self.leases)
         self.nodes.append(node)
+        if self.pool_mib:
+            net.sh("mount", "-t", "tmpfs", "-o", "size=%dm" % self.pool_mib, "tmpfs",
+                   node.pools["tank"])
         node.start()
         if node.i == 0:
             node.ask("init")
@@ -199,6 +203,37 @@ def slow(run, draw):
     return names(nodes), end
 
 
+def full(run, draw):
+    """Somebody else takes all room, or nearly all, in the pools of some nodes."""
+    nodes = draw.sample(run.gv.nodes, draw.randrange(1, len(run.gv.nodes)))
+    left = draw.choice((0, 1 << 20, 32 << 20))
+    ballasts = [(os.path.join(node.pools["tank"], "ballast"), node) for node in nodes]
+    for path, node in ballasts:
+        take_room(path, left)
+    run.count("filled", len(nodes))
+
+    def end():
+        for path, _ in ballasts:
+            if os.path.exists(path):
+                os.unlink(path)
+    return "%s, %d MiB left" % (names(nodes), left >> 20), end
+
+
+def take_room(path, left):
+    """Piece by piece, since the daemon takes of it, too."""
+    with open(path, "ab") as f:
+        while True:
+            stat = os.statvfs(os.path.dirname(path))
+            room = stat.f_bavail * stat.f_frsize - left
+            if room < 4096:
+                return
+            try:
+                os.posix_fallocate(f.fileno(), os.fstat(f.fileno()).st_size,
+                                   min(room, 16 << 20))
+            except OSError:
+                return
+
+
 def transfer(run, draw):
     """Ask for another leader, whoever it is, and do not wait."""
     asked = [n for n in run.gv.nodes if not n.down and not n.paused]
@@ -223,6 +258,7 @@ FAULTS = {
     "oneway": (oneway, (0.5, 8.0), (1.0, 6.0)),
     "mute": (mute, (0.5, 4.0), (1.0, 4.0)),
     "slow": (slow, (1.0, 5.0), (1.0, 4.0)),
+    "full": (full, (0.5, 6.0), (1.0, 6.0)),
     "transfer": (transfer, (0.0, 0.0), (0.2, 1.0)),
 }
 
