@@ -246,6 +246,21 @@ def transfer(run, draw):
     return "to %s" % target.name, lambda: None
 
 
+def members(run, draw):
+    """One more member and then one less, whoever it is, as an operator would: one command
+    after the other, and the next one whatever became of the last."""
+    asked = [n for n in run.gv.nodes if not n.down and not n.paused]
+    if not asked or run.children:  # One operator at a time.
+        return None
+    gvraft = [grapevine.program("cli", "gvraft"), "--socket", draw.choice(asked).socket, "zone"]
+    one, other = draw.sample(run.gv.nodes, 2)
+    script = '"$@" add-member %s %s; "$@" remove-member %s %s' % (
+        SLUG, one.name, SLUG, other.name)
+    run.background(["sh", "-c", script, "sh"] + gvraft)
+    run.count("changes of members asked for", 1)
+    return "add %s, remove %s" % (one.name, other.name), lambda: None
+
+
 def names(nodes):
     return " ".join(n.name for n in nodes) or "nobody"
 
@@ -258,6 +273,7 @@ FAULTS = {
     "oneway": (oneway, (0.5, 8.0), (1.0, 6.0)),
     "mute": (mute, (0.5, 4.0), (1.0, 4.0)),
     "slow": (slow, (1.0, 5.0), (1.0, 4.0)),
+    "members": (members, (0.0, 0.0), (2.0, 6.0)),
     "full": (full, (0.5, 6.0), (1.0, 6.0)),
     "transfer": (transfer, (0.0, 0.0), (0.2, 1.0)),
 }

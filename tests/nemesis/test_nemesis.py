@@ -74,10 +74,10 @@ class Histories(unittest.TestCase):
     def test_mixed(self):
         self.run_nemesis("--seconds", "15", "--seed", "4")
 
-    # Five nodes, of which three have the zone.
+    # Five nodes, of which three have the zone at first.
     def test_five(self):
-        self.run_nemesis("--seconds", "8", "--seed", "5", "--nodes", "5", "--members", "3",
-                         "--faults", "part,oneway,transfer,mute")
+        self.run_nemesis("--seconds", "10", "--seed", "5", "--nodes", "5", "--members", "3",
+                         "--faults", "part,oneway,transfer,mute,members")
 
 
 if __name__ == "__main__":
