@@ -279,6 +279,9 @@ FAULTS = {
 }
 
 
+USUAL = "kill,stop,part,oneway,mute,slow,transfer"
+
+
 def schedule(seed, seconds, kinds):
     """[(at, kind, seconds, number)], in order. Long faults are rarer than short ones."""
     draw = random.Random("nemesis %d" % seed)
