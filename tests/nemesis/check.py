@@ -169,11 +169,13 @@ def file_ops(ops):
 
 class Folders:
     """State: for each name the file's number, 0 if it is not there. A file that a create of
-    unknown outcome made has a number of its own below 0, until one is seen that no known
-    create gave."""
+    unknown outcome made has a number of its own below 0, until one is seen that no other
+    create made for certain."""
 
     def __init__(self, ops):
-        self.given = {int(op.results) for op in ops if op.op == "c" and op.status == OK}
+        # An unchecked create also gives what was there.
+        self.given = {int(op.results) for op in ops
+                      if op.op == "c" and op.status == OK and op.args[0] != 0}
         self.secret = {op.line: -1 - i for i, op in enumerate(
             op for op in ops if op.op == "c" and op.status is None)}
 

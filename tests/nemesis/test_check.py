@@ -216,8 +216,11 @@ class Folders(Good, unittest.TestCase):
                    op(5, 6, "c d1 1,0", "17"))
         self.right(lost, op(1, 2, "c d1 1,0", "0", "90"), op(3, 4, "x d1 0"),
                    op(5, 6, "k d1 0", "0", "95,1"))
+        self.right(lost, op(1, 2, "k d1 0", "0", "95,1"), op(3, 4, "c d1 0,0", "0", "95"))
         self.wrong("no order", lost, op(1, 2, "k d1 0", "0", "95,1"),
                    op(3, 4, "k d1 0", "0", "96,1"))
+        self.wrong("no order", lost, op(1, 2, "k d1 0", "0", "95,1"),
+                   op(3, 4, "c d1 0,0", "0", "96"))
         self.wrong("no order", lost, op(1, 2, "k d1 0", "0", "95,1"), op(3, 4, "x d1 0"),
                    op(5, 6, "k d1 0", "0", "95,1"))
 
