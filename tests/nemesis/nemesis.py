@@ -334,7 +334,8 @@ class Nemesis:
                 self.say("%8.2f s (%.9f): %s for %.2f s: %s" % (
                     at, time.monotonic(), kind, seconds, what))
                 self.order += 1
-                heapq.heappush(self.ends, (now + seconds, self.order, end))
+                begun = time.monotonic() - self.begin  # To find whom may have taken a while.
+                heapq.heappush(self.ends, (begun + seconds, self.order, end))
                 self.count(kind, 1)
 
     def watch(self):
