@@ -247,18 +247,22 @@ def transfer(run, draw):
 
 
 def members(run, draw):
-    """One more member and then one less, whoever it is, as an operator would: one command
-    after the other, and the next one whatever became of the last."""
-    asked = [n for n in run.gv.nodes if not n.down and not n.paused]
-    if not asked or run.children:  # One operator at a time.
+    """One more member than at first, or one less again, whoever it is."""
+    leader = run.gv.quick_leader()
+    status = leader.quick_status() if leader else None
+    if not status or run.children:  # One operator at a time.
         return None
-    gvraft = [grapevine.program("cli", "gvraft"), "--socket", draw.choice(asked).socket, "zone"]
-    one, other = draw.sample(run.gv.nodes, 2)
-    script = '"$@" add-member %s %s; "$@" remove-member %s %s' % (
-        SLUG, one.name, SLUG, other.name)
-    run.background(["sh", "-c", script, "sh"] + gvraft)
+    there = [member["node"] for member in status["members"]]
+    others = [node.name for node in run.gv.nodes if node.name not in there]
+    verb, choices = ("remove-member", there) if len(there) > run.members else (
+        "add-member", others)
+    if not choices:
+        return None
+    name = draw.choice(choices)
+    run.background([grapevine.program("cli", "gvraft"), "--socket", leader.socket, "zone",
+                    verb, SLUG, name])
     run.count("changes of members asked for", 1)
-    return "add %s, remove %s" % (one.name, other.name), lambda: None
+    return "%s %s" % (verb, name), lambda: None
 
 
 def names(nodes):
