@@ -372,6 +372,29 @@ static void warn_of_exports(struct admin_call *call)
     }
 }
 
+static void warn_of_one(void *ctx, const char *path)
+{
+    admin_warn(
+        ctx,
+        "%s is what this node had of a zone before that was recovered: take out of "
+        "it what is missing, then remove it",
+        path);
+}
+
+static void warn_of_recoveries(struct admin_call *call)
+{
+    struct node *node = call->node;
+
+    if (node->epoch_foreign != 0) {
+        admin_warn(
+            call,
+            "node '%s' and this one were recovered apart from each other: they are "
+            "two grapevines now, see docs/adr/0006-recover.md",
+            node_name_of(node, node->epoch_foreign));
+    }
+    node_each_kept(node, ADMIN_WARNINGS_MAX, warn_of_one, call);
+}
+
 void admin_status(struct admin_call *call)
 {
     if (!call->node->initialised) {
@@ -389,6 +412,7 @@ void admin_status(struct admin_call *call)
     }
     if (call->busy == 0) {
         warn_of_exports(call);
+        warn_of_recoveries(call);
         admin_done(call, status_json(call, NULL));
     }
 }

@@ -667,6 +667,20 @@ void admin_zone_remove(struct admin_call *call)
     }
 }
 
+/* For lists: the zone itself has it already. */
+static void quota_row(struct admin_call *call)
+{
+    const struct directory_zone *zone = admin_zone(call);
+    struct directory_zone row;
+
+    if (zone != NULL) {
+        row = *zone;
+        row.quota_bytes = call->bytes;
+        call->phase = 2;
+        admin_row_write(call, &row);
+    }
+}
+
 void admin_zone_quota(struct admin_call *call)
 {
     struct zone_op op = {.type = ZONE_OP_SET_QUOTA};
@@ -680,25 +694,19 @@ void admin_zone_quota(struct admin_call *call)
         op.offset = call->bytes;
         call->phase = 1;
         admin_op(call, zone->id, &op);
-        return;
-    }
-    if (call->outcome != 0) {
+    } else if (call->phase == 1 && call->outcome != 0) {
         admin_error(call, "the zone did not take the quota (%s): " MAJORITY_HINT,
                     outcome_name(call->outcome));
-        return;
-    }
-    if (call->phase == 1) {
-        struct directory_zone row;
-
-        zone = admin_zone(call);
-        if (zone == NULL) {
-            return;
+    } else if (call->phase == 1) {
+        quota_row(call);
+    } else if (call->outcome == OUT_MISMATCH) {
+        /* Another change of the row came between, perhaps of its members. */
+        if (!admin_late(call, "the quota is set, but the directory does not show it: "
+                              "set it again") &&
+            admin_again(call)) {
+            quota_row(call);
         }
-        row = *zone;
-        row.quota_bytes = call->bytes;
-        call->phase = 2;
-        admin_row_write(call, &row);
-        return;
+    } else if (admin_row_written(call)) {
+        admin_done(call, NULL);
     }
-    admin_done(call, NULL);
 }

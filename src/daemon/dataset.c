@@ -212,7 +212,7 @@ static bool kept_name(const char *folder, const char *slug, uint64_t time_s, cha
         if (i > 1) {
             snprintf(tail, sizeof tail, "-%d", i);
         }
-        snprintf(out, KEPT_NAME_BYTES, "%s.discarded-%s%s", slug, stamp, tail);
+        snprintf(out, KEPT_NAME_BYTES, "%s" DATASET_KEPT_MARK "%s%s", slug, stamp, tail);
         join_path(path, folder, out);
         if (lstat(path, &st) != 0 && errno == ENOENT) {
             return true;

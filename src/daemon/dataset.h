@@ -33,6 +33,7 @@ void dataset_make_end(struct disk *disk, const char *dir);
 int dataset_remove(const char *pool, const char *slug, const char *journal,
                    const uint8_t id[16]);
 
+#define DATASET_KEPT_MARK ".discarded-"
 /*
  * Keep it instead, beside the zones: as SLUG.discarded-TIME, @time_s as YYYYMMDDTHHMMSSZ,
  * with a file DISCARDED in it that says so, and its journal, if elsewhere, under the same

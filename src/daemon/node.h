@@ -224,6 +224,9 @@ void node_zone_reopen(struct node *node, struct node_zone *local);
 uint64_t node_keeps(const struct node *node, const struct node_zone *local);
 /* Every now and then. */
 void node_recover_tick(struct node *node);
+/* The datasets that were kept, by path; at most @max. A person is told of them. */
+void node_each_kept(struct node *node, uint32_t max,
+                    void (*each)(void *ctx, const char *path), void *ctx);
 
 /* node_ops.c: ops through the router. */
 /* As nfs_backend.submit. */

@@ -7,8 +7,10 @@
 #include "daemon/node.h"
 
 #include "base/log.h"
+#include "daemon/dataset.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -103,5 +105,36 @@ void node_recover_tick(struct node *node)
     }
     if (found) {
         node_zones_refresh(node);
+    }
+}
+
+struct keeping {
+    const char *folder;
+    uint32_t left;
+    void (*each)(void *ctx, const char *path);
+    void *ctx;
+};
+
+static int look_at(void *arg, const char *name)
+{
+    struct keeping *keeping = arg;
+    char path[HOST_PATH_MAX];
+
+    if (keeping->left > 0 && strstr(name, DATASET_KEPT_MARK) != NULL) {
+        keeping->left--;
+        snprintf(path, sizeof path, "%s/%s", keeping->folder, name);
+        keeping->each(keeping->ctx, path);
+    }
+    return 0;
+}
+
+void node_each_kept(struct node *node, uint32_t max,
+                    void (*each)(void *ctx, const char *path), void *ctx)
+{
+    struct keeping keeping = {.left = max, .each = each, .ctx = ctx};
+
+    for (uint32_t i = 0; i < node->config.n_pools; i++) {
+        keeping.folder = node->config.pools[i].path;
+        (void)node->disk->ops->list(node->disk, keeping.folder, look_at, &keeping);
     }
 }

@@ -88,7 +88,8 @@ class Growth(grapevine.GrapevineTest):
         self.steps(loads)
         self.finish(gv, "z", loads, 1, 3)
 
-    # Two changes at once, given on two nodes, both happen, or one says that it did not.
+    # Two changes at once, given on two nodes, while leadership is handed over and the quota
+    # changed: each happens, or says that it did not.
     def test_two_at_once(self):
         gv = self.grapevine(4)
         gv.make_zone("z", [0, 1])
@@ -100,8 +101,11 @@ class Growth(grapevine.GrapevineTest):
             done[args] = node.gvraft("zone", *args)
         add = ("add-member", "z", gv[2].name)
         remove = ("remove-member", "z", gv[0].name)
+        quota = ("set-quota", "z", "2GiB")
         threads = [threading.Thread(target=change, args=(gv[1], *add)),
-                   threading.Thread(target=change, args=(gv[3], *remove))]
+                   threading.Thread(target=change, args=(gv[3], *remove)),
+                   threading.Thread(target=change, args=(gv[2], *quota)),
+                   threading.Thread(target=gv[3].gvraft, args=("transfer-leader", "z"))]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -111,6 +115,7 @@ class Growth(grapevine.GrapevineTest):
                 self.assertIn("changed by somebody else meanwhile", result.stderr)
                 gv[3].ask("zone", *args)
         self.wait_members(gv, gv[3], "z", [gv[1], gv[2]])
+        self.assertEqual(int(gv[1].zone("z")["quota_bytes"]), 2 << 30)
         self.steps(loads)
         self.finish(gv, "z", loads, 3, 2)
 

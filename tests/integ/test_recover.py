@@ -88,8 +88,9 @@ class Recover(grapevine.GrapevineTest):
             load.check(gv.client("z", place))
             after.check(gv.client("z", place))
         for i in (3, 4):
-            self.assertTrue(os.path.exists(os.path.join(
-                self.kept(gv[i], "z")[0], "DISCARDED")))
+            kept = self.kept(gv[i], "z")[0]
+            self.assertTrue(os.path.exists(os.path.join(kept, "DISCARDED")))
+            self.assertIn("warning: %s" % kept, gv[i].gvraft("status").stderr)
 
     # Two of four members are left, killed under load: both go on, with their data. Only
     # one that has all that the other knows to be committed may begin.
@@ -285,5 +286,6 @@ class Recover(grapevine.GrapevineTest):
         for node in gv.nodes:
             grapevine.wait(lambda: "two grapevines now" in node.log_tail(), "it is told")
             self.assertEqual(node.gvraft("invite").returncode, 0)
+            self.assertIn("two grapevines now", node.gvraft("status").stderr)
             self.assertEqual([n["up"] for n in node.status()["nodes"] if not n["self"]],
                              [False])
