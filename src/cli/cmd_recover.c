@@ -47,7 +47,26 @@ static void put_members(const cJSON *plan, bool answering, FILE *file)
     fputs(some ? "\n" : " none\n", file);
 }
 
-static void put_plan(const cJSON *plan, const char *what, FILE *file)
+static const char zone_text[] =
+    "What was acknowledged after that, by members that do not answer, is lost for it.\n"
+    "All that the members that go on have stays, also what was not acknowledged.\n"
+    "Members that do not answer are no longer members. If one comes back, what it\n"
+    "has is kept beside the zones as NAME.discarded-TIME and is not used.\n"
+    "If they are alive and only out of reach, stop here: clients may be writing\n"
+    "there, and those writes will end in that folder.\n";
+
+static const char grapevine_text[] =
+    "What was changed after that, by nodes that do not answer, is lost: zones that were\n"
+    "made, members, invitations, nodes that joined. Files are not touched by this; "
+    "zones\n"
+    "whose majority is gone follow with gvraft zone recover. The daemon begins anew.\n"
+    "All other nodes follow this one, at once or when they come back, and keep their\n"
+    "copy in their state folder as directory.discarded-TIME.\n"
+    "If a majority of them is alive and only out of reach, stop here: when they meet\n"
+    "this node again, they will give up what they have for what this one has.\n";
+
+static void put_plan(const cJSON *plan, const char *what, const char *consequences,
+                     FILE *file)
 {
     fprintf(file, "%s: its members that do not answer:", what);
     put_members(plan, false, file);
@@ -62,16 +81,8 @@ static void put_plan(const cJSON *plan, const char *what, FILE *file)
             number_in(plan, "last_index"), number_in(plan, "commit_index"),
             number_in(plan, "applied_index"));
     put_time(plan, file);
-    fputs(".\n"
-          "\n"
-          "What was acknowledged after that, by members that do not answer, is lost for\n"
-          "it. All that the members that go on have stays, also what was not "
-          "acknowledged.\n"
-          "Members that do not answer are no longer members. If one comes back, what it\n"
-          "has is kept beside the zones as NAME.discarded-TIME and is not used.\n"
-          "If they are alive and only out of reach, stop here: clients may be writing\n"
-          "there, and those writes will end in that folder.\n",
-          file);
+    fputs(".\n\n", file);
+    fputs(consequences, file);
 }
 
 static int confirm(const char *name)
@@ -117,7 +128,8 @@ static int ask(const struct cli *cli, const struct args *args, const char *comma
         return rv;
     }
     snprintf(name, sizeof name, "%s", show_text(reply.result, "slug"));
-    put_plan(reply.result, slug != NULL ? slug : "the grapevine", stderr);
+    put_plan(reply.result, slug != NULL ? slug : "the grapevine",
+             slug != NULL ? zone_text : grapevine_text, stderr);
     ctl_reply_deinit(&reply);
     if (confirmed == NULL) {
         rv = confirm(name);

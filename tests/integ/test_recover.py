@@ -120,8 +120,9 @@ class Recover(grapevine.GrapevineTest):
         self.assertEqual([self.kept(node, "z") for node in left], [[], []])
 
     # Two of three nodes are gone, and with them the grapevine's majority and the zone's.
-    # One goes on, alone. When the others come back, together, they are a majority of what
-    # was before: they follow all the same, and what they had is kept.
+    # One goes on, alone. The others come back while it is down: they are a majority of what
+    # was before, elect each other and take writes. Once they meet it they follow all the
+    # same, nothing mixes, and what they had is kept.
     def test_grapevine_majority_gone(self):
         gv = self.all_vote(3)
         gv.make_zone("z", [0, 1, 2])
@@ -147,8 +148,15 @@ class Recover(grapevine.GrapevineTest):
         self.assertEqual(len(gv.client("z", 0).names(held)), len(load.files))
         after = grapevine.Load(gv.client("z", 0), "after")
         after.wait_steps(5)
+        after.stop()
+        gv[0].kill()
         for i in (1, 2):
             gv[i].start()
+        gv.wait_leader("z")
+        apart = gv.client("z", 1)
+        apart.create(apart.root, "apart")
+        apart.close()
+        gv[0].start()
         for i in (1, 2):
             grapevine.wait(lambda: self.kept(gv[i], "z"), "%s keeps it" % gv[i].name)
             self.assertEqual(len(glob.glob(os.path.join(
@@ -156,9 +164,12 @@ class Recover(grapevine.GrapevineTest):
         # What is of nobody else goes on where it is.
         grapevine.wait(lambda: gv[0].zone("own")["leader"] == gv[2].name, "own goes on")
         self.assertEqual(gv.client("own", 1).names(gv.client("own", 0).root), ["there"])
+        for i in (0, 1, 2):
+            client = gv.client("z", i)
+            self.assertEqual(sorted(client.names(client.root)), ["after", "load"])
         for i in (1, 2):
             gv[i].ask("zone", "add-member", "z", gv[i].name)
-        after.wait_steps(5)
+        gv.wait_settled("z", 3)
         # The grapevine has three voters again: one may go.
         gv[0].kill()
         gv.wait_leader("z", gv[0])
@@ -167,8 +178,6 @@ class Recover(grapevine.GrapevineTest):
                        or "new" in {z["slug"] for z in gv[1].status()["zones"]},
                        "the directory is written")
         gv[0].start()
-        after.wait_steps(5)
-        after.stop()
         gv.wait_settled("z", 3)
         grapevine.wait(lambda: gv.same_digests("z"), "the copies are the same")
         for i in (0, 1, 2):
