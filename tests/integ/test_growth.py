@@ -83,6 +83,9 @@ class Growth(grapevine.GrapevineTest):
         gv[3].ask("zone", "replace-member", "z", gv[1].name, gv[3].name)
         self.wait_members(gv, gv[3], "z", [gv[0], gv[2], gv[3]])
         self.steps(loads)
+        down = gv[3].gvraft("zone", "add-member", "z", gv[1].name)
+        self.assertEqual(down.returncode, 1)
+        self.assertIn("must be running to become a member", down.stderr)
         gv[1].start()
         grapevine.wait(lambda: "dataset removed" in gv[1].log_tail(200), "its data goes")
         self.steps(loads)
@@ -128,27 +131,31 @@ class Growth(grapevine.GrapevineTest):
         rng = random.Random(7)
         at = gv[3]
         wanted = [0]
-        for what, n in (("add", 1), ("add", 2), ("remove", 0), ("add", 0), ("remove", 1)):
+        for what, *who in (("add", 1), ("add", 2), ("remove", 0), ("replace", 1, 0),
+                           ("add", 1), ("remove", 0), ("replace", 2, 0)):
             self.steps(loads, 2)
-            command = threading.Thread(
-                target=at.gvraft, args=("zone", what + "-member", "z", gv[n].name))
+            words = ["zone", what + "-member", "z"] + [gv[n].name for n in who]
+            command = threading.Thread(target=at.gvraft, args=words)
             victim = gv[rng.randrange(3)]
             command.start()
             command.join(rng.uniform(0.05, 1.5))
             victim.kill()
             victim.start()
             command.join()
-            wanted = [i for i in wanted if i != n] + ([n] if what == "add" else [])
-            listed = gv[n].name in grapevine.wait(
-                lambda: self.members(at, "z"), "the members are known")
-            if listed != (what == "add"):
-                grapevine.wait(lambda: self.again(at, what, gv[n]), "it is given again")
-            self.wait_members(gv, at, "z", [gv[i] for i in wanted])
+            if what != "add":
+                wanted.remove(who[0])
+            if what != "remove":
+                wanted.append(who[-1])
+            nodes = [gv[i] for i in wanted]
+            grapevine.wait(lambda: self.begun(at, nodes, words), "it was begun")
+            self.wait_members(gv, at, "z", nodes)
         self.steps(loads)
         self.finish(gv, "z", loads, 3, len(wanted))
 
-    def again(self, at, what, node):
-        listed = node.name in self.members(at, "z")
-        if listed == (what == "add"):
+    def begun(self, at, nodes, words):
+        """The rows are as the command wants them; else it is given again."""
+        found = {name for name, role in self.members(at, "z").items() if role != "leaving"}
+        if found == {node.name for node in nodes}:
             return True
-        return at.gvraft("zone", what + "-member", "z", node.name).returncode == 0
+        at.gvraft(*words)
+        return False
