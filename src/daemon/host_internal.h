@@ -121,15 +121,6 @@ void host_fail(struct host *host, const char *format, ...)
 
 /* host_open.c */
 void host_begin_opening(struct host *host);
-/* host_recover.c; zone thread: what is to be done before a carried member begins. @log:
- * the newest configuration in the journal, NULL if it has none. 0 with *@forced: the
- * journal was appended to and must be opened again; -ESTALE or a fault. */
-struct host_conf {
-    uint64_t index;
-    const struct slice *bytes;
-};
-int host_recover(struct host *host, const struct journal_state *state,
-                 const struct host_conf *log, bool *forced);
 /* host_jobs.c */
 void host_do_journal(struct host *host, struct replica_action *action);
 void host_do_apply(struct host *host, struct replica_action *action);

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/outcome.h"
 #include "daemon/dataset.h"
+#include "daemon/recover_log.h"
 
 #include <errno.h>
 #include <libgen.h>
@@ -176,17 +177,26 @@ static int open_all(struct host *host, struct open_job *job)
 /* A member of a recovered zone: make its log what it must be, then read that. */
 static int recover(struct host *host, struct open_job *job)
 {
-    struct host_conf conf = {0};
+    const struct host_recovery *recovery = &host->config.recovery;
+    struct recover_log what = {
+        .raft_id = host->config.raft_id,
+        .label = host->config.label,
+        .lead = recovery->lead,
+        .term_above = recovery->term_above,
+        .index_max = recovery->index_max,
+        .state = job->state,
+    };
     bool forced = false;
     int rv;
 
     for (uint32_t i = 0; i < job->n_entries; i++) {
         if (job->entries[i].type == RGROUP_CHANGE) {
-            conf = (struct host_conf){job->entries[i].index, &job->entries[i].head};
+            what.conf_index = job->entries[i].index;
+            what.conf = job->entries[i].head;
         }
     }
     job->step = "go on after the recovery";
-    rv = host_recover(host, &job->state, &conf, &forced);
+    rv = recover_log(&what, host->disk.journal, host->disk.zone, &forced);
     if (rv != 0 || !forced) {
         return rv;
     }
