@@ -77,6 +77,13 @@ const struct command commands[] = {
     {"transfer-leader", "ZONE [NODE]", "", 1, 2, "let another member lead the zone",
      "Without NODE, the leader chooses the member that is furthest.",
      cmd_transfer_leader},
+    {"events", "[--since TIME] [--zone ZONE] [--follow]", "since= zone= follow", 0, 0,
+     "show what happened on this node",
+     "TIME is how long ago (90s, 30m, 1h, 7d) or a time in UTC: 2026-11-25,\n"
+     "2026-11-25T20:30 or 2026-11-25T20:30:05. --follow goes on until it is "
+     "interrupted.\n"
+     "With --json each event is one object on one line.",
+     cmd_events},
     {"mount", "ZONE DIR [--print]", "print", 2, 2, "mount a zone through this node's NFS",
      "Needs root. --print only prints the mount command.", cmd_mount},
     {0},

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,7 +55,7 @@ static int wait_for(int fd, short events, int64_t deadline)
             errno = ETIMEDOUT;
             return -1;
         }
-        rv = poll(&poll_fd, 1, (int)left);
+        rv = poll(&poll_fd, 1, left < INT32_MAX ? (int)left : -1);
         if (rv > 0) {
             return 0;
         }
@@ -156,8 +157,8 @@ static int receive(int fd, struct bytes *bytes, int64_t deadline, struct ctl_rep
                 return 0;
             }
         } else if (n == 0) {
-            return fail(reply, "the daemon closed the connection without an answer; its "
-                               "log says why");
+            return fail(reply, "the daemon closed the connection without an answer (it "
+                               "may have stopped); its log says why");
         } else if (errno == EAGAIN) {
             if (wait_for(fd, POLLIN, deadline) != 0) {
                 return fail(reply,
@@ -250,42 +251,117 @@ static char *request_line(const char *command, cJSON *args)
     return line;
 }
 
+/* Connect and send; the connection, or -1 with the reply's error. Takes @args. */
+static int ask(const char *socket, const char *command, cJSON *args, int64_t deadline,
+               struct ctl_reply *reply)
+{
+    char *line = request_line(command, args != NULL ? args : cJSON_CreateObject());
+    int fd;
+
+    *reply = (struct ctl_reply){0};
+    if (line == NULL) {
+        return fail(reply, "out of memory");
+    }
+    fd = open_socket(socket, deadline, reply);
+    /* A daemon that refuses may answer and close before it has read everything. */
+    if (fd >= 0 && send_all(fd, line, strlen(line), deadline) != 0 && errno != EPIPE &&
+        errno != ECONNRESET) {
+        (void)fail(reply, "%s: %s", socket, strerror(errno));
+        close(fd);
+        fd = -1;
+    }
+    free(line);
+    return fd;
+}
+
 int ctl_call(const char *socket, const char *command, cJSON *args,
              struct ctl_reply *reply)
 {
     int64_t deadline = now_ms() + CTL_WAIT_S_MAX * 1000;
+    int fd = ask(socket, command, args, deadline, reply);
     struct bytes bytes = {0};
-    char *line = NULL;
-    int fd = -1;
     int rv;
 
-    *reply = (struct ctl_reply){0};
-    line = request_line(command, args != NULL ? args : cJSON_CreateObject());
-    if (line == NULL) {
-        rv = fail(reply, "out of memory");
-        goto out;
-    }
-    fd = open_socket(socket, deadline, reply);
     if (fd < 0) {
-        rv = -1;
-        goto out;
-    }
-    /* A daemon that refuses may answer and close before it has read everything. */
-    if (send_all(fd, line, strlen(line), deadline) != 0 && errno != EPIPE &&
-        errno != ECONNRESET) {
-        rv = fail(reply, "%s: %s", socket, strerror(errno));
-        goto out;
+        return -1;
     }
     rv = receive(fd, &bytes, deadline, reply);
     if (rv == 0) {
         rv = parse(&bytes, reply);
     }
-out:
-    if (fd >= 0) {
-        close(fd);
-    }
+    close(fd);
     free(bytes.data);
-    free(line);
+    return rv;
+}
+
+/* Take the first line off @bytes into @line, if there is one. */
+static bool take_line(struct bytes *bytes, struct bytes *line)
+{
+    const char *end = bytes->len == 0 ? NULL : memchr(bytes->data, '\n', bytes->len);
+    size_t len;
+
+    if (end == NULL) {
+        return false;
+    }
+    len = (size_t)(end - bytes->data) + 1;
+    free(line->data);
+    *line = (struct bytes){.data = malloc(len), .len = len};
+    if (line->data == NULL) {
+        return false;
+    }
+    memcpy(line->data, bytes->data, len);
+    memmove(bytes->data, bytes->data + len, bytes->len - len);
+    bytes->len -= len;
+    return true;
+}
+
+static int follow_lines(int fd, struct bytes *bytes, const struct ctl_follow *follow,
+                        struct ctl_reply *reply)
+{
+    struct bytes line = {0};
+    int rv = 0;
+    bool go_on = true;
+
+    while (rv == 0 && go_on) {
+        if (!take_line(bytes, &line)) {
+            /* Events may come years apart: only the connection's end ends it. */
+            rv = receive(fd, bytes, INT64_MAX, reply);
+        } else {
+            cJSON *json = cJSON_ParseWithLength(line.data, line.len);
+
+            rv = cJSON_IsObject(json) ? 0 : malformed(reply);
+            go_on = rv != 0 || follow->each(follow->ctx, json);
+            cJSON_Delete(json);
+        }
+    }
+    free(line.data);
+    return rv;
+}
+
+int ctl_follow(const char *socket, const char *command, cJSON *args,
+               const struct ctl_follow *follow, struct ctl_reply *reply)
+{
+    int64_t deadline = now_ms() + CTL_WAIT_S_MAX * 1000;
+    int fd = ask(socket, command, args, deadline, reply);
+    struct bytes bytes = {0};
+    struct bytes line = {0};
+    int rv;
+
+    if (fd < 0) {
+        return -1;
+    }
+    rv = receive(fd, &bytes, deadline, reply);
+    if (rv == 0) {
+        rv =
+            take_line(&bytes, &line) ? parse(&line, reply) : fail(reply, "out of memory");
+    }
+    if (rv == 0) {
+        follow->first(follow->ctx, reply);
+        rv = follow_lines(fd, &bytes, follow, reply);
+    }
+    close(fd);
+    free(bytes.data);
+    free(line.data);
     return rv;
 }
 

@@ -8,6 +8,7 @@
 #define CLI_CTL_H
 
 #include <cjson/cJSON.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #define CTL_SOCKET_DEFAULT "/run/grapevine/gvraft.sock"
@@ -28,6 +29,18 @@ struct ctl_reply {
  */
 int ctl_call(const char *socket, const char *command, cJSON *args,
              struct ctl_reply *reply);
+/*
+ * The same, and then every line that follows, each one JSON object (borrowed), to @each
+ * until it returns false (0) or the daemon ends or hangs up (-1 with error). @first gets
+ * the reply.
+ */
+struct ctl_follow {
+    void *ctx;
+    void (*first)(void *ctx, const struct ctl_reply *reply);
+    bool (*each)(void *ctx, const cJSON *line);
+};
+int ctl_follow(const char *socket, const char *command, cJSON *args,
+               const struct ctl_follow *follow, struct ctl_reply *reply);
 void ctl_reply_deinit(struct ctl_reply *reply);
 
 #endif

@@ -22,6 +22,7 @@ static const struct admin_command commands[] = {
     {.name = "init", .poll = admin_init, .anywhere = true, .blind = true},
     {.name = "join", .poll = admin_join, .anywhere = true, .blind = true},
     {.name = "status", .poll = admin_status, .anywhere = true},
+    {.name = "events", .poll = admin_events, .anywhere = true, .blind = true},
     {.name = "local", .poll = admin_local, .remote = true, .blind = true},
     {.name = "invite", .poll = admin_invite},
     {.name = "node-list", .poll = admin_node_list},
@@ -227,9 +228,16 @@ static bool has_room(const struct node *node, uint64_t from)
            (from == 0 || (n_own < CALLS_PER_NODE_MAX && n_nodes < CALLS_OF_NODES_MAX));
 }
 
-static void request(struct node *node, const cJSON *json, uint64_t from,
+/* Who asks. */
+struct asking {
+    uint64_t from; /* 0: the control socket. */
+    struct events_filter *follow;
+};
+
+static void request(struct node *node, const cJSON *json, const struct asking *asking,
                     void (*done)(void *arg, cJSON *answer), void *arg)
 {
+    uint64_t from = asking->from;
     const struct admin_command *command = NULL;
     struct admin_call *call;
     uint64_t version = 0;
@@ -258,16 +266,17 @@ static void request(struct node *node, const cJSON *json, uint64_t from,
     } else {
         call = call_new(node, command, done, arg);
         call->from = from;
+        call->follow = asking->follow;
         call->args =
             cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(json, "args"), true);
         call_poll(call);
     }
 }
 
-void admin_request(struct node *node, const cJSON *json,
+void admin_request(struct node *node, const cJSON *json, struct events_filter *follow,
                    void (*done)(void *arg, cJSON *answer), void *arg)
 {
-    request(node, json, 0, done, arg);
+    request(node, json, &(struct asking){.follow = follow}, done, arg);
 }
 
 /* Arguments. */
@@ -471,7 +480,7 @@ void admin_ask_frame(struct node *node, uint64_t from, struct slice head,
     if (json != NULL && reply != NULL) {
         *reply = (struct ask_reply){
             .node = node, .to = from, .number = wire_load_u64(head.data)};
-        request(node, json, from, on_asked, reply);
+        request(node, json, &(struct asking){.from = from}, on_asked, reply);
     } else {
         free(reply);
     }

@@ -20,6 +20,7 @@ struct admin_call {
     struct admin_call *next;
     struct node *node;
     const struct admin_command *command;
+    struct events_filter *follow; /* See admin_request. */
     uint64_t from; /* The node that asks; 0: the control socket, or a stranger. */
     cJSON *args;
     cJSON *result;
@@ -119,6 +120,7 @@ void admin_zone_recover(struct admin_call *call);
 void admin_recover(struct admin_call *call);      /* The grapevine itself. */
 void admin_recover_look(struct admin_call *call); /* How far this node's member is. */
 void admin_zone_quota(struct admin_call *call);
+void admin_events(struct admin_call *call);
 void admin_zone_digest(struct admin_call *call); /* Of this node's member. */
 void admin_transfer(struct admin_call *call);
 

@@ -12,31 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The word a person sees for a host's state. */
-static const char *state_word(const struct host_report *report)
-{
-    switch (report->state) {
-    case HOST_NO_DATA:
-        return "no-data";
-    case HOST_FAILED:
-        return "failed";
-    case HOST_OPENING:
-    case HOST_PULLING:
-        return "catching-up";
-    case HOST_RUNNING:
-        break;
-    }
-    if (report->replica.full) {
-        return "full";
-    }
-    if (report->replica.leader == 0 || !report->replica.has_quorum) {
-        return "offline";
-    }
-    return report->replica.applied_index + 10000 < report->replica.commit_index
-               ? "catching-up"
-               : "online";
-}
-
 static cJSON *local_members(const struct host_report *report)
 {
     cJSON *members = cJSON_CreateArray();
@@ -62,7 +37,7 @@ static cJSON *local_zone(struct host *host)
 
     host_report(host, &report);
     json_put_hex(json, "id", host_zone_id(host), 16);
-    cJSON_AddStringToObject(json, "state", state_word(&report));
+    cJSON_AddStringToObject(json, "state", host_report_word(&report));
     cJSON_AddStringToObject(json, "reason", host_reason(host));
     json_put_u64(json, "raft_id", host_raft_id(host));
     cJSON_AddBoolToObject(json, "is_leader", report.replica.state == RGROUP_LEADER);

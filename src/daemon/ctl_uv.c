@@ -1,5 +1,9 @@
 /*
- * ctl_uv: the control socket: one JSON line in, one JSON line out, then close.
+ * ctl_uv: the control socket: one JSON line in, one JSON line out, then close; but who
+ * follows the events gets a line for each that comes, until it goes.
+ *
+ * A follower costs one buffer: the next lines are made when the last ones were taken, and
+ * what it did not take in time is dropped from the memory of events, not kept for it.
  *
  * Format: docs/formats/control.md. Only who may write to the socket's folder and file
  * (mode 0600) can ask.
@@ -8,6 +12,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "daemon/event.h"
 #include "daemon/json.h"
 
 #include <errno.h>
@@ -21,6 +26,8 @@
 
 #define REQUEST_MAX 65536u
 #define CLIENTS_MAX 64u
+#define FOLLOWERS_MAX 16u
+#define FOLLOW_BYTES 65536u /* Of lines at once. */
 
 struct client;
 
@@ -43,6 +50,8 @@ struct client {
     bool closing;
     bool closed;
     bool waiting; /* The answer will still come. */
+    bool writing;
+    struct events_filter follow;
     struct client *next;
     uv_write_t write;
     char *answer;
@@ -88,10 +97,110 @@ static void client_close(struct client *client)
     }
 }
 
+static void pump(struct client *client);
+
 static void on_written(uv_write_t *write, int status)
 {
-    (void)status;
-    client_close(write->data);
+    struct client *client = write->data;
+
+    client->writing = false;
+    free(client->answer);
+    client->answer = NULL;
+    if (status != 0 || !client->follow.follow) {
+        client_close(client);
+    } else {
+        pump(client);
+    }
+}
+
+/* Send @client->answer. */
+static void client_write(struct client *client, size_t len)
+{
+    uv_buf_t buf = uv_buf_init(client->answer, (unsigned)len);
+
+    client->write.data = client;
+    client->writing = true;
+    if (uv_write(&client->write, (uv_stream_t *)&client->pipe, &buf, 1, on_written) !=
+        0) {
+        client->writing = false;
+        client_close(client);
+    }
+}
+
+/* Append one line to @text of FOLLOW_BYTES; takes @json. False: it has no room. */
+static bool put_line(char *text, size_t *len, cJSON *json)
+{
+    bool fits =
+        cJSON_PrintPreallocated(json, text + *len, (int)(FOLLOW_BYTES - *len - 8), false);
+
+    cJSON_Delete(json);
+    if (fits) {
+        *len += strlen(text + *len);
+        text[(*len)++] = '\n';
+    }
+    return fits;
+}
+
+static bool put_lost(struct client *client, size_t *len, uint64_t lost)
+{
+    cJSON *json = cJSON_CreateObject();
+
+    json_put_u64(json, "lost", lost);
+    return put_line(client->answer, len, json);
+}
+
+/* The events that came since, as far as there is room. */
+static size_t put_events(struct client *client)
+{
+    struct events_filter *filter = &client->follow;
+    struct event event;
+    size_t len = 0;
+
+    while (len + FOLLOW_BYTES / 16 < FOLLOW_BYTES && event_after(filter->seq, &event)) {
+        if (event.seq > filter->seq + 1 &&
+            !put_lost(client, &len, event.seq - filter->seq - 1)) {
+            break;
+        }
+        if (events_wanted(filter, &event)) {
+            cJSON *line = cJSON_CreateObject();
+
+            cJSON_AddItemToObject(line, "event", events_json(client->ctl->node, &event));
+            (void)put_line(client->answer, &len, line);
+        }
+        filter->seq = event.seq;
+    }
+    return len;
+}
+
+static void pump(struct client *client)
+{
+    size_t len;
+
+    if (client->closing || client->writing || event_newest() <= client->follow.seq) {
+        return;
+    }
+    client->answer = malloc(FOLLOW_BYTES);
+    if (client->answer == NULL) {
+        return; /* The next tick tries again. */
+    }
+    len = put_events(client);
+    if (len > 0) {
+        client_write(client, len);
+    } else {
+        free(client->answer);
+        client->answer = NULL;
+    }
+}
+
+static uint32_t n_followers(const struct ctl *ctl)
+{
+    uint32_t n = 0;
+
+    for (const struct client *client = ctl->clients; client != NULL;
+         client = client->next) {
+        n += client->follow.follow ? 1 : 0;
+    }
+    return n;
 }
 
 /* Takes @answer. */
@@ -99,7 +208,6 @@ static void on_answer(void *arg, cJSON *answer)
 {
     struct client *client = arg;
     size_t len;
-    uv_buf_t buf;
 
     client->waiting = false;
     if (client->closing) {
@@ -115,12 +223,7 @@ static void on_answer(void *arg, cJSON *answer)
     }
     len = strlen(client->answer);
     client->answer[len] = '\n'; /* The line's end takes the NUL's place. */
-    buf = uv_buf_init(client->answer, (unsigned)len + 1);
-    client->write.data = client;
-    if (uv_write(&client->write, (uv_stream_t *)&client->pipe, &buf, 1, on_written) !=
-        0) {
-        client_close(client);
-    }
+    client_write(client, len + 1);
 }
 
 static void client_ask(struct client *client, size_t len)
@@ -137,7 +240,10 @@ static void client_ask(struct client *client, size_t len)
         on_answer(client, answer);
         return;
     }
-    admin_request(client->ctl->node, request, on_answer, client);
+    /* Too many followers get what there is, and the end. */
+    admin_request(client->ctl->node, request,
+                  n_followers(client->ctl) < FOLLOWERS_MAX ? &client->follow : NULL,
+                  on_answer, client);
     cJSON_Delete(request);
 }
 
@@ -215,6 +321,12 @@ void ctl_tick(struct ctl *ctl)
     if (ctl != NULL && ctl->accept_waits &&
         !uv_is_closing((uv_handle_t *)&ctl->listener)) {
         take_client(ctl);
+    }
+    for (struct client *client = ctl == NULL ? NULL : ctl->clients; client != NULL;
+         client = client->next) {
+        if (client->follow.follow && !client->waiting) {
+            pump(client);
+        }
     }
 }
 

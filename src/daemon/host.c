@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/outcome.h"
+#include "daemon/event.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -55,8 +56,8 @@ void host_fail(struct host *host, const char *format, ...)
     vsnprintf(host->reason, sizeof host->reason, format, args);
     va_end(args);
     host->state = HOST_FAILED;
-    log_error("daemon", "msg=\"zone stopped on this node\" zone=%s reason=\"%s\"",
-              host->config.label, host->reason);
+    event_tell(EVENT_FAILED, host->config.label, "the zone stopped on this node: %s",
+               host->reason);
     abandon(host);
     host->callbacks.note(host->callbacks.ctx, host);
 }
@@ -176,6 +177,7 @@ static void on_timer(uv_timer_t *timer)
     host_pull_tick(host, host_now_ms());
     host_source_tick(host, host_now_ms());
     host_room_tick(host, host_now_ms());
+    host_syncs_tick(host, host_now_ms());
     host_step(host, &(struct replica_event){.type = REPLICA_EV_TICK});
 }
 
@@ -576,6 +578,30 @@ bool host_changed(struct host *host)
     return true;
 }
 
+const char *host_report_word(const struct host_report *report)
+{
+    switch (report->state) {
+    case HOST_NO_DATA:
+        return "no-data";
+    case HOST_FAILED:
+        return "failed";
+    case HOST_OPENING:
+    case HOST_PULLING:
+        return "catching-up";
+    case HOST_RUNNING:
+        break;
+    }
+    if (report->replica.full) {
+        return "full";
+    }
+    if (report->replica.leader == 0 || !report->replica.has_quorum) {
+        return "offline";
+    }
+    return report->replica.applied_index + 10000 < report->replica.commit_index
+               ? "catching-up"
+               : "online";
+}
+
 void host_report(struct host *host, struct host_report *out)
 {
     *out = (struct host_report){
@@ -586,4 +612,5 @@ void host_report(struct host *host, struct host_report *out)
         .journal_bytes = host->journal_bytes,
         .unsettled_bytes = host->unsettled_bytes,
     };
+    host_syncs_report(host, &out->syncs);
 }

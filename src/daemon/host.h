@@ -169,6 +169,15 @@ bool host_has_member(const struct host *host, uint64_t raft_id);
 /* True if state, leader or term are not what they were at the last call. */
 bool host_changed(struct host *host);
 
+/* How long the journal's disk takes for a batch: write and sync. */
+struct host_syncs {
+    uint64_t count;
+    uint64_t last_us;
+    uint64_t mean_us;  /* Smoothed over some 16 batches. */
+    uint64_t worst_us; /* Of the present and the last minute. */
+    uint64_t since_ms; /* The batch under way began then; 0: none is. */
+};
+
 struct host_report {
     enum host_state state;
     struct replica_status replica;
@@ -176,8 +185,11 @@ struct host_report {
     uint64_t disk_bytes; /* Dataset and journal. */
     uint64_t journal_bytes;
     uint64_t unsettled_bytes;
+    struct host_syncs syncs;
 };
 /* What is known on the loop: a copy refreshed after every apply. */
 void host_report(struct host *host, struct host_report *out);
+/* The word a person sees for its state: docs/formats/control.md. */
+const char *host_report_word(const struct host_report *report);
 
 #endif

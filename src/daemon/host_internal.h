@@ -19,6 +19,7 @@
 #define HOST_PAIRS_BYTES_MAX (64u << 20)
 #define HOST_SPARES 4u /* Recycled segments of the journal. */
 #define HOST_SETTLE_PAUSE_MS 500u
+#define HOST_SYNCS_MAX 64u                /* Batches whose times are followed at once. */
 #define HOST_SETTLE_BYTES_FULL (4u << 20) /* Room for more may not be there. */
 #define HOST_SOURCES_MAX 64u              /* Requests of pullers at one time. */
 
@@ -95,6 +96,13 @@ struct host {
     _Atomic uint32_t n_cursors;                   /* Open ones. */
     bool sweeping;                                /* Their sweep is under way. */
     uint64_t swept_ms;
+    /* Times of the journal's disk; the loop's. */
+    struct host_syncs syncs;
+    uint64_t sync_begun_ms[HOST_SYNCS_MAX]; /* Of the batches under way, oldest first. */
+    uint32_t n_syncs;
+    uint64_t sync_minute_ms;   /* When the present minute began. */
+    uint64_t sync_worst_us[2]; /* Of the present minute and the one before. */
+    uint64_t sync_told_ms;     /* When a slow disk was told last; 0 never. */
 };
 
 /* A job of a host; embedded first in each kind. */
@@ -149,6 +157,11 @@ void host_room_tick(struct host *host, uint64_t now_ms);
 void host_report_disk(struct host *host, uint64_t extent_segment);
 /* The replica may have become full, or no longer be. */
 void host_room_note(struct host *host);
+/* host_syncs.c: a batch was given to the journal's thread, and came back. */
+void host_sync_begun(struct host *host);
+void host_sync_ended(struct host *host, uint64_t us);
+void host_syncs_tick(struct host *host, uint64_t now_ms);
+void host_syncs_report(const struct host *host, struct host_syncs *out);
 /* host_pull.c */
 void host_do_pull(struct host *host, uint64_t index, uint64_t from);
 void host_pull_tick(struct host *host, uint64_t now_ms);

@@ -31,6 +31,7 @@ struct append_job {
     struct replica_place *places;
     uint64_t journal_bytes;
     struct host_space space;
+    uint64_t took_us;
 };
 
 #define SPACE_EVERY_MS 100u
@@ -40,8 +41,10 @@ static void run_append(struct job *job)
     struct append_job *append = (struct append_job *)job;
     struct host *host = append->base.host;
     uint64_t now_ms = host_now_ms();
+    uint64_t begun_ns = uv_hrtime();
 
     append->base.rv = journal_append(host->disk.journal, &append->batch);
+    append->took_us = (uv_hrtime() - begun_ns) / 1000;
     if (now_ms > host->append_look_ms + SPACE_EVERY_MS) {
         host->append_look_ms = now_ms;
         if (host_space(host, &append->space) != 0) {
@@ -69,6 +72,7 @@ static void done_append(struct job *job)
         slice_unref(&append->batch.entries[i].head);
         slice_unref(&append->batch.entries[i].payload);
     }
+    host_sync_ended(host, append->took_us);
     host->journal_bytes = append->journal_bytes;
     host_room_seen(host, &append->space);
     (void)host_no_room(host, append->base.rv); /* The replica knows what to do. */
@@ -113,6 +117,7 @@ void host_do_journal(struct host *host, struct replica_action *action)
             .payload = slice_ref(action->entries[i].payload),
         };
     }
+    host_sync_begun(host);
     host_post_journal(host, &job->base, run_append, done_append);
 }
 

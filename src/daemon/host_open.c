@@ -3,10 +3,10 @@
  */
 #include "daemon/host_internal.h"
 
-#include "base/log.h"
 #include "base/outcome.h"
 #include "daemon/dataset.h"
 #include "daemon/recover_log.h"
+#include "daemon/event.h"
 
 #include <errno.h>
 #include <libgen.h>
@@ -278,8 +278,7 @@ static void open_failed(struct host *host, const struct open_job *job)
                  "no dataset in %.120s: mount it, or remove this node from the zone",
                  host->config.dir);
         host->state = HOST_NO_DATA;
-        log_error("daemon", "msg=\"dataset is missing\" zone=%s dir=\"%s\"",
-                  host->config.label, host->config.dir);
+        event_tell(EVENT_NO_DATA, host->config.label, "%s", host->reason);
         host->callbacks.note(host->callbacks.ctx, host);
         return;
     }

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/outcome.h"
 #include "base/wire.h"
+#include "daemon/event.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -35,7 +36,9 @@ struct pull {
     uint32_t requests;          /* Under way; their answers may never come. */
     uint32_t jobs;              /* Under way; they always end. */
     uint64_t heard_ms;
+    uint64_t begun_ms;
     uint64_t blocks;
+    uint64_t bytes; /* Of rows and blocks that came. */
     bool failed;
     bool waits_settle;           /* The switch comes when the settle in flight is done. */
     struct store_shadow *shadow; /* Zone thread. */
@@ -115,8 +118,9 @@ static void pull_job_done(struct host *host, int rv)
     pull->jobs--;
     pull->heard_ms = host_now_ms();
     if (rv != 0) {
-        log_warn("daemon", "msg=\"pull failed\" zone=%s error=\"%s\"", host->config.label,
-                 rv < 0 ? strerror(-rv) : outcome_name(rv));
+        event_tell(EVENT_PULL_FAILED, host->config.label,
+                   "what was pulled could not be kept: %s",
+                   rv < 0 ? strerror(-rv) : outcome_name(rv));
         pull->failed = true;
     }
     if (pull->failed) {
@@ -367,6 +371,7 @@ void host_pull_answer(struct host *host, uint64_t from, struct slice head,
     }
     pull->requests--;
     pull->heard_ms = host_now_ms();
+    pull->bytes += body.len;
     if (pull->failed || (outcome != 0 && !(kind == PULL_NEXT && outcome == OUT_NOENT))) {
         pull_fail(host, -EIO);
     } else if (kind == PULL_OPEN) {
@@ -386,13 +391,30 @@ static void run_drop(struct job *base)
     host->pull->shadow = NULL;
 }
 
+static void pull_tell(const struct host *host, int rv)
+{
+    const struct pull *pull = host->pull;
+    double seconds = (double)(host_now_ms() - pull->begun_ms) / 1e3;
+    double mib = (double)pull->bytes / (double)(1 << 20);
+
+    if (rv == 0) {
+        event_tell(EVENT_PULL_ENDED, host->config.label,
+                   "pulled %llu blocks, %.1f MiB with the rows, in %.1f s",
+                   (unsigned long long)pull->blocks, mib, seconds);
+    } else {
+        event_tell(EVENT_PULL_FAILED, host->config.label,
+                   "gave up after %llu blocks, %.1f MiB, %.1f s: %s; it is tried again "
+                   "and goes on from there",
+                   (unsigned long long)pull->blocks, mib, seconds,
+                   rv < 0 ? strerror(-rv) : outcome_name(rv));
+    }
+}
+
 static void pull_report(struct host *host, int rv, const struct zone_snapshot *snapshot)
 {
     struct replica_event event = {.type = REPLICA_EV_PULLED, .rv = rv};
 
-    log_info("daemon", "msg=\"pull ended\" zone=%s phase=%d blocks=%llu rv=%d",
-             host->config.label, (int)host->pull->phase,
-             (unsigned long long)host->pull->blocks, rv);
+    pull_tell(host, rv);
     free(host->pull);
     host->pull = NULL;
     if (rv == 0) {
@@ -453,14 +475,16 @@ void host_do_pull(struct host *host, uint64_t index, uint64_t from)
         host_fail(host, "out of memory");
         return;
     }
-    log_info("daemon",
-             "msg=\"too far behind the log, pulling\" zone=%s index=%llu from=%llu",
-             host->config.label, (unsigned long long)index, (unsigned long long)from);
+    event_tell(EVENT_PULL_BEGUN, host->config.label,
+               "too far behind the log: pulling the state of entry %llu or later from "
+               "node %llu",
+               (unsigned long long)index, (unsigned long long)(from >> 16));
     *host->pull = (struct pull){
         .host = host,
         .index = index,
         .from = from,
         .phase = PULL_PHASE_OPEN,
+        .begun_ms = host_now_ms(),
         .heard_ms = host_now_ms(),
         .number = host_now_ms() << 20, /* Answers to an older attempt do not fit. */
         .jobs = 1,

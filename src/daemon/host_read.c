@@ -4,8 +4,8 @@
 #include "daemon/host_internal.h"
 
 #include "base/assert.h"
-#include "base/log.h"
 #include "base/outcome.h"
+#include "daemon/event.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -137,8 +137,9 @@ static void done_read(struct job *base)
         return;
     }
     if (job->base.rv != 0 && job->base.rv != -EAGAIN) {
-        log_error("daemon", "msg=\"read failed\" zone=%s error=\"%s\"",
-                  host->config.label, strerror(-job->base.rv));
+        /* On another member the same bytes are good: the router asks there. */
+        event_tell(EVENT_BLOCK_BAD, host->config.label,
+                   "a read failed on this member: %s", strerror(-job->base.rv));
     }
     /* A fault here is this member's alone: the router asks another one. */
     host->callbacks.answer(

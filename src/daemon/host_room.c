@@ -8,8 +8,8 @@
  */
 #include "daemon/host_internal.h"
 
-#include "base/log.h"
 #include "base/prng.h"
+#include "daemon/event.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -273,10 +273,10 @@ void host_room_note(struct host *host)
     }
     host->told_full = full;
     if (full) {
-        log_warn("daemon", "msg=\"disk is full\" zone=%s reason=\"%s\"",
-                 host->config.label, host->reason);
+        event_tell(EVENT_FULL, host->config.label, "%s", host->reason);
     } else {
-        log_info("daemon", "msg=\"disk has room again\" zone=%s", host->config.label);
+        event_tell(EVENT_ROOM, host->config.label, "there is room again on pool %s",
+                   host->config.pool);
         if (host->state == HOST_RUNNING) {
             host->reason[0] = '\0';
         }

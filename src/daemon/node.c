@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "daemon/event.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -84,6 +85,9 @@ static void on_tick(uv_timer_t *timer)
     struct node *node = timer->data;
 
     admin_tick(node);
+    if (!node->stopping) {
+        node_events_tick(node);
+    }
     ctl_tick(node->ctl);
     if (node->stopping) {
         stop_tick(node);
@@ -173,6 +177,25 @@ static void open_handles(struct node *node, uv_loop_t *loop)
     node->router_timer.data = node;
 }
 
+/* The state folder is this daemon's: what happens from here on is kept there. */
+static void open_events(struct node *node)
+{
+    bool crashed;
+    int rv = event_log_open(node->disk, node->config.state, &crashed);
+
+    if (rv != 0) {
+        log_warn("daemon", "msg=\"no events are kept\" error=\"%s\"", strerror(-rv));
+        return;
+    }
+    if (crashed) {
+        event_tell(EVENT_RECOVERY, NULL,
+                   "the last life ended without a stop (killed, crashed, or no power): "
+                   "journals are read and go on from there");
+    }
+}
+
+static int open_all(struct node *node, uv_loop_t *loop, char *error);
+
 int node_open(struct node *node, uv_loop_t *loop, const struct config *config,
               char error[CONFIG_ERROR_MAX])
 {
@@ -180,9 +203,25 @@ int node_open(struct node *node, uv_loop_t *loop, const struct config *config,
 
     *node = (struct node){.loop = loop, .config = *config, .disk = disk_posix()};
     rv = prepare_state(node, error);
-    if (rv == 0) {
-        rv = node_state_load(node, error);
+    if (rv != 0) {
+        return rv;
     }
+    open_events(node);
+    rv = open_all(node, loop, error);
+    if (rv != 0) {
+        event_tell(EVENT_START_REFUSED, NULL, "%s", error);
+        event_log_close();
+    } else {
+        event_tell(EVENT_START, NULL, "grapevined " GV_VERSION " as process %d",
+                   (int)getpid());
+    }
+    return rv;
+}
+
+static int open_all(struct node *node, uv_loop_t *loop, char *error)
+{
+    int rv = node_state_load(node, error);
+
     if (rv == 0) {
         rv = check_pools(node, error);
     }
@@ -291,6 +330,10 @@ void node_part_end(struct node *node)
     node->router = NULL;
     router_actions_deinit(&node->router_actions);
     directory_deinit(&node->directory);
+    for (uint32_t i = 0; i < node->n_zones; i++) {
+        node_watch_free(node->zones[i].watch);
+    }
+    node_watch_free(node->home_watch);
     peer_identity_free(node->identity);
     log_info("daemon", "msg=\"stopped\"");
 }
@@ -309,6 +352,8 @@ static void close_host(struct node *node, struct host *host)
 static void close_rest(struct node *node)
 {
     node->ending = true;
+    event_tell(EVENT_STOP, NULL, "stopped as it was asked to");
+    event_log_close();
     node_part_begin(node); /* This function's own. */
     admin_stop(node);
     node_each_host(node, close_host);

@@ -25,11 +25,21 @@
 
 struct ctl;
 struct admin_call;
+struct event;
+struct node_watch;
 
 /* A member is to go from a group that this node leads. */
 struct node_leave {
     uint64_t since_ms; /* When that was first seen; 0: nobody is. */
     bool told;         /* That it cannot yet. */
+};
+
+/* Which events somebody wants to hear of. */
+struct events_filter {
+    uint64_t seq;                      /* Those behind this one. */
+    int64_t since_ns;                  /* Not older than this; since 1970. */
+    bool follow;                       /* Those to come, too. */
+    char zone[DIRECTORY_NAME_MAX + 1]; /* Empty: of all and of none. */
 };
 
 /* A zone that this node has (had) data of, as state/zones.json remembers it. */
@@ -46,6 +56,7 @@ struct node_zone {
     struct host *host; /* NULL: not open. */
     struct reconcile_mark drop;
     struct node_leave leave;
+    struct node_watch *watch; /* NULL: it was not looked at yet. */
 };
 
 /* A member that is to be added once its row was read for certain. */
@@ -84,7 +95,8 @@ struct node {
     char known_names[DIRECTORY_NODES_MAX][DIRECTORY_NAME_MAX + 1];
     uint32_t n_known;
     uint64_t faulty_version; /* Node rows that no table can hold were told up to this. */
-    bool link_up[DIRECTORY_NODES_MAX]; /* Control and log are up; same order. */
+    bool link_up[DIRECTORY_NODES_MAX];    /* Control and log are up; same order. */
+    int64_t link_ns[DIRECTORY_NODES_MAX]; /* Since when it is as it is; 0: the start. */
     struct router *router;
     struct router_actions router_actions;
     bool routing;
@@ -93,6 +105,7 @@ struct node {
     bool reading_directory;
     bool directory_stale;
     struct host *home; /* The grapevine's own group. */
+    struct node_watch *home_watch;
     struct node_leave home_leave;
     struct node_zone zones[NODE_HOSTS_MAX];
     uint32_t n_zones;
@@ -237,6 +250,11 @@ void node_router_event(struct node *node, struct router_event *event);
 void node_cancel(struct node *node, uint64_t token);
 void node_backend_init(struct node *node);
 
+/* node_events.c: what changed since the last tick, as events. */
+void node_events_tick(struct node *node);
+/* NULL is a no-op. */
+void node_watch_free(struct node_watch *watch);
+
 /* node_exports.c */
 /* Log which sections of exports are for zones that the directory does not have. */
 void node_exports_check(struct node *node);
@@ -268,8 +286,12 @@ void node_directory_op(struct node *node, const struct zone_op *op,
                        void (*done)(void *arg, const struct zone_result *result));
 
 /* admin*.c: control requests, and questions between nodes. */
-void admin_request(struct node *node, const cJSON *request,
+/* @follow (or NULL) is set if events that are to come were asked for, before @done. */
+void admin_request(struct node *node, const cJSON *request, struct events_filter *follow,
                    void (*done)(void *arg, cJSON *answer), void *arg);
+/* An event as control.md shows it, and whether it passes. */
+cJSON *events_json(const struct node *node, const struct event *event);
+bool events_wanted(const struct events_filter *filter, const struct event *event);
 void admin_tick(struct node *node);
 /* End every call and question with an error; nothing of them runs any more. */
 void admin_stop(struct node *node);

@@ -6,11 +6,13 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/wire.h"
+#include "daemon/event.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define REPLICA_HEAD_BYTES 33u /* Zone id, from, to, frame type. */
 #define OP_HEAD_BYTES 25u      /* Zone id, seq, is_read. */
@@ -375,12 +377,30 @@ static uint64_t raft_id_in(struct node *node, struct host *host, uint64_t number
     return member == NULL ? 0 : member->raft_id;
 }
 
+static void tell_link(struct node *node, uint64_t number, bool up)
+{
+    const char *name = node_name_of(node, number);
+    int place = known_place(node, number);
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (place >= 0) {
+        node->link_ns[place] = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    }
+    if (up) {
+        event_tell(EVENT_PEER_UP, NULL, "node %s is reached", name);
+    } else {
+        event_tell(
+            EVENT_PEER_DOWN, NULL, "node %s is out of reach: %s", name,
+            node->peers == NULL ? "this node stops" : peer_fault(node->peers, number));
+    }
+}
+
 static void link_changed(struct node *node, uint64_t number, bool up)
 {
     struct router_event event = {.type = ROUTER_EV_NODE, .node = number, .up = up};
 
-    log_info("daemon", "msg=\"node %s\" node=%s", up ? "reached" : "out of reach",
-             node_name_of(node, number));
+    tell_link(node, number, up);
     for (uint32_t i = 0; i <= node->n_zones; i++) {
         struct host *host = i == node->n_zones ? node->home : node->zones[i].host;
         uint64_t raft_id = host == NULL ? 0 : raft_id_in(node, host, number);
@@ -445,6 +465,12 @@ static void on_writable(void *ctx, uint64_t number, enum peer_channel channel)
     }
 }
 
+static void on_refused(void *ctx, const char *host, const char *why)
+{
+    (void)ctx;
+    event_tell(EVENT_STRANGER, NULL, "refused a connection from %s: %s", host, why);
+}
+
 int node_net_open(struct node *node, char error[CONFIG_ERROR_MAX])
 {
     struct peer_callbacks callbacks = {
@@ -454,6 +480,7 @@ int node_net_open(struct node *node, char error[CONFIG_ERROR_MAX])
         .writable = on_writable,
         .join = admin_join_request,
         .epoch = node_epoch_told,
+        .refused = on_refused,
     };
     struct peer_config config = {
         .address = node->config.peer.host,
@@ -512,6 +539,7 @@ static void take_rows(struct node *node)
     struct peer_node fresh[DIRECTORY_NODES_MAX];
     const char *names[DIRECTORY_NODES_MAX];
     bool link_up[DIRECTORY_NODES_MAX] = {false};
+    int64_t link_ns[DIRECTORY_NODES_MAX] = {0};
     uint64_t told_version = node->faulty_version;
     uint32_t n = 0;
 
@@ -527,6 +555,7 @@ static void take_rows(struct node *node)
         fresh[n] = row->peer;
         names[n] = row->name;
         link_up[n] = place >= 0 && node->link_up[place];
+        link_ns[n] = place >= 0 ? node->link_ns[place] : 0;
         n++;
     }
     if (n == node->n_known && memcmp(fresh, node->known, n * sizeof fresh[0]) == 0) {
@@ -534,6 +563,7 @@ static void take_rows(struct node *node)
     }
     memcpy(node->known, fresh, n * sizeof fresh[0]);
     memcpy(node->link_up, link_up, sizeof link_up);
+    memcpy(node->link_ns, link_ns, sizeof link_ns);
     for (uint32_t i = 0; i < n; i++) {
         strcpy(node->known_names[i], names[i]);
     }

@@ -246,6 +246,7 @@ static void done_removal(uv_work_t *work, int status)
                          removal->keep_s != 0 ? "kept aside" : "removed",
                          node->zones[i].slug);
             }
+            node_watch_free(node->zones[i].watch);
             node->zones[i] = node->zones[--node->n_zones];
             node_zones_save(node);
             break;

@@ -432,6 +432,20 @@ uint64_t peer_rtt_us(const struct peer_net *net, uint64_t node)
     return link->state->rtt_ns < 1000 ? 1 : link->state->rtt_ns / 1000;
 }
 
+const char *peer_fault(const struct peer_net *net, uint64_t node)
+{
+    static const enum peer_channel channels[] = {PEER_CONTROL, PEER_LOG};
+
+    for (size_t i = 0; i < sizeof channels / sizeof channels[0]; i++) {
+        const struct peer_link *link = find_link(net, node, channels[i]);
+
+        if (link != NULL && !link->up && link->why[0] != '\0') {
+            return link->why;
+        }
+    }
+    return "it was never heard of";
+}
+
 int peer_join_answer(struct peer_net *net, uint64_t request, struct slice answer)
 {
     struct peer_header header = {.kind = PEER_KIND_JOIN_ANSWER};

@@ -39,7 +39,8 @@ struct peer_link {
     uint64_t attempt;
     uint64_t dial_at; /* When to dial; UINT64_MAX: not now. */
     uint64_t backoff_ms;
-    int fault; /* Of the last try; logged when it changes. */
+    int fault;    /* Of the last try; logged when it changes. */
+    char why[96]; /* The last loss or failed try in words; empty: there was none. */
 };
 
 /* One node of the table but this one. */

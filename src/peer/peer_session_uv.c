@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,6 +40,9 @@ void peer_net_complain(struct peer_net *net, const char *host, const char *why)
     }
     net->complaints++;
     log_warn("peer", "msg=\"connection refused\" from=\"%s\" reason=\"%s\"", host, why);
+    if (net->callbacks.refused != NULL) {
+        net->callbacks.refused(net->callbacks.ctx, host, why);
+    }
 }
 
 static bool is_ours_to_dial(const struct peer_net *net, const struct peer_link *link)
@@ -125,6 +129,7 @@ void peer_session_fail(struct peer_session *session, int fault, const char *why)
                  strerror(-fault));
     }
     link->fault = fault;
+    (void)snprintf(link->why, sizeof link->why, "%s (%s)", why, strerror(-fault));
     if (is_ours_to_dial(net, link)) {
         plan_dial(net, link);
     }

@@ -86,6 +86,8 @@ struct peer_callbacks {
     /* @node, whose key is proved, is in another epoch of the grapevine: no connection
      * comes up. Told at every try of either side. Close nothing from inside. Or NULL. */
     void (*epoch)(void *ctx, uint64_t node, uint64_t epoch);
+    /* A connection was refused and logged (at a bounded rate); or NULL. */
+    void (*refused)(void *ctx, const char *host, const char *why);
 };
 
 struct peer_config {
@@ -132,6 +134,9 @@ uint64_t peer_queued_bytes(const struct peer_net *net, uint64_t node,
                            enum peer_channel channel);
 /* Smoothed round trip on the control channel (its own pings), microseconds; 0 unknown. */
 uint64_t peer_rtt_us(const struct peer_net *net, uint64_t node);
+/* Why the node's control or log channel was lost or cannot be had, in a few words; good
+ * until the loop's next turn. */
+const char *peer_fault(const struct peer_net *net, uint64_t node);
 
 /* What a new node asks, and whom. */
 struct peer_join_request {
