@@ -84,6 +84,15 @@ const struct command commands[] = {
      "interrupted.\n"
      "With --json each event is one object on one line.",
      cmd_events},
+    {"doctor", "[--config FILE]", "config=", 0, 0,
+     "say what is wrong with this node, what it means and what to do",
+     "Asks the daemon, and looks at the configuration, the pools and the datasets "
+     "itself:\n"
+     "so it works, with less to say, without a daemon. Run it as root or as the "
+     "daemon's\n"
+     "user. --config names another grapevine.conf than the daemon's or the usual one.\n"
+     "Exit status 0: healthy, or notes only; 1: there are warnings or errors.",
+     cmd_doctor},
     {"mount", "ZONE DIR [--print]", "print", 2, 2, "mount a zone through this node's NFS",
      "Needs root. --print only prints the mount command.", cmd_mount},
     {0},

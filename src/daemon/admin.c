@@ -23,6 +23,7 @@ static const struct admin_command commands[] = {
     {.name = "join", .poll = admin_join, .anywhere = true, .blind = true},
     {.name = "status", .poll = admin_status, .anywhere = true},
     {.name = "events", .poll = admin_events, .anywhere = true, .blind = true},
+    {.name = "doctor", .poll = admin_doctor, .anywhere = true, .blind = true},
     {.name = "local", .poll = admin_local, .remote = true, .blind = true},
     {.name = "invite", .poll = admin_invite},
     {.name = "node-list", .poll = admin_node_list},

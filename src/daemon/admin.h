@@ -99,6 +99,13 @@ bool admin_pools_check(struct admin_call *call, bool warn);
 void admin_row_write(struct admin_call *call, const struct directory_zone *zone);
 bool admin_row_written(struct admin_call *call);
 
+/* Of admin_status.c: gather every node's own part (the call is busy until they are there,
+ * or late), and what results from them. */
+void admin_status_ask(struct admin_call *call);
+cJSON *admin_status_json(const struct admin_call *call);
+/* What node @number said; NULL: nothing. */
+const cJSON *admin_status_part(const struct admin_call *call, uint64_t number);
+
 /* The commands, one file a family. */
 void admin_init(struct admin_call *call);
 void admin_invite(struct admin_call *call);
@@ -120,6 +127,7 @@ void admin_zone_recover(struct admin_call *call);
 void admin_recover(struct admin_call *call);      /* The grapevine itself. */
 void admin_recover_look(struct admin_call *call); /* How far this node's member is. */
 void admin_zone_quota(struct admin_call *call);
+void admin_doctor(struct admin_call *call);
 void admin_events(struct admin_call *call);
 void admin_zone_digest(struct admin_call *call); /* Of this node's member. */
 void admin_transfer(struct admin_call *call);

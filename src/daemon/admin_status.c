@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static cJSON *local_members(const struct host_report *report)
 {
@@ -76,11 +77,21 @@ static cJSON *local_pools(struct node *node)
     return pools;
 }
 
+static int64_t wall_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
 static cJSON *local_part(struct node *node)
 {
     cJSON *json = cJSON_CreateObject();
     cJSON *zones;
 
+    cJSON_AddStringToObject(json, "version", GV_VERSION);
+    json_put_u64(json, "time_ns", (uint64_t)wall_ns());
     cJSON_AddItemToObject(json, "pools", local_pools(node));
     zones = cJSON_AddArrayToObject(json, "zones");
     for (uint32_t i = 0; i < node->n_zones; i++) {
@@ -109,8 +120,11 @@ static void on_part(struct admin_call *call, uint64_t from, const cJSON *answer)
     char key[24];
 
     if (part != NULL) {
+        cJSON *copy = cJSON_Duplicate(part, true);
+
         part_key(from, key);
-        cJSON_AddItemToObject(call->result, key, cJSON_Duplicate(part, true));
+        json_put_u64(copy, "heard_ns", (uint64_t)wall_ns());
+        cJSON_AddItemToObject(call->result, key, copy);
     }
 }
 
@@ -368,6 +382,21 @@ static void warn_of_recoveries(struct admin_call *call)
             node_name_of(node, node->epoch_foreign));
     }
     node_each_kept(node, ADMIN_WARNINGS_MAX, warn_of_one, call);
+}
+
+void admin_status_ask(struct admin_call *call)
+{
+    ask_all(call);
+}
+
+cJSON *admin_status_json(const struct admin_call *call)
+{
+    return status_json(call, NULL);
+}
+
+const cJSON *admin_status_part(const struct admin_call *call, uint64_t number)
+{
+    return part_of(call, number);
 }
 
 void admin_status(struct admin_call *call)

@@ -40,15 +40,18 @@ static void bound_heap(uint64_t keep)
  * whatever disk, and lets whoever needs memory write out or wait for dirty pages. A
  * flusher is slowed down for its own disk's pages only and never waits for others'.
  */
-static void become_flusher(void)
+static bool become_flusher(void)
 {
-    if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0) {
+    bool done = prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) == 0;
+
+    if (!done) {
         log_info("daemon",
                  "msg=\"no flusher of the kernel's: writing much through a mount of "
                  "this node's zones on this machine will be very slow; CAP_SYS_RESOURCE "
                  "mends it\" error=\"%s\"",
                  strerror(errno));
     }
+    return done;
 }
 
 /*
@@ -123,16 +126,24 @@ static void drop_capability(void)
     }
 }
 
+static struct memory_state state_now; /* Of the process. */
+
+struct memory_state memory_state(void)
+{
+    return state_now;
+}
+
 void memory_prepare(const struct memory_config *config)
 {
     bool locked;
 
-    become_flusher();
+    state_now.flusher = become_flusher();
     locked = config->lock && lock_pages();
     bound_heap(locked ? config->reserve_bytes : 0);
     if (locked) {
         fill_reserve(config->reserve_bytes);
     }
     drop_capability();
+    state_now.locked = locked;
     log_debug("daemon", "msg=\"memory prepared\" locked=%d", locked);
 }

@@ -27,4 +27,11 @@ struct memory_config {
  */
 void memory_prepare(const struct memory_config *config);
 
+/* What came of it. */
+struct memory_state {
+    bool flusher;
+    bool locked;
+};
+struct memory_state memory_state(void);
+
 #endif

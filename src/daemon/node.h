@@ -209,6 +209,8 @@ void node_net_distances(struct node *node);
 /* 0, or why the frame did not leave: see peer_send. An empty one never does. */
 int node_send(struct node *node, const struct peer_message *message);
 bool node_link_up(const struct node *node, uint64_t number);
+/* Since when it is as it is, ns since 1970; 0: since this daemon's start. */
+int64_t node_link_since_ns(const struct node *node, uint64_t number);
 const char *node_name_of(const struct node *node, uint64_t number);
 void node_host_callbacks(struct node *node, struct host_callbacks *out);
 

@@ -348,6 +348,13 @@ bool node_link_up(const struct node *node, uint64_t number)
     return number == node->number || (place >= 0 && node->link_up[place]);
 }
 
+int64_t node_link_since_ns(const struct node *node, uint64_t number)
+{
+    int place = known_place(node, number);
+
+    return place < 0 ? 0 : node->link_ns[place];
+}
+
 const char *node_name_of(const struct node *node, uint64_t number)
 {
     const struct directory_node *row = directory_node(&node->directory, number);

@@ -231,6 +231,16 @@ int binder_uv_open(struct uv_loop_s *loop, const char *host, uint16_t port,
     return 0;
 }
 
+const char *binder_uv_view(const struct binder_uv *binder)
+{
+    static const char *const views[] = {[BINDER_UNKNOWN] = "unknown",
+                                        [BINDER_ABSENT] = "absent",
+                                        [BINDER_REFUSED] = "refused",
+                                        [BINDER_REGISTERED] = "registered"};
+
+    return binder == NULL ? "unused" : views[binder->binder.view];
+}
+
 void binder_uv_close(struct binder_uv *binder, void (*closed)(void *arg), void *arg)
 {
     binder->closed = closed;

@@ -18,6 +18,9 @@ struct binder_uv;
  */
 int binder_uv_open(struct uv_loop_s *loop, const char *host, uint16_t port,
                    struct binder_uv **out);
+/* "registered", "absent" (no rpcbind answers), "refused", "unknown" (not yet); "unused" for
+ * NULL: nothing is to be registered. */
+const char *binder_uv_view(const struct binder_uv *binder);
 /* Take back what was registered, for BINDER_STOP_MS at most; then @closed is called and
  * the memory is gone. */
 void binder_uv_close(struct binder_uv *binder, void (*closed)(void *arg), void *arg);

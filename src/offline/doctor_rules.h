@@ -1,0 +1,75 @@
+/* doctor_rules: every finding there can be: its id, how bad it is, and the words. */
+#ifndef OFFLINE_DOCTOR_RULES_H
+#define OFFLINE_DOCTOR_RULES_H
+
+#include "offline/doctor.h"
+
+enum doctor_rule {
+    RULE_DAEMON_DEAD,
+    RULE_DAEMON_SILENT,
+    RULE_START_REFUSED,
+    RULE_CONFIG_INVALID,
+    RULE_STATE_FOLDER,
+    RULE_PORT_TAKEN,
+    RULE_ADDRESS_MISSING,
+    RULE_NOT_IN_GRAPEVINE,
+    RULE_DIRECTORY_UNREAD,
+    RULE_POOL_MISSING,
+    RULE_POOL_HANGS,
+    RULE_POOL_READ_ONLY,
+    RULE_POOL_BROKEN,
+    RULE_POOL_FULL,
+    RULE_POOL_LOW,
+    RULE_POOL_SLOW,
+    RULE_JOURNAL_ON_HDD,
+    RULE_DATASET_MISSING,
+    RULE_DATASET_DAMAGED,
+    RULE_DATASET_VERSION,
+    RULE_DATASET_FOREIGN,
+    RULE_JOURNAL_MISSING,
+    RULE_BALLAST_MISSING,
+    RULE_ZONE_FAILED,
+    RULE_ZONE_NO_DATA,
+    RULE_ZONE_FULL,
+    RULE_ZONE_OFFLINE,
+    RULE_ZONE_NO_LEADER,
+    RULE_ZONE_CATCHING_UP,
+    RULE_ZONE_LAG,
+    RULE_ZONE_NO_SPARE,
+    RULE_ZONE_ONE_MEMBER,
+    RULE_ZONE_TWO_MEMBERS,
+    RULE_ZONE_EVEN,
+    RULE_ZONE_ONE_MACHINE,
+    RULE_ZONE_QUOTA,
+    RULE_MEMBER_MISSING,
+    RULE_DISK_SLOW,
+    RULE_DISK_WAITS,
+    RULE_PEER_DOWN,
+    RULE_CLOCK_OFF,
+    RULE_CLOCK_FAR_OFF,
+    RULE_VERSION_DIFFERS,
+    RULE_NO_FLUSHER,
+    RULE_NO_FLUSHER_MOUNTED,
+    RULE_MEMORY_NOT_LOCKED,
+    RULE_FEW_FILES,
+    RULE_FILE_SIZE_LIMIT,
+    RULE_RPCBIND_REFUSED,
+    RULE_RPCBIND_ABSENT,
+    RULE_EXPORT_OPEN_ROOT,
+    RULE_BLOCKS_BAD,
+    RULE_QUARANTINED,
+    RULE_CRASHED,
+    RULE_CRASHES,
+    RULE_WAS_SLOW,
+    RULES
+};
+
+struct doctor_rule_row {
+    const char *id;
+    enum doctor_severity severity;
+    const char *means;
+    const char *todo;
+};
+extern const struct doctor_rule_row doctor_rules[RULES];
+
+#endif
