@@ -93,6 +93,16 @@ const struct command commands[] = {
      "user. --config names another grapevine.conf than the daemon's or the usual one.\n"
      "Exit status 0: healthy, or notes only; 1: there are warnings or errors.",
      cmd_doctor},
+    {"export", "--offline DATASET DEST [--journal DIR] [--applied]",
+     "offline journal= applied", 2, 2,
+     "get every file out of a dataset, without a daemon",
+     "DATASET is POOL/ZONE on this machine; it is only read. DEST is an empty or new\n"
+     "folder. --journal: where the zone's journal lies, if not in the dataset. "
+     "--applied\n"
+     "leaves out what is in the journal and was not applied yet. Run it as root to keep\n"
+     "owners and devices. Exit status 1 if something is missing or damaged: each is "
+     "told.",
+     cmd_export},
     {"mount", "ZONE DIR [--print]", "print", 2, 2, "mount a zone through this node's NFS",
      "Needs root. --print only prints the mount command.", cmd_mount},
     {0},

@@ -202,6 +202,9 @@ int store_data_resize(struct store *store, uint64_t ino, uint64_t old_size,
 int store_data_read(struct store *store, uint64_t ino, uint64_t offset, size_t len,
                     struct buf **out, uint64_t *bad);
 
+/* The first block from @from on in which the file may have something; OUT_NOENT: none. For
+ * reading it whole, holes and all, at the cost of what is in it. */
+int store_data_next(struct store *store, uint64_t ino, uint64_t from, uint64_t *block);
 /*
  * Settling. plan: choose up to @max_bytes of blocks with extents, oldest journal
  * segments first, and mark them (one durable transaction). run: write them in place and

@@ -1,0 +1,43 @@
+/* export's inside. */
+#ifndef OFFLINE_EXPORT_IMPL_H
+#define OFFLINE_EXPORT_IMPL_H
+
+#include "offline/export.h"
+#include "store/store.h"
+#include "zone/zone.h"
+
+#include <sys/types.h>
+
+#define EXPORT_PATH_MAX 1024u
+
+struct export
+{
+    struct export_options options;
+    struct export_result *result;
+    char *error;
+    char journal_dir[EXPORT_PATH_MAX];
+    uint8_t zone_id[16];
+    struct disk *disk; /* The overlay. */
+    struct journal *journal;
+    struct store *store;
+    struct zone *zone;
+    bool is_root;
+};
+
+void export_problem(struct export *export, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* export_open.c: read the dataset; apply what the journal has beyond it. */
+int export_open(struct export *export);
+void export_close(struct export *export);
+/* export_tree.c: everything below the zone's root into @dest_fd. */
+int export_tree(struct export *export, int dest_fd);
+/* The destination, empty, made if need be. */
+int export_dest(struct export *export, int *out);
+/* export_file.c: the content of @inode into @fd; @path for what is told. */
+void export_content(struct export *export, const struct store_inode *inode, int fd,
+                    const char *path);
+/* Owner, mode and times of @name in @dir_fd; name "" : of @dir_fd itself. */
+void export_dress(struct export *export, const struct store_inode *inode, int dir_fd,
+                  const char *name, const char *path);
+
+#endif
