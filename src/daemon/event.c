@@ -268,8 +268,9 @@ static void load_one(void *ctx, const struct event *event)
 
     if (strcmp(event->kind, kinds[EVENT_START].word) == 0) {
         loading->running = true;
-    } else if (strcmp(event->kind, kinds[EVENT_STOP].word) == 0) {
-        loading->running = false;
+    } else if (strcmp(event->kind, kinds[EVENT_STOP].word) == 0 ||
+               strcmp(event->kind, kinds[EVENT_RECOVERY].word) == 0) {
+        loading->running = false; /* A crash is told once, also if no start follows. */
     }
     keep(event);
 }

@@ -278,6 +278,10 @@ static void a_life(void)
         n++;
     }
     CHECK_INT(n, 1 + EVENT_RATE_MAX);
+    event_tell(EVENT_RECOVERY, NULL, "told");
+    event_log_close();
+    CHECK_INT(event_log_open(disk_posix(), dir, &crashed), 0);
+    CHECK(!crashed); /* A start that was refused after it does not tell it again. */
     event_tell(EVENT_STOP, NULL, "ends");
     event_log_close();
     CHECK_INT(event_log_open(disk_posix(), dir, &crashed), 0);
