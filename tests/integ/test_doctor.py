@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import socket
 import subprocess
 
@@ -46,6 +48,46 @@ class Doctor(grapevine.GrapevineTest):
         self.assertEqual(wrong(gv[2]), {"daemon-dead"})
         gv[1].kill()
         wait(lambda: "zone-offline" in found(gv[0]), "no majority is told")
+
+    # The runbook's way to replace a disk: a new pool in place of the old one, the member
+    # removed and added anew; then everything is there again and nothing is wrong.
+    def test_replace_a_disk(self):
+        gv = self.grapevine(3)
+        gv.make_zone("z", [0, 1, 2])
+        client = gv.client("z", 0)
+        client.write(client.create(client.root, "f"), 0, b"f" * 100000)
+        node = gv[2]
+        node.kill()
+        shutil.rmtree(node.pools["tank"])
+        os.makedirs(node.pools["tank"])
+        self.assertIn("it is empty: mount it", node.run_to_end()[1])
+        node.pools = {"tank2": node.pools["tank"] + "2"}
+        os.makedirs(node.pools["tank2"])
+        node.write_config()
+        node.start()
+        wait(lambda: wrong(node) == {"dataset-missing", "zone-no-data"}, "it has no data")
+        gv[0].ask("zone", "remove-member", "z", node.name)
+        gv[0].ask("zone", "add-member", "z", node.name + ":tank2")
+        gv.wait_settled("z", 3)
+        self.assertTrue(gv.same_digests("z"))
+        wait(lambda: wrong(node) == set(), "nothing is wrong")
+
+    # Every finding that there can be is a heading of the runbook, and every link in it leads
+    # somewhere.
+    def test_runbook_has_all(self):
+        with open(os.path.join(ROOT, "docs", "runbook.md"), encoding="utf-8") as f:
+            text = f.read()
+        with open(os.path.join(ROOT, "src", "offline", "doctor_rules.c"), encoding="ascii") as f:
+            ids = re.findall(r'\{\s*"([a-z-]+)",\s*[EWN],', f.read())
+        self.assertGreater(len(ids), 50)
+        findings = text[text.index("## Findings"):]
+        headings = re.findall(r"^### (.*)$", findings, re.M)
+        self.assertEqual(sorted(headings), sorted(ids))
+        self.assertEqual(headings, sorted(headings))
+        anchors = {re.sub(r"[^a-z0-9 -]", "", h.lower()).replace(" ", "-")
+                   for h in re.findall(r"^#+ (.*)$", text, re.M)}
+        for link in re.findall(r"\]\(#([^)]*)\)", text):
+            self.assertIn(link, anchors)
 
     # A pool that is not mounted: the daemon refuses, and the doctor says so without it.
     def test_pool_not_mounted(self):
