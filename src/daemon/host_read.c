@@ -17,6 +17,9 @@ struct read_job {
     uint64_t token; /* The asker's. */
     bool named;     /* See REPLICA_DO_READ. */
     bool again;
+    bool bad; /* What it asked for is damaged on this member: */
+    uint64_t bad_ino;
+    uint64_t bad_offset;
     struct slice result;
     struct slice data;
 };
@@ -111,6 +114,9 @@ static void run_read(struct job *base)
     if (rv == 0 && result.outcome == OUT_TRY_LATER) {
         rv = -EAGAIN; /* This member is not ready; another may be. */
     }
+    job->bad = rv == 0 && result.outcome == OUT_IO;
+    job->bad_ino = job->bad ? op.obj.ino : 0;
+    job->bad_offset = job->bad ? op.offset : 0;
     job->again = rv == 0 && job->named && result.has_obj && result.obj.nlink == 0;
     if (rv == 0 && !job->again) {
         rv = zone_result_encode(&result, &head);
@@ -122,6 +128,19 @@ static void run_read(struct job *base)
     buf_unref(head);
     zone_result_clear(&result);
     job->base.rv = rv;
+}
+
+static void tell_bad(const struct host *host, const struct read_job *job)
+{
+    if (job->bad) {
+        event_tell(
+            EVENT_BLOCK_BAD, host->config.label,
+            "a read met damaged data on this member: inode %llu, from byte %llu on",
+            (unsigned long long)job->bad_ino, (unsigned long long)job->bad_offset);
+    } else if (job->base.rv != 0 && job->base.rv != -EAGAIN) {
+        event_tell(EVENT_BLOCK_BAD, host->config.label,
+                   "a read failed on this member: %s", strerror(-job->base.rv));
+    }
 }
 
 static void done_read(struct job *base)
@@ -136,11 +155,7 @@ static void done_read(struct job *base)
         host_job_end(&job->base);
         return;
     }
-    if (job->base.rv != 0 && job->base.rv != -EAGAIN) {
-        /* On another member the same bytes are good: the router asks there. */
-        event_tell(EVENT_BLOCK_BAD, host->config.label,
-                   "a read failed on this member: %s", strerror(-job->base.rv));
-    }
+    tell_bad(host, job);
     /* A fault here is this member's alone: the router asks another one. */
     host->callbacks.answer(
         host->callbacks.ctx,

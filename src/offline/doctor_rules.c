@@ -247,8 +247,8 @@ const struct doctor_rule_row doctor_rules[RULES] = {
          "name the clients, or squash = root: see [export] in grapevine.conf(5)"},
     [RULE_BLOCKS_BAD] =
         {"blocks-bad", W,
-         "data on this node's disk was not what was written; clients got it from another "
-         "member, but the disk changes bits or loses sectors",
+         "data on this node's disk was not what was written: the disk changes bits or "
+         "loses sectors; other members have it as it was",
          "look at the kernel's log and the disk's own (smartctl -a), and replace it "
          "before "
          "the second copy goes"},

@@ -71,6 +71,10 @@ def state_of(folder):
     return out
 
 
+def node_client(node):
+    return nfs3.Client([(node.host, node.nfs_port)], "z")
+
+
 class Export(grapevine.GrapevineTest):
     def zone(self, journal_bytes=None):
         gv = self.grapevine(1)
@@ -214,6 +218,7 @@ class Export(grapevine.GrapevineTest):
         self.assertEqual(self.bytes_of(name),
                          data[:12 * 16384] + bytes(16384) + data[13 * 16384:])
         self.assertEqual(self.bytes_of("recent"), b"r" * 20000)
+        self.told_when_read(node, name)
         shutil.rmtree(self.dest)
         away = os.path.join(self.tmp, "journal")
         os.rename(os.path.join(self.dataset, "journal"), away)
@@ -222,6 +227,19 @@ class Export(grapevine.GrapevineTest):
         shutil.rmtree(self.dest)
         result = self.exported("--journal", away, status=1)
         self.assertEqual(len(result["problems"]), 1, result)
+
+    def told_when_read(self, node, name):
+        """A read that meets it is an event, and the doctor's finding."""
+        node.start()
+        client = wait(lambda: node_client(node), "it serves")
+        self.assertEqual(client.status(6, nfs3.pack_opaque(client.lookup(client.root, name)) +
+                                       struct.pack(">QI", 12 * 16384, 16384)), 5)  # NFS3ERR_IO
+        told = [json.loads(line) for line in
+                node.gvraft("--json", "events", "--zone", "z").stdout.splitlines()]
+        self.assertIn("block-bad", {event["kind"] for event in told})
+        self.assertIn("blocks-bad", node.gvraft("doctor").stdout)
+        client.close()
+        node.stop()
 
     # What is refused: a dataset in use, a folder that is none, a destination with something
     # in it, and words that are wrong.
