@@ -5,8 +5,8 @@
 
 #include "base/outcome.h"
 #include "daemon/dataset.h"
-#include "daemon/recover_log.h"
 #include "daemon/event.h"
+#include "daemon/recover_log.h"
 
 #include <errno.h>
 #include <libgen.h>
