@@ -3,7 +3,8 @@
  * extents that point into the journal and as settled blocks in sparse files.
  *
  * Layout of a dataset: marker (zone id), meta.db (after the n-th pull meta.<n>.db),
- * data/xx/<inode>, pull.<n>/ until it has settled, kept.<n>/ what lies over bad blocks,
+ * data/xx/<inode>, pull.<n>/ until it has settled, kept.<n>/ what lies over bad blocks and
+ * heals them,
  * journal/ (see journal.h, may lie
  * elsewhere). Formats and why settling is safe: docs/formats/store.md.
  *
@@ -284,6 +285,38 @@ int store_shadow_block(struct store_shadow *shadow, const struct store_want *wan
                        uint64_t version, struct slice data);
 int store_shadow_switch(struct store *store, struct store_shadow *shadow);
 void store_shadow_close(struct store_shadow *shadow);
+
+/*
+ * Healing a block that is bad here with another member's copy of it.
+ *
+ * get, at the other member: the block as it is now, without the zeros at its end, and its
+ * version, if this member has applied @want->version entries: which is what the bad one's
+ * owner had applied when it found it bad. OUT_TRY_LATER: not so far. OUT_NOENT: there is no
+ * such block. OUT_IO: it is bad here too. copied->applied is set for all of these.
+ */
+struct store_copied {
+    uint64_t version;
+    uint64_t applied; /* By the giver. */
+};
+int store_copy_get(struct store *store, const struct store_want *want, struct buf **out,
+                   struct store_copied *copied);
+struct store_copy {
+    uint64_t ino;
+    uint64_t block;
+    uint64_t version;
+    struct slice data; /* Zeros follow. */
+};
+/*
+ * Put the copy in the place of what is here, below what was written after it; durable when
+ * it returns. What was bad and newer than the copy stays bad. No transaction may be open.
+ * OUT_TRY_LATER: this member has not applied as much as the copy holds, or a settle is at
+ * work on the block. OUT_MISMATCH: the copy is too old by now. OUT_NOENT: there is no such
+ * block any more. A fault: nothing was changed, unless the store is broken by a sync.
+ */
+int store_heal(struct store *store, const struct store_copy *copy);
+/* The @i-th of the blocks that were found bad and are not healed; false: there are not so
+ * many. Reads, settling and scrubbing find them. */
+bool store_bad_get(const struct store *store, uint32_t i, struct store_want *out);
 
 /* A digest of all replicated rows and data versions: equal on all members at one
  * applied index. Local rows (extents' places, marks) do not count. OUT_TRY_LATER: the

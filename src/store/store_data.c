@@ -155,7 +155,12 @@ static int write_inline(struct store *store, const struct store_piece *piece)
         return rv;
     }
     rv = store_inline_get(&store->db, piece->ino, blob);
-    if (rv == OUT_NOENT) {
+    if (rv == 0 && blob->bad && piece->old_size > 0) {
+        rv = store_inline_lost(store, piece->ino, (uint32_t)piece->old_size,
+                               piece->version);
+        return rv == 0 ? OUT_EXIST : rv;
+    }
+    if (rv == OUT_NOENT || (rv == 0 && blob->bad)) {
         blob->ino = piece->ino;
         blob->len = 0;
     } else if (rv != 0) {
@@ -259,13 +264,20 @@ static int cut_block(struct store *store, uint64_t ino, uint64_t new_size,
         if (!layers->has_inline) {
             return 0;
         }
+        if (layers->small.bad) {
+            rv = store_inline_lost(store, ino, STORE_INLINE_MAX, version);
+        }
+    }
+    if (rv == 0 && !layers->has_block && layers->extents.n == 0 && !layers->small.bad) {
         if (layers->small.len > new_size) {
             layers->small.len = (uint32_t)new_size;
         }
         layers->small.version = version;
         return store_inline_put(&store->db, &layers->small);
     }
-    rv = clear(store, ino, new_size, new_size + zero.len);
+    if (rv == 0) {
+        rv = clear(store, ino, new_size, new_size + zero.len);
+    }
     return rv == 0 ? store_extent_add(store, &zero) : rv;
 }
 

@@ -1,11 +1,13 @@
 /* Rows of file data: extents, blocks, inline data; and all layers of one block. */
 #include "base/assert.h"
 #include "base/crc32c.h"
+#include "base/log.h"
 #include "base/outcome.h"
 #include "base/wire.h"
 #include "store/store_priv.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -148,10 +150,15 @@ int store_block_row(sqlite3_stmt *stmt, struct store_block *out)
                                 .block = store_db_u64(stmt, 1),
                                 .version = store_db_u64(stmt, 2)};
 
-    if (crcs.len != STORE_CRCS_BYTES ||
-        store_db_u64(stmt, 4) != block_crc(&block, crcs.data) ||
-        block.block >= STORE_OFFSET_MAX / STORE_BLOCK) {
+    if (block.block >= STORE_OFFSET_MAX / STORE_BLOCK) {
         return store_row_bad("block", block.ino);
+    }
+    if (crcs.len != STORE_CRCS_BYTES ||
+        store_db_u64(stmt, 4) != block_crc(&block, crcs.data)) {
+        (void)store_row_bad("block", block.ino);
+        block.bad = true;
+        *out = block;
+        return 0;
     }
     for (uint32_t i = 0; i < STORE_SUBBLOCKS; i++) {
         block.crcs[i] = wire_load_u32(crcs.data + 4 * i);
@@ -193,15 +200,33 @@ int store_inline_row(sqlite3_stmt *stmt, struct store_inline *out)
 
     out->ino = store_db_u64(stmt, 0);
     out->version = store_db_u64(stmt, 1);
-    if (data.len > STORE_INLINE_MAX) {
-        return store_row_bad("inline", out->ino);
+    out->len = data.len > STORE_INLINE_MAX ? 0 : (uint32_t)data.len;
+    if (out->len > 0) {
+        memcpy(out->data, data.data, out->len);
     }
-    out->len = (uint32_t)data.len;
-    if (data.len > 0) {
-        memcpy(out->data, data.data, data.len);
+    out->bad = out->len != data.len || store_db_u64(stmt, 3) != inline_crc(out);
+    if (out->bad) {
+        (void)store_row_bad("inline", out->ino);
+        out->len = 0;
     }
-    return store_db_u64(stmt, 3) == inline_crc(out) ? 0
-                                                    : store_row_bad("inline", out->ino);
+    return 0;
+}
+
+int store_inline_lost(struct store *store, uint64_t ino, uint32_t len, uint64_t version)
+{
+    struct store_extent lost = {.ino = ino,
+                                .version = version - 1,
+                                .len = len,
+                                .kind = STORE_LOST,
+                                .piece_len = len};
+    int rv = store_db_run(&store->db, SQL_INLINE_DEL, "i", ino);
+
+    if (rv == 0) {
+        log_error("store", "msg=\"bytes are lost here\" ino=%" PRIu64 " offset=0 len=%u",
+                  ino, len);
+        rv = store_extent_add(store, &lost);
+    }
+    return rv;
 }
 
 int store_inline_get(struct store_db *db, uint64_t ino, struct store_inline *out)
@@ -227,12 +252,18 @@ int store_layers_load(struct store_db *db, uint64_t ino, uint64_t block,
         return rv;
     }
     out->has_block = rv == 0;
+    if (out->has_block && out->block.bad) {
+        out->block.version = 0;
+    }
     if (block == 0 && !out->has_block) {
         rv = store_inline_get(db, ino, &out->small);
         if (rv != 0 && rv != OUT_NOENT) {
             return rv;
         }
         out->has_inline = rv == 0;
+        if (out->has_inline && out->small.bad) {
+            out->small.version = 0;
+        }
     }
     return store_extent_load(db, ino, block, &out->extents);
 }

@@ -179,9 +179,12 @@ enum store_extent_kind {
 /*
  * What holds the journal and cannot settle, because the block under it is bad, is carried
  * to kept.<n>/xx/<ino>, n being 0 or 1: an extent of kind STORE_PULLED with this place. A
- * block's extents lie in one of the two, and are carried together to the other.
+ * block's extents lie in one of the two, and are carried together to the other. Another
+ * member's copy of the block goes to kept.2 or kept.3: to the one that none of the block's
+ * extents lie in.
  */
 #define STORE_KEPT (UINT64_C(1) << 62)
+#define STORE_HEALED (STORE_KEPT + 2)
 struct store_extent {
     uint64_t ino;
     uint64_t offset; /* In the file; the extent lies within one block. */
@@ -220,6 +223,7 @@ struct store_block {
     uint64_t block;
     uint64_t version;
     uint32_t crcs[STORE_SUBBLOCKS];
+    bool bad; /* As read: version and CRCs are not what the row's own CRC says. */
 };
 int store_block_get(struct store_db *db, uint64_t ino, uint64_t block,
                     struct store_block *out);
@@ -236,13 +240,18 @@ struct store_inline {
     uint64_t ino;
     uint64_t version;
     uint32_t len;
+    bool bad; /* As read: version and bytes are not what the row's CRC says. */
     uint8_t data[STORE_INLINE_MAX];
 };
 int store_inline_get(struct store_db *db, uint64_t ino, struct store_inline *out);
 int store_inline_put(struct store_db *db, const struct store_inline *blob);
 int store_inline_row(sqlite3_stmt *stmt, struct store_inline *out);
+/* The inode's row is bad, and an entry of @version is about to change what lies there:
+ * put lost bytes in its place, up to @len. As a write or a cut, it counts for the row's
+ * being touched, so that no copy from before it is ever taken for what was there. */
+int store_inline_lost(struct store *store, uint64_t ino, uint32_t len, uint64_t version);
 
-/* All layers of one block. */
+/* All layers of one block. The version of a bad row is 0: it is not known. */
 struct store_layers {
     bool has_block;
     bool has_inline;
@@ -254,6 +263,8 @@ int store_layers_load(struct store_db *db, uint64_t ino, uint64_t block,
                       struct store_layers *out);
 /* The block's version: the highest of all layers; 0: the block does not exist. */
 uint64_t store_layers_version(const struct store_layers *layers);
+/* The block does not exist. */
+bool store_block_absent(const struct store_layers *layers);
 
 /* Reads extents' pieces, keeping the last. One per thread. */
 struct store_pieces {
@@ -391,6 +402,8 @@ struct store_range {
 };
 int store_read_range(struct store *store, const struct store_range *range,
                      const struct store_layers *layers, uint8_t *out);
+/* The whole block into store->layers and @out, STORE_BLOCK zeros; OUT_IO is noted. */
+int store_read_block(struct store *store, uint64_t ino, uint64_t block, uint8_t *out);
 
 /* The block as the settle in flight has or will have it. */
 struct store_settle_block {
@@ -404,6 +417,7 @@ struct store_settle_block {
     bool kept;      /* @extents are as carried away from the journal. */
     bool again;     /* Something could not be read now: no reason to give it up. */
     bool torn;      /* Bad because writing it failed: it may be written in part. */
+    bool base_lost; /* The row of the base is bad: nothing of it can be read. */
     uint8_t mask;   /* Sub-blocks that are written. */
     uint8_t stale;  /* Sub-blocks that a plan lost in a crash may have changed. */
     uint32_t crcs[STORE_SUBBLOCKS];

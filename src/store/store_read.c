@@ -224,6 +224,10 @@ static int read_settled(struct store *store, const struct store_block *block,
 static int read_base(struct store *store, const struct store_layers *layers,
                      uint32_t from, uint32_t to, uint8_t *out)
 {
+    if ((layers->has_block && layers->block.bad) ||
+        (layers->has_inline && layers->small.bad)) {
+        return OUT_IO;
+    }
     if (layers->has_block) {
         return read_settled(store, &layers->block, from, to, out);
     }
@@ -289,6 +293,12 @@ static int read_block(struct store *store, const struct store_range *range, uint
         store_bad_add(store, range->ino, range->block);
     }
     return rv;
+}
+
+int store_read_block(struct store *store, uint64_t ino, uint64_t block, uint8_t *out)
+{
+    return read_block(
+        store, &(struct store_range){.ino = ino, .block = block, .to = STORE_BLOCK}, out);
 }
 
 int store_data_read(struct store *store, uint64_t ino,

@@ -125,13 +125,15 @@ static int fill(struct making *making, struct store_settle_block *b)
     b->version = store_layers_version(layers);
     b->has_block = layers->has_block;
     b->mask = 0xff;
-    if (layers->has_block) {
+    b->base_lost = (layers->has_block && layers->block.bad) ||
+                   (layers->has_inline && layers->small.bad);
+    if (layers->has_block && !layers->block.bad) {
         memcpy(b->crcs, layers->block.crcs, sizeof b->crcs);
         b->mask = (uint8_t)(covered_mask(layers) | b->stale);
     } else {
         b->stale = 0; /* Nothing is read from the file. */
     }
-    if (layers->has_inline) {
+    if (layers->has_inline && !layers->small.bad) {
         b->small = malloc(sizeof *b->small);
         if (b->small == NULL) {
             return -ENOMEM;

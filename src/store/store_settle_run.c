@@ -112,6 +112,12 @@ static int load_base(struct running *run, struct disk_file *file,
     int rv;
 
     memset(run->bytes, 0, STORE_BLOCK);
+    for (uint32_t sub = 0; b->base_lost && sub < (b->has_block ? STORE_SUBBLOCKS : 1);
+         sub++) {
+        if (!covered(b, sub)) {
+            return OUT_IO;
+        }
+    }
     if (b->small != NULL) {
         memcpy(run->bytes, b->small->data, b->small->len);
     }

@@ -318,12 +318,16 @@ static bool before(const struct store_merge *a, const struct store_merge *b)
     return a->ino < b->ino || (a->ino == b->ino && a->block < b->block);
 }
 
+/* OUT_IO: the row is bad. What it holds is a block then, which has no copy here. */
 static int inline_record(struct store_stream *stream)
 {
     struct store_inline blob;
     struct wire_enc enc;
     int rv = store_inline_row(stream->merge[2].stmt, &blob);
 
+    if (rv == 0 && blob.bad) {
+        return OUT_IO;
+    }
     if (rv == 0) {
         rv = begin(stream, RECORD_INLINE, blob.len, &enc);
     }
@@ -358,6 +362,8 @@ static int next_block(struct store_stream *stream)
     only_inline = key == &stream->merge[2] && !stream->versions_only;
     if (only_inline) {
         rv = inline_record(stream);
+        only_inline = rv != OUT_IO;
+        rv = only_inline ? rv : 0;
     }
     for (int i = 0; i < 3 && rv == 0; i++) {
         rv = merge_pass(stream, i, &at);

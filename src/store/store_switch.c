@@ -30,6 +30,7 @@ static int check_taken(struct store_shadow *shadow, bool *lost)
         want = (struct store_want){block.ino, block.block, block.version};
         if (rv == 0) {
             rv = shadow_live_settled(shadow, &want, &same);
+            same = same && !block.bad;
         }
         if (rv == 0 && !same) {
             *lost = true;
