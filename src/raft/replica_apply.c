@@ -126,7 +126,7 @@ bool replica_fetch(struct replica *r, enum replica_fetch_for purpose, uint64_t i
 
     end = end < r->reported ? end : r->reported;
     if (r->fetch_busy || r->pull.state != PULL_NONE || index > end ||
-        index <= r->log.base_index) {
+        index <= r->log.base_index || (purpose == FETCH_PEER && index == r->unreadable)) {
         return false;
     }
     n = end - index + 1;
@@ -166,6 +166,12 @@ void replica_fetched(struct replica *r, const struct replica_event *event)
     ASSERT(r->fetch_busy);
     r->fetch_busy = false;
     r->fetch_for = FETCH_NONE;
+    if (event->rv < 0 && event->rv != -ENOMEM && purpose == FETCH_PEER) {
+        /* A bad spot on this disk. This member has applied it, or will; the follower
+         * gets a snapshot instead, as soon as one covers the entry. */
+        r->unreadable = event->index > r->unreadable ? event->index : r->unreadable;
+        return;
+    }
     if (event->rv < 0 || (event->rv > 0 && purpose == FETCH_APPLY)) {
         replica_fault(r, event->rv < 0 ? event->rv : -EUCLEAN);
         return;

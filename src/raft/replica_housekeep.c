@@ -106,6 +106,9 @@ static uint64_t cut_point(struct replica *r, uint64_t index)
 
         cut = match < cut ? match : cut;
     }
+    if (cut < r->unreadable && r->unreadable <= index) {
+        cut = r->unreadable; /* Who needs it must not wait for it. */
+    }
     return cut > r->log.base_index ? cut : r->log.base_index;
 }
 
@@ -117,6 +120,9 @@ static bool snapshot_due(struct replica *r)
         r->apply_n != 0 || r->replayed != r->applied || r->applied <= r->snapshot.index ||
         r->applied <= r->log.base_index || r->now_ms < r->room_retry_ms) {
         return false;
+    }
+    if (r->unreadable > r->log.base_index && r->applied >= r->unreadable) {
+        return true;
     }
     if (!replica_disk_full(r) && r->journal_bytes <= r->config.journal_bytes_max / 2 &&
         entries <= REPLICA_LOG_ENTRIES) {

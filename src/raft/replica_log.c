@@ -141,6 +141,9 @@ void replica_log_truncate(struct replica *r, uint64_t index)
     if (log->cache_low > index) {
         log->cache_low = index;
     }
+    if (r->unreadable >= index) {
+        r->unreadable = 0; /* Another entry takes its place. */
+    }
 }
 
 void replica_log_compact(struct replica *r, uint64_t index)
@@ -167,6 +170,7 @@ void replica_log_reset(struct replica *r, uint64_t base_index, uint64_t base_ter
         slot_drop(r, slot_raw(log, i));
     }
     ASSERT(log->cache_bytes == 0);
+    r->unreadable = 0;
     log->base_index = base_index;
     log->base_term = base_term;
     log->last = base_index;

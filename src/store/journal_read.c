@@ -127,6 +127,9 @@ int journal_fetch(struct journal *journal, uint64_t first, uint32_t n, size_t ma
         journal_segment_put(journal, held.segment);
         done += rv == 0 ? 1 : 0;
     }
+    if (rv < 0 && done > 0) {
+        rv = 0; /* What can be had; who asks for the next one hears of it. */
+    }
     if (rv != 0) {
         while (done > 0) {
             done--;

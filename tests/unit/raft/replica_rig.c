@@ -175,7 +175,8 @@ static void do_fetch(struct rig *rig, uint64_t id, const struct replica_action *
 {
     struct rig_node *node = &rig->nodes[id];
     static struct replica_entry entries[REPLICA_APPLY_MAX];
-    struct replica_event event = {.type = REPLICA_EV_FETCHED, .entries = entries};
+    struct replica_event event = {
+        .type = REPLICA_EV_FETCHED, .entries = entries, .index = action->index};
     uint64_t bytes = 0;
 
     node->fetches++;
@@ -185,6 +186,10 @@ static void do_fetch(struct rig *rig, uint64_t id, const struct replica_action *
         const struct rig_entry *entry = &node->log[index % RIG_LOG_MAX];
 
         CHECK(index > node->base_index && index <= node->last);
+        if (index == node->bad_index) {
+            event.rv = i == 0 ? -EIO : 0;
+            break;
+        }
         entries[i] = (struct replica_entry){.index = index,
                                             .term = entry->term,
                                             .type = entry->type,

@@ -28,12 +28,13 @@ struct rig_ticket {
 struct rig_node {
     struct replica *replica;
     bool up;
-    bool hold_journal; /* Tickets wait for rig_journal_done. */
-    bool hold_zone;    /* Applies wait for rig_zone_done. */
-    bool fail_journal; /* The next append ends with -EIO. */
-    bool full_journal; /* Appends end with -ENOSPC. */
-    bool full_zone;    /* Applies end with -ENOSPC. */
-    bool no_entries;   /* APPENDs with entries to it are lost. */
+    bool hold_journal;  /* Tickets wait for rig_journal_done. */
+    bool hold_zone;     /* Applies wait for rig_zone_done. */
+    bool fail_journal;  /* The next append ends with -EIO. */
+    bool full_journal;  /* Appends end with -ENOSPC. */
+    bool full_zone;     /* Applies end with -ENOSPC. */
+    uint64_t bad_index; /* The journal cannot give this entry back. */
+    bool no_entries;    /* APPENDs with entries to it are lost. */
     struct rig_ticket tickets[64];
     uint32_t n_tickets;
 
