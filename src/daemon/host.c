@@ -34,6 +34,7 @@ static void abandon(struct host *host)
 {
     struct replica_event event = {.type = REPLICA_EV_ABANDON, .now_ms = host_now_ms()};
 
+    host_heal_stop(host);
     if (host->replica == NULL) {
         return;
     }
@@ -178,6 +179,7 @@ static void on_timer(uv_timer_t *timer)
     host_source_tick(host, host_now_ms());
     host_room_tick(host, host_now_ms());
     host_syncs_tick(host, host_now_ms());
+    host_heal_tick(host, host_now_ms());
     host_step(host, &(struct replica_event){.type = REPLICA_EV_TICK});
 }
 
@@ -190,6 +192,7 @@ static void timer_arm(struct host *host)
         return;
     }
     wake = replica_wake_ms(host->replica);
+    wake = host_heal_wake_ms(host) < wake ? host_heal_wake_ms(host) : wake;
     uv_timer_start(&host->timer, on_timer, wake > now ? wake - now : 1, 0);
 }
 
@@ -263,6 +266,7 @@ static void on_timer_closed(uv_handle_t *handle)
 {
     struct host *host = handle->data;
 
+    host_heal_free(host);
     replica_free(host->replica);
     replica_actions_deinit(&host->actions);
     slice_unref(&host->bootstrap);

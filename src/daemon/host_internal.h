@@ -5,6 +5,7 @@
 #define DAEMON_HOST_INTERNAL_H
 
 #include "daemon/host.h"
+#include "raft/heal.h"
 
 #include <stdatomic.h>
 
@@ -23,7 +24,13 @@
 #define HOST_SETTLE_BYTES_FULL (4u << 20) /* Room for more may not be there. */
 #define HOST_SOURCES_MAX 64u              /* Requests of pullers at one time. */
 
-enum pull_kind { PULL_OPEN = 1, PULL_NEXT = 2, PULL_BLOCKS = 3, PULL_CLOSE = 4 };
+enum pull_kind {
+    PULL_OPEN = 1,
+    PULL_NEXT = 2,
+    PULL_BLOCKS = 3,
+    PULL_CLOSE = 4,
+    PULL_COPY = 5,
+};
 
 /* What one journal and store open; used by the zone thread, but for append. */
 struct host_disk {
@@ -39,7 +46,8 @@ struct host_cursor {
     struct store_cursor *cursor;
 };
 
-struct pull; /* host_pull.c */
+struct pull;    /* host_pull.c */
+struct healing; /* host_heal.c */
 
 struct host {
     struct host_config config;
@@ -103,6 +111,9 @@ struct host {
     uint64_t sync_minute_ms;   /* When the present minute began. */
     uint64_t sync_worst_us[2]; /* Of the present minute and the one before. */
     uint64_t sync_told_ms;     /* When a slow disk was told last; 0 never. */
+    struct healing *healing; /* NULL: no block was ever bad. */
+    uint64_t heal_told_ms;
+    uint32_t bad_at; /* Zone thread: in the store's list, where the next look begins. */
 };
 
 /* A job of a host; embedded first in each kind. */
@@ -170,6 +181,35 @@ void host_pull_free(struct host *host);
 void host_pull_settled(struct host *host);
 /* True if a switch waits for that: then no other settle should begin. */
 bool host_pull_waits(const struct host *host);
+/* host_heal.c */
+/* A read that met a bad block: taken over until the block is healed, or given up. */
+struct host_bad_read {
+    struct slice op;
+    uint64_t token;
+    struct slice result; /* The answer if it is given up. */
+    uint32_t tries;
+};
+/* @want->version: what this member had applied when it was found bad. */
+void host_heal_want(struct host *host, const struct store_want *want);
+/* Takes @read, unless it returns false. */
+bool host_heal_read(struct host *host, const struct store_want *want,
+                    const struct host_bad_read *read);
+void host_heal_answer(struct host *host, uint64_t from, struct slice head,
+                      struct slice body);
+void host_heal_applied(struct host *host, uint64_t index);
+void host_heal_settled(struct host *host);
+/* True if a copy waits for a settle to end: then no other should begin. */
+bool host_heal_waits(const struct host *host);
+/* Zone thread: some of the blocks that the store knows are bad; all of them in turn. */
+#define HOST_BAD_LOOK 32u
+uint32_t host_heal_look(struct host *host, struct store_want *out, uint32_t max);
+void host_heal_tick(struct host *host, uint64_t now_ms);
+uint64_t host_heal_wake_ms(const struct host *host);
+void host_heal_stop(struct host *host);
+void host_heal_free(struct host *host);
+void host_heal_counts(const struct host *host, uint64_t *healed, uint64_t *given_up);
+/* host_read.c: do it again (0, or OUT_TRY_LATER: let somebody else), or give its error. */
+void host_read_healed(struct host *host, struct host_bad_read *read, int outcome);
 /* host_source.c */
 void host_source_tick(struct host *host, uint64_t now_ms);
 /* Zone thread. */

@@ -196,6 +196,7 @@ static void done_apply(struct job *job)
     host_step(host, &event);
     if (apply->base.rv == 0) {
         host->callbacks.applied(host->callbacks.ctx, host);
+        host_heal_applied(host, event.index);
         host_report_disk(host, UINT64_MAX);
     }
     for (uint32_t i = 0; i < apply->n; i++) {
@@ -565,6 +566,8 @@ struct settle_job {
     bool rest;        /* Only what does not hold the journal. */
     bool settle_rest; /* There may be more of that. */
     uint64_t unsettled_bytes;
+    struct store_want bad[HOST_BAD_LOOK];
+    uint32_t n_bad;
 };
 
 static void run_finish(struct job *job)
@@ -579,6 +582,14 @@ static void run_finish(struct job *job)
     }
     settle->unsettled_bytes = store_unsettled_bytes(store);
     settle->settle_rest = store_settle_rest(store);
+    settle->n_bad = host_heal_look(settle->base.host, settle->bad, HOST_BAD_LOOK);
+}
+
+/* No settle is at work: who waited for that goes on. */
+static void settled(struct host *host)
+{
+    host_pull_settled(host);
+    host_heal_settled(host);
 }
 
 static void done_finish(struct job *job)
@@ -596,7 +607,10 @@ static void done_finish(struct job *job)
         host->settle_rest = settle->settle_rest;
         post_compact(host, 0, 0);
     }
-    host_pull_settled(host);
+    for (uint32_t i = 0; i < settle->n_bad; i++) {
+        host_heal_want(host, &settle->bad[i]);
+    }
+    settled(host);
     host_job_end(&settle->base);
 }
 
@@ -648,7 +662,7 @@ static void done_plan(struct job *job)
         host->settle_rest = settle->settle_rest;
         host_report_disk(host, UINT64_MAX);
     }
-    host_pull_settled(host);
+    settled(host);
     host_job_end(&settle->base);
 }
 
@@ -657,7 +671,7 @@ void host_do_settle(struct host *host, bool rest)
     struct settle_job *job;
 
     if (host->settling || host->closing || host_pull_waits(host) ||
-        host_now_ms() < host->settle_from_ms) {
+        host_heal_waits(host) || host_now_ms() < host->settle_from_ms) {
         return;
     }
     job = calloc(1, sizeof *job);

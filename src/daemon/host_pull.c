@@ -364,6 +364,10 @@ void host_pull_answer(struct host *host, uint64_t from, struct slice head,
     uint64_t number = wire_get_u64(&dec);
     int outcome = (int)wire_get_u32(&dec);
 
+    if (version == PULL_VERSION && !dec.failed && kind == PULL_COPY) {
+        host_heal_answer(host, from, head, body);
+        return;
+    }
     if (pull == NULL || pull->from != from || host->closing || version != PULL_VERSION ||
         dec.failed || kind == PULL_CLOSE || number < pull->first_open_number ||
         number > pull->number || pull->requests == 0) {

@@ -11,15 +11,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define READ_TRIES 32u /* A read may meet nine bad blocks; or the same one again. */
+
 struct read_job {
     struct host_job base;
     struct slice op;
     uint64_t token; /* The asker's. */
     bool named;     /* See REPLICA_DO_READ. */
     bool again;
-    bool bad; /* What it asked for is damaged on this member: */
-    uint64_t bad_ino;
-    uint64_t bad_offset;
+    bool bad; /* It met the bad block .want, and .result says so. */
+    uint32_t tries;
+    struct store_want want;
     struct slice result;
     struct slice data;
 };
@@ -41,9 +43,11 @@ static struct read_job *read_of(uint64_t token)
 }
 
 /* @obj decides the answer; none: anything may. */
-static void read_begin(struct host *host, struct slice op, uint64_t token,
+static void read_begin(struct host *host, const struct host_bad_read *read,
                        struct zone_handle obj)
 {
+    struct slice op = read->op;
+    uint64_t token = read->token;
     struct read_job *job = NULL;
 
     if (host->replica != NULL && host->state == HOST_RUNNING && !host->closing) {
@@ -59,6 +63,7 @@ static void read_begin(struct host *host, struct slice op, uint64_t token,
     job->base.host = host;
     job->op = slice_keep(op);
     job->token = token;
+    job->tries = read->tries;
     host->dirty = true;
     host_step(host, &(struct replica_event){.type = REPLICA_EV_READ,
                                             .token = read_token(job),
@@ -66,16 +71,35 @@ static void read_begin(struct host *host, struct slice op, uint64_t token,
                                             .gen = obj.gen});
 }
 
-void host_read(struct host *host, struct slice op, uint64_t token)
+static struct zone_handle decides(struct slice op)
 {
-    struct zone_handle obj = {0};
     struct zone_op decoded;
 
-    ASSERT(!host_token_is_read(token));
     if (zone_op_decode(op.data, op.len, (struct slice){0}, &decoded) == 0) {
-        obj = zone_op_reads(&decoded);
+        return zone_op_reads(&decoded);
     }
-    read_begin(host, op, token, obj);
+    return (struct zone_handle){0};
+}
+
+void host_read(struct host *host, struct slice op, uint64_t token)
+{
+    ASSERT(!host_token_is_read(token));
+    read_begin(host, &(struct host_bad_read){.op = op, .token = token}, decides(op));
+}
+
+void host_read_healed(struct host *host, struct host_bad_read *read, int outcome)
+{
+    if (outcome == 0) {
+        read_begin(host, read, decides(read->op));
+    } else {
+        host->callbacks.answer(
+            host->callbacks.ctx,
+            &(struct host_answer){.token = read->token,
+                                  .outcome = outcome == OUT_IO ? 0 : OUT_NOT_LEADER,
+                                  .result = read->result});
+    }
+    slice_unref(&read->op);
+    slice_unref(&read->result);
 }
 
 static void read_free(struct read_job *job)
@@ -114,9 +138,6 @@ static void run_read(struct job *base)
     if (rv == 0 && result.outcome == OUT_TRY_LATER) {
         rv = -EAGAIN; /* This member is not ready; another may be. */
     }
-    job->bad = rv == 0 && result.outcome == OUT_IO;
-    job->bad_ino = job->bad ? op.obj.ino : 0;
-    job->bad_offset = job->bad ? op.offset : 0;
     job->again = rv == 0 && job->named && result.has_obj && result.obj.nlink == 0;
     if (rv == 0 && !job->again) {
         rv = zone_result_encode(&result, &head);
@@ -125,6 +146,9 @@ static void run_read(struct job *base)
         job->result = slice_of(head, 0, head->len);
         job->data = slice_ref(result.data);
     }
+    job->bad = rv == 0 && result.outcome == OUT_IO && result.has_obj;
+    job->want = (struct store_want){
+        .ino = result.obj.ino, .block = result.bad_block, .version = result.index};
     buf_unref(head);
     zone_result_clear(&result);
     job->base.rv = rv;
@@ -133,14 +157,31 @@ static void run_read(struct job *base)
 static void tell_bad(const struct host *host, const struct read_job *job)
 {
     if (job->bad) {
-        event_tell(
-            EVENT_BLOCK_BAD, host->config.label,
-            "a read met damaged data on this member: inode %llu, from byte %llu on",
-            (unsigned long long)job->bad_ino, (unsigned long long)job->bad_offset);
+        event_tell(EVENT_BLOCK_BAD, host->config.label,
+                   "a read met a damaged block on this member: inode %llu, block %llu",
+                   (unsigned long long)job->want.ino, (unsigned long long)job->want.block);
     } else if (job->base.rv != 0 && job->base.rv != -EAGAIN) {
         event_tell(EVENT_BLOCK_BAD, host->config.label,
                    "a read failed on this member: %s", strerror(-job->base.rv));
     }
+}
+
+/* It waits until the block is good again, or given up. */
+static bool leave_to_heal(struct host *host, const struct read_job *job)
+{
+    struct host_bad_read read = {.token = job->token, .tries = job->tries + 1};
+
+    if (!job->bad || job->tries >= READ_TRIES) {
+        return false;
+    }
+    read.op = slice_ref(job->op);
+    read.result = slice_ref(job->result);
+    if (!host_heal_read(host, &job->want, &read)) {
+        slice_unref(&read.op);
+        slice_unref(&read.result);
+        return false;
+    }
+    return true;
 }
 
 static void done_read(struct job *base)
@@ -148,14 +189,22 @@ static void done_read(struct job *base)
     struct read_job *job = (struct read_job *)base;
     struct host *host = job->base.host;
 
-    if (job->again) {
-        /* A file without a name, which any op under way may purge: wait for all. */
-        read_begin(host, job->op, job->token, (struct zone_handle){0});
+    tell_bad(host, job);
+    if (leave_to_heal(host, job)) {
         read_free(job);
         host_job_end(&job->base);
         return;
     }
-    tell_bad(host, job);
+    if (job->again) {
+        /* A file without a name, which any op under way may purge: wait for all. */
+        read_begin(host,
+                   &(struct host_bad_read){
+                       .op = job->op, .token = job->token, .tries = job->tries},
+                   (struct zone_handle){0});
+        read_free(job);
+        host_job_end(&job->base);
+        return;
+    }
     /* A fault here is this member's alone: the router asks another one. */
     host->callbacks.answer(
         host->callbacks.ctx,

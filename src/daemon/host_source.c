@@ -9,6 +9,7 @@
 #include "daemon/host_internal.h"
 
 #include "base/assert.h"
+#include "base/crc32c.h"
 #include "base/log.h"
 #include "base/outcome.h"
 #include "base/wire.h"
@@ -25,6 +26,8 @@ struct source_job {
     uint64_t to;
     uint64_t now_ms;
     struct slice request;
+    struct store_want want; /* Of a COPY; .bad: it is bad here too. */
+    bool bad;
     struct slice head;
     struct slice body;
     void (*reply)(void *ctx, uint64_t to, struct slice head, struct slice body);
@@ -186,6 +189,37 @@ static int source_blocks(struct source_job *job, struct wire_dec *dec,
     return rv;
 }
 
+/* A bad block's owner asks for ours. If it is bad too, it is healed like the other. */
+static int source_copy(struct source_job *job, struct wire_dec *dec, struct wire_enc *enc)
+{
+    struct store_copied copied = {0};
+    struct buf *data = NULL;
+    int rv;
+
+    job->want.ino = wire_get_u64(dec);
+    job->want.block = wire_get_u64(dec);
+    job->want.version = wire_get_u64(dec);
+    if (!wire_done(dec)) {
+        return OUT_INVAL;
+    }
+    rv = store_copy_get(job->base.host->disk.store, &job->want, &data, &copied);
+    job->bad = rv == OUT_IO;
+    job->want.version = copied.applied;
+    if (rv != 0 && rv != OUT_NOENT) {
+        return rv;
+    }
+    wire_put_u8(enc, rv == 0 ? 1 : 0);
+    wire_put_u64(enc, copied.version);
+    wire_put_u64(enc, copied.applied);
+    wire_put_u32(enc, data == NULL ? 0 : (uint32_t)data->len);
+    wire_put_u32(enc, data == NULL ? 0 : crc32c(0, data->data, data->len));
+    if (data != NULL) {
+        job->body = slice_of(data, 0, data->len);
+    }
+    buf_unref(data);
+    return 0;
+}
+
 static int source_answer(struct source_job *job, struct wire_dec *dec, uint8_t kind,
                          struct wire_enc *enc)
 {
@@ -198,6 +232,8 @@ static int source_answer(struct source_job *job, struct wire_dec *dec, uint8_t k
         return source_next(job, dec);
     case PULL_BLOCKS:
         return source_blocks(job, dec, enc);
+    case PULL_COPY:
+        return source_copy(job, dec, enc);
     case PULL_CLOSE:
         cursor = cursor_find(job->base.host, job->to, wire_get_u64(dec));
         if (cursor != NULL) {
@@ -244,6 +280,9 @@ static void done_source(struct job *base)
     struct source_job *job = (struct source_job *)base;
 
     job->base.host->sources--;
+    if (job->bad) {
+        host_heal_want(job->base.host, &job->want);
+    }
     job->reply(job->ctx, job->to, job->head, job->body);
     slice_unref(&job->request);
     slice_unref(&job->head);

@@ -445,3 +445,18 @@ bool heal_waits(const struct heal *heal)
     }
     return false;
 }
+
+bool heal_asked(const struct heal *heal, uint64_t number, uint64_t from, uint64_t *ino,
+                uint64_t *block)
+{
+    for (uint32_t i = 0; i < heal->n; i++) {
+        const struct want *want = &heal->wants[i];
+
+        if (want->state == WANT_ASKED && want->number == number && want->to == from) {
+            *ino = want->ino;
+            *block = want->block;
+            return true;
+        }
+    }
+    return false;
+}

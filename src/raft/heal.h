@@ -104,6 +104,9 @@ void heal_step(struct heal *heal, const struct heal_event *event,
 uint64_t heal_wake_ms(const struct heal *heal);
 /* Blocks that are wanted and not done. */
 uint32_t heal_pending(const struct heal *heal);
+/* True if ask @number went to @from and is not answered: what it was for. */
+bool heal_asked(const struct heal *heal, uint64_t number, uint64_t from, uint64_t *ino,
+                uint64_t *block);
 /* A copy is at hand and only waits for a settle to end: no other should begin. */
 bool heal_waits(const struct heal *heal);
 

@@ -198,6 +198,7 @@ struct zone_result {
     uint64_t total_bytes; /* FSSTAT: the quota, and what of it is used and free. */
     uint64_t free_bytes;
     uint64_t used_inodes;
+    uint64_t bad_block; /* Of READ, READLINK that gave OUT_IO: which; not encoded. */
     struct slice data;
 };
 

@@ -90,6 +90,7 @@ static int read_bytes(struct zone *zone, const struct store_inode *inode, uint64
     if (rv == OUT_IO) {
         log_error("zone", "msg=\"bad block\" ino=%" PRIu64 " block=%" PRIu64, inode->ino,
                   bad);
+        result->bad_block = bad;
     }
     if (rv != 0) {
         return rv;
