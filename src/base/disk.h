@@ -50,6 +50,10 @@ struct disk_ops {
     /* Calls @each per name (without . and ..), in no order; stops when it returns != 0. */
     int (*list)(struct disk *disk, const char *path,
                 int (*each)(void *ctx, const char *name), void *ctx);
+    /* Drop what memory has of the range and the disk has too, so that the next read is of
+     * the disk; as far as that can be had. NULL: there is no such memory. */
+    void (*forget)(struct disk *disk, struct disk_file *file, uint64_t offset,
+                   uint64_t len);
     /* Bytes free for this user, and in all, on the file system of @path. */
     int (*space)(struct disk *disk, const char *path, uint64_t *free_bytes,
                  uint64_t *total_bytes);

@@ -275,6 +275,13 @@ static int posix_list(struct disk *disk, const char *path,
     return rv;
 }
 
+static void posix_forget(struct disk *disk, struct disk_file *file, uint64_t offset,
+                         uint64_t len)
+{
+    (void)disk;
+    (void)posix_fadvise(file->fd, (off_t)offset, (off_t)len, POSIX_FADV_DONTNEED);
+}
+
 static int posix_space(struct disk *disk, const char *path, uint64_t *free_bytes,
                        uint64_t *total_bytes)
 {
@@ -303,6 +310,7 @@ static const struct disk_ops posix_ops = {
     .mkdir = posix_mkdir,
     .syncdir = posix_syncdir,
     .list = posix_list,
+    .forget = posix_forget,
     .space = posix_space,
 };
 

@@ -103,6 +103,15 @@ const struct command commands[] = {
      "owners and devices. Exit status 1 if something is missing or damaged: each is "
      "told.",
      cmd_export},
+    {"scrub", "ZONE [--wait|--status|--stop]", "wait status stop", 1, 1,
+     "have all members of a zone check what they hold, and heal it",
+     "Each member reads every block at the rate of its configuration, has bad ones "
+     "healed\n"
+     "by the others, and compares its state with theirs. Without an option it begins,\n"
+     "where none is under way, and returns. --status shows how far the members are;\n"
+     "--wait shows it until all have ended. Both fail if something stayed bad or "
+     "differs.",
+     cmd_scrub},
     {"mount", "ZONE DIR [--print]", "print", 2, 2, "mount a zone through this node's NFS",
      "Needs root. --print only prints the mount command.", cmd_mount},
     {0},

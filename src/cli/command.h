@@ -73,6 +73,7 @@ int cmd_transfer_leader(const struct cli *cli, const struct args *args);
 int cmd_doctor(const struct cli *cli, const struct args *args);
 int cmd_events(const struct cli *cli, const struct args *args);
 int cmd_export(const struct cli *cli, const struct args *args);
+int cmd_scrub(const struct cli *cli, const struct args *args);
 int cmd_mount(const struct cli *cli, const struct args *args);
 
 #endif

@@ -167,6 +167,34 @@ static void show_members(const cJSON *zone, FILE *file)
     table_deinit(&table);
 }
 
+/* What the last scrub of a member found and nobody mended. */
+static void show_damage(const cJSON *zone, FILE *file)
+{
+    const cJSON *member;
+
+    cJSON_ArrayForEach(member, cJSON_GetObjectItemCaseSensitive(zone, "members"))
+    {
+        const cJSON *scrub = cJSON_GetObjectItemCaseSensitive(member, "scrub");
+        const char *other = show_text(scrub, "differs_from");
+        uint64_t unhealed = number(scrub, "unhealed");
+
+        if (other[0] != '\0') {
+            fputs("  DIFFERENT STATE: ", file);
+            units_put_text(file, show_text(member, "node"));
+            fputs(" and ", file);
+            units_put_text(file, other);
+            fputs("; see gvraft-scrub in gvraft(8)\n", file);
+        }
+        if (unhealed > 0) {
+            fputs("  BAD BLOCKS: ", file);
+            units_put_text(file, show_text(member, "node"));
+            fprintf(file,
+                    " has %" PRIu64 " without a good copy; see gvraft scrub --status\n",
+                    unhealed);
+        }
+    }
+}
+
 void show_zone(const cJSON *zone, FILE *file)
 {
     const char *slug = show_text(zone, "slug");
@@ -199,6 +227,7 @@ void show_zone(const cJSON *zone, FILE *file)
     fprintf(file, "  %s used, %" PRIu64 " inodes\n", used_text(zone, used),
             number(zone, "inodes"));
     show_members(zone, file);
+    show_damage(zone, file);
 }
 
 void show_status(const cJSON *status, FILE *file)

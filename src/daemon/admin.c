@@ -41,6 +41,8 @@ static const struct admin_command commands[] = {
     {.name = "zone-replace-member", .poll = admin_zone_replace},
     {.name = "zone-set-quota", .poll = admin_zone_quota},
     {.name = "zone-digest", .poll = admin_zone_digest, .remote = true},
+    {.name = "scrub", .poll = admin_scrub},
+    {.name = "scrub-here", .poll = admin_scrub_here, .remote = true},
     {.name = "transfer-leader", .poll = admin_transfer, .remote = true},
 };
 static const struct admin_command accept_command = {.name = "(join request)",

@@ -131,5 +131,10 @@ void admin_doctor(struct admin_call *call);
 void admin_events(struct admin_call *call);
 void admin_zone_digest(struct admin_call *call); /* Of this node's member. */
 void admin_transfer(struct admin_call *call);
+void admin_scrub(struct admin_call *call);
+void admin_scrub_here(struct admin_call *call); /* Of this node's member. */
+
+/* How the member's scrub goes; NULL: not known yet. */
+cJSON *admin_scrub_json(const struct node *node, const struct host *host);
 
 #endif

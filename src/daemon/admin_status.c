@@ -31,10 +31,11 @@ static cJSON *local_members(const struct host_report *report)
     return members;
 }
 
-static cJSON *local_zone(struct host *host)
+static cJSON *local_zone(const struct node *node, struct host *host)
 {
     cJSON *json = cJSON_CreateObject();
     struct host_report report;
+    cJSON *scrub = admin_scrub_json(node, host);
 
     host_report(host, &report);
     json_put_hex(json, "id", host_zone_id(host), 16);
@@ -54,6 +55,11 @@ static cJSON *local_zone(struct host *host)
     json_put_u64(json, "inodes", report.usage.inodes);
     json_put_u64(json, "disk_bytes", report.disk_bytes);
     json_put_u64(json, "journal_bytes", report.journal_bytes);
+    json_put_u64(json, "blocks_healed", report.blocks_healed);
+    json_put_u64(json, "blocks_given_up", report.blocks_given_up);
+    if (scrub != NULL) {
+        cJSON_AddItemToObject(json, "scrub", scrub);
+    }
     cJSON_AddItemToObject(json, "members", local_members(&report));
     return json;
 }
@@ -96,7 +102,7 @@ static cJSON *local_part(struct node *node)
     zones = cJSON_AddArrayToObject(json, "zones");
     for (uint32_t i = 0; i < node->n_zones; i++) {
         if (node->zones[i].host != NULL) {
-            cJSON_AddItemToArray(zones, local_zone(node->zones[i].host));
+            cJSON_AddItemToArray(zones, local_zone(node, node->zones[i].host));
         }
     }
     return json;
@@ -214,6 +220,7 @@ static cJSON *merged_member(const struct admin_call *call,
 {
     const cJSON *own = zone_part(call, member->node, zone->id);
     const cJSON *view = leaders_view(leader, member->raft_id);
+    const cJSON *scrub = cJSON_GetObjectItemCaseSensitive(own, "scrub");
     uint64_t commit = number_in(leader, "commit_index");
     uint64_t applied = number_in(own, "applied_index");
     cJSON *json = cJSON_CreateObject();
@@ -233,6 +240,11 @@ static cJSON *merged_member(const struct admin_call *call,
     json_put_u64(json, "lag", own != NULL && commit > applied ? commit - applied : 0);
     json_put_u64(json, "disk_bytes", number_in(own, "disk_bytes"));
     json_put_u64(json, "journal_bytes", number_in(own, "journal_bytes"));
+    json_put_u64(json, "blocks_healed", number_in(own, "blocks_healed"));
+    json_put_u64(json, "blocks_given_up", number_in(own, "blocks_given_up"));
+    if (scrub != NULL) {
+        cJSON_AddItemToObject(json, "scrub", cJSON_Duplicate(scrub, true));
+    }
     return json;
 }
 

@@ -224,6 +224,21 @@ static int set_heartbeat(struct config *c, const char *v)
 {
     return parse_u32(v, 10, 10000, &c->heartbeat_ms);
 }
+static int set_scrub_rate(struct config *c, const char *v)
+{
+    uint64_t bytes = 0;
+    int rv = config_parse_bytes(v, &bytes);
+
+    if (rv != 0 || bytes < (1u << 20) || bytes > (1ull << 40)) {
+        return -EINVAL;
+    }
+    c->scrub_rate = bytes;
+    return 0;
+}
+static int set_scrub_every(struct config *c, const char *v)
+{
+    return parse_u32(v, 0, 3650, &c->scrub_every_days);
+}
 static int set_leases(struct config *c, const char *v)
 {
     static const char *const words[] = {"no", "yes", NULL};
@@ -296,6 +311,8 @@ static const struct key {
     {"zones", "election_ms", set_election, "a number from 50 to 60000"},
     {"zones", "heartbeat_ms", set_heartbeat, "a number from 10 to 10000"},
     {"zones", "leases", set_leases, "yes or no"},
+    {"zones", "scrub_rate", set_scrub_rate, "a size of at least 1 MiB, for each second"},
+    {"zones", "scrub_every", set_scrub_every, "a number of days, 0 to 3650; 0: never"},
 };
 #define N_KEYS (sizeof keys / sizeof keys[0])
 _Static_assert(N_KEYS <= KEYS_MAX, "seen[] holds every key");
@@ -495,6 +512,8 @@ static void set_defaults(struct config *config)
         .election_ms = 500,
         .heartbeat_ms = 60,
         .leases = 1,
+        .scrub_rate = 32u << 20,
+        .scrub_every_days = 30,
         .rpcbind = true,
         .log_level = LOG_LEVEL_INFO,
         .memory = {.lock = true, .reserve_bytes = 16u << 20},

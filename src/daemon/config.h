@@ -48,6 +48,8 @@ struct config {
     uint32_t election_ms; /* Of the directory, and of zones that are made here. */
     uint32_t heartbeat_ms;
     uint32_t leases;              /* 1: reads under leases. */
+    uint64_t scrub_rate;          /* Bytes a second. */
+    uint32_t scrub_every_days;    /* 0: only when asked for. */
     struct export_table *exports; /* Not NULL once it is loaded. */
     bool rpcbind;                 /* Register with a local one. */
     enum log_level log_level;

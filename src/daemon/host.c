@@ -35,6 +35,7 @@ static void abandon(struct host *host)
     struct replica_event event = {.type = REPLICA_EV_ABANDON, .now_ms = host_now_ms()};
 
     host_heal_stop(host);
+    host_digest_stop(host);
     if (host->replica == NULL) {
         return;
     }
@@ -180,6 +181,8 @@ static void on_timer(uv_timer_t *timer)
     host_room_tick(host, host_now_ms());
     host_syncs_tick(host, host_now_ms());
     host_heal_tick(host, host_now_ms());
+    host_scrub_tick(host, host_now_ms());
+    host_digest_tick(host, host_now_ms());
     host_step(host, &(struct replica_event){.type = REPLICA_EV_TICK});
 }
 
@@ -193,6 +196,7 @@ static void timer_arm(struct host *host)
     }
     wake = replica_wake_ms(host->replica);
     wake = host_heal_wake_ms(host) < wake ? host_heal_wake_ms(host) : wake;
+    wake = host_scrub_wake_ms(host) < wake ? host_scrub_wake_ms(host) : wake;
     uv_timer_start(&host->timer, on_timer, wake > now ? wake - now : 1, 0);
 }
 
@@ -267,6 +271,7 @@ static void on_timer_closed(uv_handle_t *handle)
     struct host *host = handle->data;
 
     host_heal_free(host);
+    host_scrub_free(host);
     replica_free(host->replica);
     replica_actions_deinit(&host->actions);
     slice_unref(&host->bootstrap);
@@ -617,4 +622,5 @@ void host_report(struct host *host, struct host_report *out)
         .unsettled_bytes = host->unsettled_bytes,
     };
     host_syncs_report(host, &out->syncs);
+    host_heal_counts(host, &out->blocks_healed, &out->blocks_given_up);
 }

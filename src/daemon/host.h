@@ -10,6 +10,7 @@
 #define DAEMON_HOST_H
 
 #include "base/disk.h"
+#include "daemon/scrub.h"
 #include "daemon/worker.h"
 #include "raft/replica.h"
 #include "zone/zone.h"
@@ -54,6 +55,7 @@ struct host_config {
     uint32_t heartbeat_ms;
     uint64_t journal_bytes_max;
     bool leases; /* See replica_config. */
+    struct scrub_config scrub;
     bool create; /* Make the dataset if it is absent. */
     struct host_recovery recovery;
     struct zone_genesis genesis;
@@ -115,8 +117,7 @@ void host_read_pairs(struct host *host,
                      void (*done)(void *arg, int rv, struct slice pairs, uint64_t index),
                      void *arg);
 /* What this member holds, as of @index: equal bytes on all members at one index. Reads
- * every row on the zone's thread, which applies nothing meanwhile. @done once, with 0 or
- * a fault (then no digest). */
+ * every row, beside the zone's thread. @done once, with 0 or a fault (then no digest). */
 struct host_digest {
     uint64_t index;
     uint8_t bytes[32];
@@ -140,6 +141,12 @@ void host_pull_request(struct host *host, uint64_t from, struct slice request,
 /* Pull, puller's side: an answer arrived from the member @from. */
 void host_pull_answer(struct host *host, uint64_t from, struct slice head,
                       struct slice body);
+
+/* Scrubbing of this member: begin (no-op while one is under way), end, and how it goes
+ * (false: not known yet). */
+int host_scrub_start(struct host *host);
+int host_scrub_stop(struct host *host);
+bool host_scrub_state(const struct host *host, struct scrub_state *out);
 
 /* CLOCK_BOOTTIME in milliseconds. */
 uint64_t host_now_ms(void);
@@ -186,6 +193,8 @@ struct host_report {
     uint64_t journal_bytes;
     uint64_t unsettled_bytes;
     struct host_syncs syncs;
+    uint64_t blocks_healed;   /* Since the zone runs here, from other members; */
+    uint64_t blocks_given_up; /* and bad, without a good copy anywhere, each time. */
 };
 /* What is known on the loop: a copy refreshed after every apply. */
 void host_report(struct host *host, struct host_report *out);

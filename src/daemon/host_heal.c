@@ -148,6 +148,9 @@ static void act_done(struct host *host, const struct heal_action *action)
     } else if (action->outcome == 0) {
         healing->n_healed++;
     }
+    host_scrub_block_done(
+        host, &(struct store_want){.ino = action->ino, .block = action->block},
+        action->outcome == 0);
     while (*at != NULL) {
         struct waiter *waiter = *at;
 
@@ -268,6 +271,20 @@ void host_heal_want(struct host *host, const struct store_want *want)
                                               .block = want->block,
                                               .index = want->version});
     }
+}
+
+void host_heal_scrub(struct host *host, const struct store_want *want)
+{
+    if (!begin(host)) {
+        host_scrub_block_done(host, want, false);
+        return;
+    }
+    tell_members(host);
+    heal_event(host, &(struct heal_event){.type = HEAL_EV_WANT,
+                                          .ino = want->ino,
+                                          .block = want->block,
+                                          .index = want->version,
+                                          .waited = true});
 }
 
 bool host_heal_read(struct host *host, const struct store_want *want,

@@ -30,6 +30,7 @@ enum pull_kind {
     PULL_BLOCKS = 3,
     PULL_CLOSE = 4,
     PULL_COPY = 5,
+    PULL_DIGEST = 6,
 };
 
 /* What one journal and store open; used by the zone thread, but for append. */
@@ -46,8 +47,18 @@ struct host_cursor {
     struct store_cursor *cursor;
 };
 
-struct pull;    /* host_pull.c */
-struct healing; /* host_heal.c */
+struct pull;      /* host_pull.c */
+struct healing;   /* host_heal.c */
+struct scrubbing; /* host_scrub.c */
+
+/* A digest that waits for its index. */
+#define HOST_FREEZES_MAX 8u
+struct host_freeze {
+    uint64_t index;
+    uint64_t until_ms;
+    void (*done)(void *arg, int rv, const struct host_digest *digest);
+    void *arg;
+};
 
 struct host {
     struct host_config config;
@@ -113,6 +124,10 @@ struct host {
     uint64_t sync_told_ms;     /* When a slow disk was told last; 0 never. */
     struct healing *healing; /* NULL: no block was ever bad. */
     uint64_t heal_told_ms;
+    struct scrubbing *scrubbing; /* NULL: its state is not loaded yet. */
+    bool scrub_loading;
+    struct host_freeze freezes[HOST_FREEZES_MAX];
+    uint32_t n_freezes;
     uint32_t bad_at; /* Zone thread: in the store's list, where the next look begins. */
 };
 
@@ -191,6 +206,8 @@ struct host_bad_read {
 };
 /* @want->version: what this member had applied when it was found bad. */
 void host_heal_want(struct host *host, const struct store_want *want);
+/* The same for scrub, which hears of the end: host_scrub_block_done. */
+void host_heal_scrub(struct host *host, const struct store_want *want);
 /* Takes @read, unless it returns false. */
 bool host_heal_read(struct host *host, const struct store_want *want,
                     const struct host_bad_read *read);
@@ -208,6 +225,22 @@ uint64_t host_heal_wake_ms(const struct host *host);
 void host_heal_stop(struct host *host);
 void host_heal_free(struct host *host);
 void host_heal_counts(const struct host *host, uint64_t *healed, uint64_t *given_up);
+/* host_digest.c: as of just @index, which may be still to come: -ESTALE if it is passed,
+ * -ETIMEDOUT if it does not come soon. */
+void host_digest_at(struct host *host, uint64_t index,
+                    void (*done)(void *arg, int rv, const struct host_digest *digest),
+                    void *arg);
+/* Before the replica hears of it, and so before anything after it is applied. */
+void host_digest_applied(struct host *host, uint64_t index);
+void host_digest_tick(struct host *host, uint64_t now_ms);
+void host_digest_stop(struct host *host);
+/* host_scrub.c */
+void host_scrub_tick(struct host *host, uint64_t now_ms);
+uint64_t host_scrub_wake_ms(const struct host *host);
+void host_scrub_answer(struct host *host, uint64_t from, struct slice head);
+void host_scrub_block_done(struct host *host, const struct store_want *block,
+                           bool healed);
+void host_scrub_free(struct host *host);
 /* host_read.c: do it again (0, or OUT_TRY_LATER: let somebody else), or give its error. */
 void host_read_healed(struct host *host, struct host_bad_read *read, int outcome);
 /* host_source.c */

@@ -193,6 +193,9 @@ static void done_apply(struct job *job)
     if (apply->dataset_bytes != 0) {
         host->dataset_bytes = apply->dataset_bytes;
     }
+    if (apply->base.rv == 0) {
+        host_digest_applied(host, event.index);
+    }
     host_step(host, &event);
     if (apply->base.rv == 0) {
         host->callbacks.applied(host->callbacks.ctx, host);

@@ -368,6 +368,10 @@ void host_pull_answer(struct host *host, uint64_t from, struct slice head,
         host_heal_answer(host, from, head, body);
         return;
     }
+    if (version == PULL_VERSION && !dec.failed && kind == PULL_DIGEST) {
+        host_scrub_answer(host, from, head);
+        return;
+    }
     if (pull == NULL || pull->from != from || host->closing || version != PULL_VERSION ||
         dec.failed || kind == PULL_CLOSE || number < pull->first_open_number ||
         number > pull->number || pull->requests == 0) {

@@ -25,6 +25,7 @@ struct source_job {
     struct host_job base;
     uint64_t to;
     uint64_t now_ms;
+    struct host *digest_host; /* Of a DIGEST, which is no job of the zone's. */
     struct slice request;
     struct store_want want; /* Of a COPY; .bad: it is bad here too. */
     bool bad;
@@ -290,6 +291,55 @@ static void done_source(struct job *base)
     host_job_end(&job->base);
 }
 
+/* A digest is not the zone thread's to read. */
+static void on_digest(void *arg, int rv, const struct host_digest *digest)
+{
+    struct source_job *job = arg;
+    struct buf *head = buf_new(PULL_HEAD_MAX);
+    struct wire_dec dec = wire_dec(job->request.data, job->request.len);
+    struct wire_enc enc;
+
+    job->digest_host->sources--;
+    wire_get_view(&dec, 2);
+    if (head != NULL) {
+        enc = wire_enc(head->data, head->cap);
+        wire_put_u8(&enc, PULL_VERSION);
+        wire_put_u8(&enc, PULL_DIGEST);
+        wire_put_u64(&enc, wire_get_u64(&dec));
+        wire_put_u32(&enc, rv == 0 ? 0 : OUT_TRY_LATER);
+        if (rv == 0) {
+            wire_put_u64(&enc, digest->index);
+            wire_put_bytes(&enc, digest->bytes, sizeof digest->bytes);
+        }
+        head->len = enc.len;
+        job->head = slice_of(head, 0, head->len);
+    }
+    buf_unref(head);
+    job->reply(job->ctx, job->to, job->head, (struct slice){0});
+    slice_unref(&job->request);
+    slice_unref(&job->head);
+    free(job);
+}
+
+/* True if the request is for a digest, as of an index: then it is under way. */
+static bool source_digest(struct source_job *job, struct host *host)
+{
+    struct wire_dec dec = wire_dec(job->request.data, job->request.len);
+    uint8_t version = wire_get_u8(&dec);
+    uint8_t kind = wire_get_u8(&dec);
+    uint64_t index;
+
+    wire_get_view(&dec, 8);
+    index = wire_get_u64(&dec);
+    if (!wire_done(&dec) || version != PULL_VERSION || kind != PULL_DIGEST ||
+        index == 0) {
+        return false;
+    }
+    job->digest_host = host;
+    host_digest_at(host, index, on_digest, job);
+    return true;
+}
+
 void host_pull_request(struct host *host, uint64_t from, struct slice request,
                        void (*reply)(void *ctx, uint64_t to, struct slice head,
                                      struct slice body),
@@ -311,6 +361,9 @@ void host_pull_request(struct host *host, uint64_t from, struct slice request,
     job->request = slice_keep(request);
     job->reply = reply;
     job->ctx = ctx;
+    if (source_digest(job, host)) {
+        return;
+    }
     host_post_zone(host, &job->base, run_source, done_source);
 }
 

@@ -57,6 +57,8 @@ static void fill_config(struct node *node, struct host_config *config)
         .heartbeat_ms = node->config.heartbeat_ms,
         .leases = node->config.leases != 0,
         .journal_bytes_max = node->config.journal_bytes,
+        .scrub = {.rate_bytes = node->config.scrub_rate,
+                  .every_s = node->config.scrub_every_days * 86400ull},
     };
     node_random(&config->seed, sizeof config->seed);
 }

@@ -176,6 +176,9 @@ static void take_event(struct replica *r, const struct replica_event *event)
     case REPLICA_EV_APPLIED:
         replica_apply_done(r, event);
         break;
+    case REPLICA_EV_APPLY_TO:
+        r->apply_to = event->index;
+        break;
     case REPLICA_EV_FETCHED:
         replica_fetched(r, event);
         break;

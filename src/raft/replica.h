@@ -149,6 +149,8 @@ enum replica_event_type {
                                  came since the last one go on as one batch. */
     REPLICA_EV_ABANDON = 18,  /* The driver gives the zone up: whoever waits is answered
                                  in doubt, then DO_FAIL with -ECANCELED. */
+    REPLICA_EV_APPLY_TO = 19, /* .index: one batch to be applied is to end there, so that
+                                 the zone can be seen as of it. */
 };
 
 struct replica_place {

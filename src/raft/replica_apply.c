@@ -16,6 +16,9 @@ static uint64_t apply_bound(const struct replica *r)
 {
     uint64_t bound = r->commit < r->released ? r->commit : r->released;
 
+    if (r->applied < r->apply_to && r->apply_to < bound) {
+        bound = r->apply_to;
+    }
     if (r->config.mutation == REPLICA_MUT_APPLY_UNDURABLE) {
         return bound < r->log.last ? bound : r->log.last;
     }

@@ -286,6 +286,7 @@ struct replica {
     bool fetch_busy;
     enum replica_fetch_for fetch_for;
     uint64_t fetch_peer;
+    uint64_t apply_to;   /* A batch ends there; no matter once it is applied. */
     uint64_t unreadable; /* The highest entry that the journal could not give back. */
     bool snapshot_busy;
     uint64_t journal_bytes;

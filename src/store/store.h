@@ -318,10 +318,30 @@ int store_heal(struct store *store, const struct store_copy *copy);
  * many. Reads, settling and scrubbing find them. */
 bool store_bad_get(const struct store *store, uint32_t i, struct store_want *out);
 
+/*
+ * Scrubbing: look at the blocks from scrub->next on, in order, for @max_bytes or a little
+ * more, reading from the disk what the page cache has. scrub->next goes on; bad blocks are
+ * named (their version: what was applied then), and count as looked at. OUT_TRY_LATER:
+ * this member is not at STORE_SERVE_FROM.
+ */
+#define STORE_SCRUB_BLOCKS 64u
+#define STORE_SCRUB_BAD 8u
+struct store_scrub {
+    struct store_want next; /* All zeros: from the beginning. */
+    uint32_t blocks;
+    uint64_t bytes;
+    struct store_want bad[STORE_SCRUB_BAD];
+    uint32_t n_bad;
+    bool end; /* There are no more. */
+};
+int store_scrub(struct store *store, size_t max_bytes, struct store_scrub *scrub);
+
 /* A digest of all replicated rows and data versions: equal on all members at one
  * applied index. Local rows (extents' places, marks) do not count. OUT_TRY_LATER: the
  * store is not at STORE_SERVE_FROM yet, so its rows are of no one index. */
 int store_digest(struct store *store, uint8_t out[32]);
+/* The digest as of a cursor's view, of which nothing was read yet. On any thread. */
+int store_cursor_digest(struct store_cursor *cursor, uint8_t out[32]);
 /* Bytes of the WAL of meta.db that are in use; it only grows while a cursor is open. */
 uint64_t store_wal_bytes(const struct store *store);
 /* Bytes that the dataset takes on disk: meta.db, data, without the journal. */

@@ -159,10 +159,34 @@ int store_cursor_next(struct store_cursor *cursor, size_t max, struct buf **out)
     return rv;
 }
 
+/* What is left of @stream. */
+static int stream_digest(struct store_stream *stream, uint8_t out[32])
+{
+    struct store_sha256 sha;
+    int rv;
+
+    stream->versions_only = true;
+    store_sha256_init(&sha);
+    while ((rv = store_stream_next(stream)) == 0) {
+        store_sha256_add(&sha, stream->record, stream->len);
+    }
+    if (rv != OUT_NOENT) {
+        return rv;
+    }
+    store_sha256_end(&sha, out);
+    return 0;
+}
+
+int store_cursor_digest(struct store_cursor *cursor, uint8_t out[32])
+{
+    ASSERT(cursor->state == CURSOR_HEAD);
+    cursor->state = CURSOR_DONE;
+    return stream_digest(&cursor->stream, out);
+}
+
 int store_digest(struct store *store, uint8_t out[32])
 {
     struct store_stream stream;
-    struct store_sha256 sha;
     uint64_t applied;
     int rv = store_rows_applied(&store->db, &applied);
 
@@ -170,15 +194,7 @@ int store_digest(struct store *store, uint8_t out[32])
         return rv;
     }
     store_stream_init(&stream, &store->db);
-    stream.versions_only = true;
-    store_sha256_init(&sha);
-    while ((rv = store_stream_next(&stream)) == 0) {
-        store_sha256_add(&sha, stream.record, stream.len);
-    }
+    rv = stream_digest(&stream, out);
     store_stream_deinit(&stream);
-    if (rv != OUT_NOENT) {
-        return rv;
-    }
-    store_sha256_end(&sha, out);
-    return 0;
+    return rv;
 }

@@ -70,6 +70,8 @@ static const char *const texts[SQL_MAX] = {
                          "segment>0 ORDER BY segment LIMIT 1",
     [SQL_EXTENT_OF] = EXTENT "WHERE ino=? ORDER BY offset",
     [SQL_EXTENT_ALL] = EXTENT "ORDER BY ino, offset",
+    [SQL_EXTENT_FROM] = "SELECT ino, offset FROM extent WHERE (ino, offset)>=(?,?) "
+                        "ORDER BY ino, offset LIMIT 1",
     [SQL_BLOCK_GET] = BLOCK "WHERE ino=? AND block=? AND " ALIVE,
     [SQL_BLOCK_PUT] = "INSERT OR REPLACE INTO block VALUES(?,?,?,?,?)",
     [SQL_BLOCK_DEL] = "DELETE FROM block WHERE ino=? AND block=?",
@@ -81,6 +83,8 @@ static const char *const texts[SQL_MAX] = {
         "DELETE FROM block WHERE ino=? AND block>=? AND block<? AND version<=?",
     [SQL_BLOCK_LAST] = BLOCK "WHERE ino=? ORDER BY block DESC LIMIT 1",
     [SQL_BLOCK_ALL] = BLOCK "WHERE " ALIVE "ORDER BY ino, block",
+    [SQL_BLOCK_FROM] = "SELECT ino, block FROM block WHERE (ino, block)>=(?,?) AND " ALIVE
+                       "ORDER BY ino, block LIMIT 1",
     [SQL_CUT_PUT] = "INSERT OR REPLACE INTO cut VALUES(?,?,?)",
     [SQL_CUT_DEL] = "DELETE FROM cut WHERE ino=? AND version=?",
     [SQL_CUT_DEL_FROM] = "DELETE FROM cut WHERE ino=? AND block>=?",
@@ -89,6 +93,8 @@ static const char *const texts[SQL_MAX] = {
     [SQL_INLINE_PUT] = "INSERT OR REPLACE INTO inline VALUES(?,?,?,?)",
     [SQL_INLINE_DEL] = "DELETE FROM inline WHERE ino=?",
     [SQL_INLINE_ALL] = "SELECT ino, version, data, crc FROM inline ORDER BY ino",
+    [SQL_INLINE_FROM] = "SELECT ino, 0 FROM inline WHERE ino>=? AND ?=0 ORDER BY ino "
+                        "LIMIT 1",
     [SQL_MARK_GET] = "SELECT mask FROM mark WHERE ino=? AND block=?",
     [SQL_MARK_PUT] = "INSERT OR REPLACE INTO mark VALUES(?,?,?)",
     [SQL_MARK_DEL] = "DELETE FROM mark WHERE ino=? AND block=?",

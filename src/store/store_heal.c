@@ -242,6 +242,11 @@ int store_heal(struct store *store, const struct store_copy *copy)
         rv = install(store, copy);
     }
     if (rv == 0) {
+        memset(store->scrubbed, 0, STORE_BLOCK);
+        rv = store_read_block(store, copy->ino, copy->block, store->scrubbed);
+        rv = rv == OUT_IO ? OUT_MISMATCH : rv; /* What came after the copy is bad. */
+    }
+    if (rv == 0) {
         store_bad_del(store, copy->ino, copy->block);
         log_info("store",
                  "msg=\"a bad block is healed\" ino=%" PRIu64 " block=%" PRIu64

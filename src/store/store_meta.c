@@ -330,9 +330,10 @@ int store_open(const struct store_config *config, struct store **out)
     store->dir = strdup(config->dir);
     store->vfs = config->vfs != NULL ? strdup(config->vfs) : NULL;
     store->scratch = malloc(STORE_BLOCK);
+    store->scrubbed = malloc(STORE_BLOCK);
     rv = store_pieces_init(&store->pieces, store);
-    if (store->dir == NULL || store->scratch == NULL || rv != 0 ||
-        (config->vfs != NULL && store->vfs == NULL)) {
+    if (store->dir == NULL || store->scratch == NULL || store->scrubbed == NULL ||
+        rv != 0 || (config->vfs != NULL && store->vfs == NULL)) {
         rv = -ENOMEM;
         goto out;
     }
@@ -360,6 +361,7 @@ void store_close(struct store *store)
     store_extents_free(&store->layers.extents);
     buf_unref(store->kept);
     free(store->scratch);
+    free(store->scrubbed);
     free(store->vfs);
     free(store->dir);
     free(store);

@@ -69,6 +69,7 @@ enum store_sql {
     SQL_EXTENT_FLOOR,
     SQL_EXTENT_OF,
     SQL_EXTENT_ALL,
+    SQL_EXTENT_FROM,
     SQL_BLOCK_GET,
     SQL_BLOCK_PUT,
     SQL_BLOCK_DEL,
@@ -78,6 +79,7 @@ enum store_sql {
     SQL_BLOCK_CUT,
     SQL_BLOCK_LAST,
     SQL_BLOCK_ALL,
+    SQL_BLOCK_FROM,
     SQL_CUT_PUT,
     SQL_CUT_DEL,
     SQL_CUT_DEL_FROM,
@@ -86,6 +88,7 @@ enum store_sql {
     SQL_INLINE_PUT,
     SQL_INLINE_DEL,
     SQL_INLINE_ALL,
+    SQL_INLINE_FROM,
     SQL_MARK_GET,
     SQL_MARK_PUT,
     SQL_MARK_DEL,
@@ -367,6 +370,8 @@ struct store {
     struct store_pieces pieces;
     struct store_layers layers; /* Scratch of reads. */
     uint8_t *scratch;           /* STORE_BLOCK. */
+    uint8_t *scrubbed;          /* STORE_BLOCK. */
+    bool from_disk; /* Reads of settled data are not to be the page cache's. */
     struct store_bad bad;
     struct buf *kept; /* The value that store_kv_get gave last. */
 };

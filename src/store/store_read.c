@@ -200,6 +200,11 @@ static int read_settled(struct store *store, const struct store_block *block,
     if (from % STORE_SUBBLOCK == 0 && to % STORE_SUBBLOCK == 0) {
         to_read = out; /* No byte too many: no copy. */
     }
+    if (store->from_disk && store->disk->ops->forget != NULL) {
+        store->disk->ops->forget(store->disk, sub.file,
+                                 block->block * STORE_BLOCK + start,
+                                 (size_t)(last - first + 1) * STORE_SUBBLOCK);
+    }
     whole = (struct iovec){.iov_base = to_read,
                            .iov_len = (size_t)(last - first + 1) * STORE_SUBBLOCK};
     rv = read_beside(store, sub.file, &whole, block->block * STORE_BLOCK + start);

@@ -345,6 +345,40 @@ static void copy_that_comes_late(void)
     teardown();
 }
 
+/* Scrubbing finds each bad block once, wherever it lies, however little is read at a time,
+ * and ends. */
+static void scrubbing_finds_all(void)
+{
+    struct store_scrub scrub = {0};
+    uint32_t found = 0;
+    uint32_t bad;
+    uint32_t looked = 0;
+
+    setup(11);
+    apply_to(&sick, 60);
+    settle_node(&sick);
+    apply_to(&sick, 90); /* Some are settled, some recent, some small. */
+    CHECK_INT(store_scrub(sick.store, SIZE_MAX, &scrub), 0);
+    CHECK(scrub.end && scrub.blocks > 10 && scrub.n_bad == 0);
+    for (int i = 0; i < 40; i++) {
+        damage();
+    }
+    bad = check_node(&sick, NULL);
+    CHECK(bad > 3);
+    scrub = (struct store_scrub){0};
+    do {
+        CHECK_INT(store_scrub(sick.store, 1, &scrub), 0);
+        looked += scrub.blocks;
+        for (uint32_t i = 0; i < scrub.n_bad; i++) {
+            CHECK_UINT(scrub.bad[i].version, 90);
+            found++;
+        }
+    } while (!scrub.end);
+    CHECK(found >= bad); /* Beyond a file's end, too. */
+    CHECK(looked > 10 && looked <= MODEL_FILES * MODEL_BLOCKS);
+    teardown();
+}
+
 /* Copies that do not fit, or are no copies, change nothing. */
 static void copies_that_do_not_fit(void)
 {
@@ -385,4 +419,4 @@ static void copies_that_do_not_fit(void)
 
 TEST_MAIN(CHECK_TEST(damage_anywhere), CHECK_TEST(power_cuts_in_a_healing),
           CHECK_TEST(unreadable_piece_lets_go), CHECK_TEST(copy_that_comes_late),
-          CHECK_TEST(copies_that_do_not_fit))
+          CHECK_TEST(scrubbing_finds_all), CHECK_TEST(copies_that_do_not_fit))
