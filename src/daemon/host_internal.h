@@ -11,6 +11,7 @@
 
 #define PULL_VERSION 1
 #define PULL_HEAD_MAX 4096u
+#define PULL_BAD UINT32_MAX /* Bytes of a block that is bad at the source. */
 #define HOST_CURSORS_MAX 4u
 #define HOST_PULL_WANTS 64u       /* Blocks asked for in one round. */
 #define HOST_PULL_BATCH 8u        /* Blocks in one request: 1 MiB. */

@@ -173,6 +173,10 @@ static void run_blocks(struct job *base)
         want.version = wire_get_u64(&dec);
         version = wire_get_u64(&dec);
         len = wire_get_u32(&dec);
+        if (len == PULL_BAD && !dec.failed) {
+            job->base.rv = store_shadow_lost(job->base.host->pull->shadow, &want);
+            continue;
+        }
         bytes = wire_get_view(&data, len);
         if (dec.failed || data.failed || len > STORE_BLOCK) {
             job->base.rv = -EPROTO;

@@ -27,7 +27,7 @@ struct source_job {
     uint64_t now_ms;
     struct host *digest_host; /* Of a DIGEST, which is no job of the zone's. */
     struct slice request;
-    struct store_want want; /* Of a COPY; .bad: it is bad here too. */
+    struct store_want want; /* Of a COPY or BLOCKS; .bad: it is bad here. */
     bool bad;
     struct slice head;
     struct slice body;
@@ -144,14 +144,19 @@ static int source_block(struct source_job *job, const struct store_want *want,
     int rv = store_pull_block(job->base.host->disk.store, want->ino, want->block, &data,
                               &version);
 
-    if (rv != 0 && rv != OUT_NOENT) {
+    if (rv == OUT_IO) {
+        job->bad = true; /* One of them, for now: the others show again. */
+        job->want = *want;
+        job->want.version = zone_applied_index(job->base.host->disk.zone);
+        version = want->version;
+    } else if (rv != 0 && rv != OUT_NOENT) {
         return rv;
     }
     wire_put_u64(enc, want->ino);
     wire_put_u64(enc, want->block);
     wire_put_u64(enc, want->version);
     wire_put_u64(enc, version);
-    wire_put_u32(enc, rv == 0 ? (uint32_t)data->len : 0);
+    wire_put_u32(enc, rv == 0 ? (uint32_t)data->len : rv == OUT_IO ? PULL_BAD : 0);
     if (rv == 0) {
         ASSERT(data->len <= body->cap - body->len);
         memcpy(body->data + body->len, data->data, data->len);

@@ -283,6 +283,8 @@ int store_shadow_wants(struct store_shadow *shadow, struct store_want *out, uint
 /* @data shorter than a block: zeros follow. Empty: the block is gone. */
 int store_shadow_block(struct store_shadow *shadow, const struct store_want *want,
                        uint64_t version, struct slice data);
+/* The source's copy is bad: the block is there, of the version wanted, and bad here too. */
+int store_shadow_lost(struct store_shadow *shadow, const struct store_want *want);
 int store_shadow_switch(struct store *store, struct store_shadow *shadow);
 void store_shadow_close(struct store_shadow *shadow);
 

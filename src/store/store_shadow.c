@@ -7,6 +7,7 @@
 #include "base/outcome.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -292,4 +293,37 @@ int store_shadow_block(struct store_shadow *shadow, const struct store_want *wan
         rv = shadow_raise_floor(shadow, version);
     }
     return rv == 0 ? shadow_put_block(shadow, &block, data.data, data.len) : rv;
+}
+
+int store_shadow_lost(struct store_shadow *shadow, const struct store_want *want)
+{
+    struct store_extent lost = {.ino = want->ino,
+                                .offset = want->block * STORE_BLOCK,
+                                .len = STORE_BLOCK,
+                                .kind = STORE_LOST,
+                                .piece_len = STORE_BLOCK};
+    sqlite3_stmt *stmt = NULL;
+    bool wanted;
+    int rv;
+
+    rv = store_db_row(&shadow->db, &stmt, SQL_LIST_GET, "ii", want->ino, want->block);
+    if (rv != 0) {
+        return rv == OUT_NOENT ? 0 : rv;
+    }
+    lost.version = store_db_u64(stmt, 0);
+    wanted = store_db_u64(stmt, 1) != 0;
+    store_db_done(stmt);
+    if (!wanted) {
+        return 0;
+    }
+    log_warn("store",
+             "msg=\"the source's copy of a block is bad\" ino=%" PRIu64 " block=%" PRIu64,
+             want->ino, want->block);
+    rv = shadow_begin(shadow);
+    if (rv == 0) {
+        rv = store_extent_put(&shadow->db, &lost);
+    }
+    return rv == 0 ? store_db_run(&shadow->db, SQL_LIST_PUT, "iiii", want->ino,
+                                  want->block, lost.version, (uint64_t)0)
+                   : rv;
 }

@@ -227,11 +227,7 @@ static void cut_and_reopen(void)
     sick.applied = 0;
     (void)store_number_get(sick.store, STORE_APPLIED, &sick.applied);
     CHECK(sick.applied >= sick.durable);
-    model_deinit(&sick.model);
-    model_init(&sick.model);
-    while (sick.model.version < sick.applied) {
-        model_apply(&sick.model, sick.model.version + 1);
-    }
+    model_at(&sick.model, sick.applied);
 }
 
 /* The power goes at each step of a healing and of the settling behind it. Before it the
@@ -345,6 +341,70 @@ static void copy_that_comes_late(void)
     teardown();
 }
 
+/* A pull from a member with bad blocks comes to its end; they are bad at the puller too,
+ * nothing else is, and they heal. */
+static void pulled_from_a_bad_source(void)
+{
+    struct store_shadow *shadow = NULL;
+    struct store_cursor *cursor = NULL;
+    struct store_want want;
+    struct buf *run = NULL;
+    uint32_t lost = 0;
+    uint32_t n = 1;
+    uint64_t index;
+
+    setup(13);
+    apply_to(&good, 90);
+    settle_node(&good);
+    for (int f = 0; f < MODEL_FILES; f++) {
+        char path[64];
+
+        (void)snprintf(path, sizeof path, "/set/data/%02x/%d", (unsigned)fake_ino(f),
+                       (int)fake_ino(f));
+        (void)simdisk_flip(good.sim, path, 70000, 2);
+    }
+    CHECK(check_node(&good, NULL) > 0);
+    CHECK_INT(store_shadow_open(sick.store, &shadow), 0);
+    CHECK_INT(store_cursor_open(good.store, &cursor, &index), 0);
+    while (store_cursor_next(cursor, 4000, &run) == 0) {
+        CHECK_INT(store_shadow_load(shadow, run->data, run->len), 0);
+        buf_unref(run);
+    }
+    store_cursor_close(cursor);
+    while (store_shadow_wants(shadow, &want, 1, &n) == 0 && n > 0) {
+        struct buf *buf = NULL;
+        uint64_t version = 0;
+        int rv = store_pull_block(good.store, want.ino, want.block, &buf, &version);
+
+        if (rv == OUT_IO) {
+            lost++;
+            rv = store_shadow_lost(shadow, &want);
+        } else {
+            rv = store_shadow_block(
+                shadow, &want, version,
+                rv == 0 ? slice_borrow(buf->data, buf->len) : (struct slice){0});
+        }
+        CHECK_INT(rv, 0);
+        buf_unref(buf);
+    }
+    CHECK_INT(store_shadow_switch(sick.store, shadow), 0);
+    store_shadow_close(shadow);
+    sick.applied = 90;
+    model_at(&sick.model, 90);
+    CHECK(lost > 0);
+    CHECK_UINT(check_node(&sick, NULL), lost);
+    for (int f = 0; f < MODEL_FILES; f++) { /* The source's disk is good again. */
+        char path[64];
+
+        (void)snprintf(path, sizeof path, "/set/data/%02x/%d", (unsigned)fake_ino(f),
+                       (int)fake_ino(f));
+        (void)simdisk_flip(good.sim, path, 70000, 2);
+    }
+    heal_all();
+    check_settled();
+    teardown();
+}
+
 /* Scrubbing finds each bad block once, wherever it lies, however little is read at a time,
  * and ends. */
 static void scrubbing_finds_all(void)
@@ -419,4 +479,5 @@ static void copies_that_do_not_fit(void)
 
 TEST_MAIN(CHECK_TEST(damage_anywhere), CHECK_TEST(power_cuts_in_a_healing),
           CHECK_TEST(unreadable_piece_lets_go), CHECK_TEST(copy_that_comes_late),
-          CHECK_TEST(scrubbing_finds_all), CHECK_TEST(copies_that_do_not_fit))
+          CHECK_TEST(scrubbing_finds_all), CHECK_TEST(pulled_from_a_bad_source),
+          CHECK_TEST(copies_that_do_not_fit))
