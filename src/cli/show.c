@@ -183,7 +183,7 @@ static void show_damage(const cJSON *zone, FILE *file)
             units_put_text(file, show_text(member, "node"));
             fputs(" and ", file);
             units_put_text(file, other);
-            fputs("; see gvraft-scrub in gvraft(8)\n", file);
+            fputs("; see scrub in gvraft(8)\n", file);
         }
         if (unhealed > 0) {
             fputs("  BAD BLOCKS: ", file);
