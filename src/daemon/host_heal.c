@@ -406,6 +406,12 @@ uint32_t host_heal_look(struct host *host, struct store_want *out, uint32_t max)
     return n;
 }
 
+bool host_heal_gave_up(const struct host *host, const struct store_want *want)
+{
+    return host->healing != NULL &&
+           heal_gave_up(host->healing->step, want->ino, want->block);
+}
+
 void host_heal_tick(struct host *host, uint64_t now_ms)
 {
     if (host->healing == NULL || heal_pending(host->healing->step) == 0 ||

@@ -221,6 +221,8 @@ bool host_heal_waits(const struct host *host);
 /* Zone thread: some of the blocks that the store knows are bad; all of them in turn. */
 #define HOST_BAD_LOOK 32u
 uint32_t host_heal_look(struct host *host, struct store_want *out, uint32_t max);
+/* No member that can be asked had a good copy of it lately. */
+bool host_heal_gave_up(const struct host *host, const struct store_want *want);
 void host_heal_tick(struct host *host, uint64_t now_ms);
 uint64_t host_heal_wake_ms(const struct host *host);
 void host_heal_stop(struct host *host);

@@ -27,8 +27,8 @@ struct source_job {
     uint64_t now_ms;
     struct host *digest_host; /* Of a DIGEST, which is no job of the zone's. */
     struct slice request;
-    struct store_want want; /* Of a COPY or BLOCKS; .bad: it is bad here. */
-    bool bad;
+    struct store_want bad[HOST_PULL_BATCH]; /* Of a COPY or BLOCKS: bad here. */
+    uint32_t n_bad;
     struct slice head;
     struct slice body;
     void (*reply)(void *ctx, uint64_t to, struct slice head, struct slice body);
@@ -135,6 +135,14 @@ static int source_next(struct source_job *job, struct wire_dec *dec)
     return rv;
 }
 
+static void note_bad(struct source_job *job, const struct store_want *want,
+                     uint64_t applied)
+{
+    ASSERT(job->n_bad < HOST_PULL_BATCH);
+    job->bad[job->n_bad] = *want;
+    job->bad[job->n_bad++].version = applied;
+}
+
 /* One block behind the others in @body. */
 static int source_block(struct source_job *job, const struct store_want *want,
                         struct wire_enc *enc, struct buf *body)
@@ -145,9 +153,7 @@ static int source_block(struct source_job *job, const struct store_want *want,
                               &version);
 
     if (rv == OUT_IO) {
-        job->bad = true; /* One of them, for now: the others show again. */
-        job->want = *want;
-        job->want.version = zone_applied_index(job->base.host->disk.zone);
+        note_bad(job, want, zone_applied_index(job->base.host->disk.zone));
         version = want->version;
     } else if (rv != 0 && rv != OUT_NOENT) {
         return rv;
@@ -198,19 +204,20 @@ static int source_blocks(struct source_job *job, struct wire_dec *dec,
 /* A bad block's owner asks for ours. If it is bad too, it is healed like the other. */
 static int source_copy(struct source_job *job, struct wire_dec *dec, struct wire_enc *enc)
 {
+    struct store_want want = {.ino = wire_get_u64(dec)};
     struct store_copied copied = {0};
     struct buf *data = NULL;
     int rv;
 
-    job->want.ino = wire_get_u64(dec);
-    job->want.block = wire_get_u64(dec);
-    job->want.version = wire_get_u64(dec);
+    want.block = wire_get_u64(dec);
+    want.version = wire_get_u64(dec);
     if (!wire_done(dec)) {
         return OUT_INVAL;
     }
-    rv = store_copy_get(job->base.host->disk.store, &job->want, &data, &copied);
-    job->bad = rv == OUT_IO;
-    job->want.version = copied.applied;
+    rv = store_copy_get(job->base.host->disk.store, &want, &data, &copied);
+    if (rv == OUT_IO) {
+        note_bad(job, &want, copied.applied);
+    }
     if (rv != 0 && rv != OUT_NOENT) {
         return rv;
     }
@@ -281,14 +288,30 @@ static void run_source(struct job *base)
     buf_unref(head);
 }
 
+/* A block that is bad here ends the puller's attempt: the next one may find it healed. Only
+ * when it is given up the puller is told that there is none to be had. */
+static void heal_bad(struct source_job *job)
+{
+    struct host *host = job->base.host;
+    bool all = true;
+
+    for (uint32_t i = 0; i < job->n_bad; i++) {
+        all = all && host_heal_gave_up(host, &job->bad[i]);
+        host_heal_want(host, &job->bad[i]);
+    }
+    if (!all && job->head.len > 14) {
+        wire_store_u32((uint8_t *)(uintptr_t)job->head.data + 10, OUT_IO);
+        job->head.len = 14;
+        slice_unref(&job->body);
+    }
+}
+
 static void done_source(struct job *base)
 {
     struct source_job *job = (struct source_job *)base;
 
     job->base.host->sources--;
-    if (job->bad) {
-        host_heal_want(job->base.host, &job->want);
-    }
+    heal_bad(job);
     job->reply(job->ctx, job->to, job->head, job->body);
     slice_unref(&job->request);
     slice_unref(&job->head);

@@ -231,12 +231,12 @@ static void go_on(struct heal *heal)
     }
 }
 
-static bool failed_lately(const struct heal *heal, const struct heal_event *event)
+bool heal_gave_up(const struct heal *heal, uint64_t ino, uint64_t block)
 {
     for (uint32_t i = 0; i < FAILED_MAX && i < heal->n_failed; i++) {
         const struct failed *failed = &heal->failed[i];
 
-        if (failed->ino == event->ino && failed->block == event->block &&
+        if (failed->ino == ino && failed->block == block &&
             heal->now_ms < failed->at_ms + HEAL_AGAIN_MS) {
             return true;
         }
@@ -261,7 +261,7 @@ static void want_begin(struct heal *heal, const struct heal_event *event)
             return;
         }
     }
-    if (!event->waited && failed_lately(heal, event)) {
+    if (!event->waited && heal_gave_up(heal, event->ino, event->block)) {
         return;
     }
     if (heal->n == HEAL_WANTS_MAX) {

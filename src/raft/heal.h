@@ -107,6 +107,8 @@ uint32_t heal_pending(const struct heal *heal);
 /* True if ask @number went to @from and is not answered: what it was for. */
 bool heal_asked(const struct heal *heal, uint64_t number, uint64_t from, uint64_t *ino,
                 uint64_t *block);
+/* True if the block was given up a short while ago. */
+bool heal_gave_up(const struct heal *heal, uint64_t ino, uint64_t block);
 /* A copy is at hand and only waits for a settle to end: no other should begin. */
 bool heal_waits(const struct heal *heal);
 

@@ -186,6 +186,7 @@ static void no_good_copy(void)
     is_trace("ask 2 7/1 as of 50 as 1\nask 3 7/1 as of 50 as 2\ndone 7/1 IO\n");
     want(1, false);
     is_trace("");
+    CHECK(heal_gave_up(heal, 7, 1) && !heal_gave_up(heal, 7, 2));
     want(1, true);
     is_trace("ask 2 7/1 as of 50 as 3\n");
     answer(3, 2, 0, 50);
