@@ -12,6 +12,7 @@
 
 #include "base/prng.h"
 #include "lib/simdisk.h"
+#include "raft/heal.h"
 #include "raft/replica.h"
 #include "raft/router.h"
 #include "store/store.h"
@@ -39,6 +40,8 @@ enum sys_frame {
     SYS_FRAME_ANSWER = 33,
     SYS_FRAME_PULL = 34,
     SYS_FRAME_PULLED = 35,
+    SYS_FRAME_COPY = 36,
+    SYS_FRAME_COPIED = 37,
 };
 
 enum sys_mutation {
@@ -108,6 +111,8 @@ struct sys_job {
     struct slice body;
     struct sys_ask *ask;
     bool again;
+    bool is_bad; /* A read that met the block .bad. */
+    struct store_want bad;
 };
 
 /* An op that reached a member: who wants the answer. */
@@ -119,6 +124,9 @@ struct sys_ask {
     uint64_t seq;    /* Of the origin's router. */
     bool is_read;
     bool named; /* See REPLICA_DO_READ. */
+    bool waits; /* For a block to be healed. */
+    uint64_t bad_ino;
+    uint64_t bad_block;
     struct slice op;
 };
 
@@ -146,6 +154,13 @@ struct sys_cursor {
     uint64_t used_us;
 };
 
+/* Another member's copy of a bad block. */
+#define SYS_COPIES 8u
+struct sys_copy {
+    uint64_t number; /* Of the ask; 0: free. */
+    struct store_copy copy;
+};
+
 /* One zone on one member. */
 struct sys_host {
     struct sys *sys;
@@ -163,6 +178,9 @@ struct sys_host {
     struct sys_thread threads[3];
     struct sys_pull pull;
     struct sys_cursor cursors[SYS_CURSORS];
+    struct heal *heal; /* NULL: nothing was bad yet. */
+    bool heal_armed;
+    struct sys_copy copies[SYS_COPIES];
     struct sys_ask *asks;
     uint64_t leader; /* As last told to the router. */
 };
@@ -289,7 +307,10 @@ struct sys_counts {
     uint64_t leaders;
     uint64_t leased; /* Reads given while a read lease was held, */
     uint64_t older;  /* and those that saw less than what was answered by then. */
-    uint64_t again;  /* Reads of a file without a name that were asked again. */
+    uint64_t flips;
+    uint64_t bad_blocks; /* Found, each time. */
+    uint64_t healed;
+    uint64_t again; /* Reads of a file without a name that were asked again. */
 };
 
 struct sys_options {
@@ -325,6 +346,8 @@ struct sys {
     uint32_t think_us;
     uint64_t journal_bytes;
     bool leases;
+    uint64_t rotten; /* The node whose disk rots; 0 none. */
+    struct prng rot;
 };
 
 /* sys_event.c */
@@ -405,6 +428,19 @@ void sys_do_pull(struct sys_host *host, const struct replica_action *action);
 void sys_pull_request(struct sys_host *host, uint64_t from, struct slice head);
 void sys_pull_answer(struct sys_host *host, struct slice head, struct slice body);
 void sys_pull_close(struct sys_host *host);
+
+/* sys_heal.c */
+void sys_heal_want(struct sys_host *host, const struct store_want *want, bool waited);
+void sys_heal_read(struct sys_ask *ask, const struct store_want *want);
+void sys_heal_request(struct sys_host *host, uint64_t from, struct slice head);
+void sys_heal_answer(struct sys_host *host, uint64_t from, struct slice head,
+                     struct slice body);
+void sys_heal_applied(struct sys_host *host, uint64_t index);
+void sys_heal_settled(struct sys_host *host);
+void sys_heal_close(struct sys_host *host);
+bool sys_heal_quiet(const struct sys_host *host);
+uint32_t sys_heal_scrub(struct sys_host *host);
+void sys_rot_start(struct sys *sys);
 
 /* sys_client.c */
 void sys_clients_start(struct sys *sys);

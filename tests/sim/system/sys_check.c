@@ -255,6 +255,10 @@ static void check_members(struct reference *ref)
             continue;
         }
         ASSERT(store_digest(host->store, digest) == 0);
+        if (ref->sys->rotten != 0 && sys_heal_scrub(host) > 0) {
+            sys_fail(ref->sys, "n%u still has bad blocks of zone %u", (unsigned)number,
+                     ref->zone_nr);
+        }
         if (memcmp(digest, want, sizeof digest) != 0) {
             sys_fail(ref->sys, "the state of n%u differs from zone %u's log at %u",
                      (unsigned)number, ref->zone_nr,

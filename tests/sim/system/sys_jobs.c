@@ -268,6 +268,7 @@ static void done_apply(struct sys_job *job)
     sys_host_step(host, &event);
     if (!host->failed) {
         report_disk(host, UINT64_MAX);
+        sys_heal_applied(host, event.index);
     }
 }
 
@@ -364,6 +365,9 @@ static void run_read(struct sys_job *job)
     if (job->rv == 0 && result.outcome == OUT_IO && job->host->node->broken) {
         job->rv = -EIO; /* The block is not bad, the disk is. */
     }
+    job->is_bad = job->rv == 0 && result.outcome == OUT_IO && result.has_obj;
+    job->bad = (struct store_want){
+        .ino = result.obj.ino, .block = result.bad_block, .version = result.index};
     job->again = result.has_obj && result.obj.nlink == 0 && job->ask->named;
     if (job->rv == 0) {
         ASSERT(zone_result_encode(&result, &head) == 0);
@@ -379,6 +383,10 @@ static void done_read(struct sys_job *job)
     if (job->rv != 0) {
         sys_host_fault(job->host, "read", job->rv);
         sys_host_answer(job->ask, OUT_TRY_LATER, 0, (struct slice){0}, (struct slice){0});
+        return;
+    }
+    if (job->is_bad && job->host->sys->rotten != 0) {
+        sys_heal_read(job->ask, &job->bad);
         return;
     }
     if (job->again) {
@@ -490,6 +498,7 @@ static void done_finish(struct sys_job *job)
     }
     host->sys->counts.settles++;
     sys_do_compact(host, 0, 0);
+    sys_heal_settled(host);
 }
 
 static void run_write(struct sys_job *job)

@@ -156,12 +156,13 @@ static void print_totals(const struct sys_counts *total)
            " changes %" PRIu64 " disk faults %" PRIu64 " full %" PRIu64 " pulls %" PRIu64
            " snapshots %" PRIu64 " settles %" PRIu64 " fetches %" PRIu64 "\n"
            "reads under read leases %" PRIu64 ", at less than was answered %" PRIu64
-           ", asked again %" PRIu64 "\n",
+           ", asked again %" PRIu64 "\n"
+           "bits flipped %" PRIu64 ", bad blocks found %" PRIu64 ", healed %" PRIu64 "\n",
            total->events, total->frames, total->writes, total->reads, total->later,
            total->entries, total->duplicates, total->crashes, total->link_faults,
            total->transfers, total->changes, total->disk_faults, total->full_disks,
            total->pulls, total->snapshots, total->settles, total->fetches, total->leased,
-           total->older, total->again);
+           total->older, total->again, total->flips, total->bad_blocks, total->healed);
 }
 
 int main(int argc, char **argv)

@@ -437,6 +437,16 @@ void sys_node_frame(struct sys_node *node, struct sys_msg *msg)
             sys_pull_answer(host, msg->head, msg->body);
         }
         break;
+    case SYS_FRAME_COPY:
+        if (host != NULL) {
+            sys_heal_request(host, msg->from, msg->head);
+        }
+        break;
+    case SYS_FRAME_COPIED:
+        if (host != NULL) {
+            sys_heal_answer(host, msg->from, msg->head, msg->body);
+        }
+        break;
     default:
         if (host != NULL) {
             sys_host_step(host, &event);

@@ -227,6 +227,7 @@ void sys_host_close(struct sys_host *host)
     replica_free(host->replica);
     sys_jobs_drop(host);
     sys_pull_close(host);
+    sys_heal_close(host);
     while (host->asks != NULL) {
         struct sys_ask *ask = host->asks;
 

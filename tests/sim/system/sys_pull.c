@@ -99,6 +99,9 @@ static int source_blocks(struct sys_host *host, struct wire_dec *dec,
         uint64_t version = 0;
 
         rv = store_pull_block(host->store, ino, block, &data, &version);
+        job->is_bad = rv == OUT_IO;
+        job->bad = (struct store_want){
+            .ino = ino, .block = block, .version = zone_applied_index(host->zone)};
         if (rv != 0 && rv != OUT_NOENT) {
             break;
         }
@@ -153,6 +156,9 @@ static void run_source(struct sys_job *job)
 
 static void done_source(struct sys_job *job)
 {
+    if (job->is_bad) {
+        sys_heal_want(job->host, &job->bad, false);
+    }
     sys_net_send(job->host->sys, (struct sys_msg){.from = job->host->node->number,
                                                   .to = job->from,
                                                   .channel = 2,

@@ -63,7 +63,7 @@ static bool quiet(struct sys *sys)
                 status.applied_index != first ||
                 status.applied_index != status.last_index ||
                 status.commit_index != status.applied_index || host->settling ||
-                zone_applied_index(host->zone) != first) {
+                !sys_heal_quiet(host) || zone_applied_index(host->zone) != first) {
                 return false;
             }
         }
@@ -90,6 +90,18 @@ static void calm(struct sys *sys)
         simdisk_power_off_after(sys->nodes[number].disk, 0);
         for (int op = 0; op < SIMDISK_OPS; op++) {
             simdisk_fail(sys->nodes[number].disk, (enum simdisk_op)op, 0, -EIO, false);
+        }
+    }
+}
+
+/* What nobody read is found, and healed before the end. */
+static void scrub_rotten(struct sys *sys)
+{
+    for (uint32_t z = 0; z < sys->n_zones && sys->rotten != 0; z++) {
+        for (uint64_t number = 1; number <= SYS_NODES; number++) {
+            if (sys->nodes[number].up && sys->nodes[number].hosts[z] != NULL) {
+                (void)sys_heal_scrub(sys->nodes[number].hosts[z]);
+            }
         }
     }
 }
@@ -148,9 +160,11 @@ bool sys_run(struct sys *sys, const struct sys_options *options, uint64_t seed)
     sys_net_start(sys);
     sys_clients_start(sys);
     sys_faults_start(sys, end_us);
+    sys_rot_start(sys);
     sys_go(sys, end_us, NULL);
     calm(sys);
     sys_go(sys, sys->now_us + 6000 * SYS_US, NULL);
+    scrub_rotten(sys);
     sys->stop = true;
     sys_go(sys, end_us + CALM_MS_MAX * SYS_US, quiet);
     if (!sys->failing && !quiet(sys)) {
