@@ -123,7 +123,7 @@ struct host {
     uint64_t sync_minute_ms;   /* When the present minute began. */
     uint64_t sync_worst_us[2]; /* Of the present minute and the one before. */
     uint64_t sync_told_ms;     /* When a slow disk was told last; 0 never. */
-    struct healing *healing; /* NULL: no block was ever bad. */
+    struct healing *healing;   /* NULL: no block was ever bad. */
     uint64_t heal_told_ms;
     struct scrubbing *scrubbing; /* NULL: its state is not loaded yet. */
     bool scrub_loading;

@@ -159,7 +159,8 @@ static void tell_bad(const struct host *host, const struct read_job *job)
     if (job->bad) {
         event_tell(EVENT_BLOCK_BAD, host->config.label,
                    "a read met a damaged block on this member: inode %llu, block %llu",
-                   (unsigned long long)job->want.ino, (unsigned long long)job->want.block);
+                   (unsigned long long)job->want.ino,
+                   (unsigned long long)job->want.block);
     } else if (job->base.rv != 0 && job->base.rv != -EAGAIN) {
         event_tell(EVENT_BLOCK_BAD, host->config.label,
                    "a read failed on this member: %s", strerror(-job->base.rv));
