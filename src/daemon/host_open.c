@@ -244,6 +244,7 @@ static int start_replica(struct host *host, struct open_job *job)
         .seed = host->config.seed,
         .journal_bytes_max = host->config.journal_bytes_max,
         .leases = host->config.leases,
+        .roll_call = true,
     };
     struct replica_start start = {
         .now_ms = host_now_ms(),

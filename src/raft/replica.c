@@ -111,7 +111,7 @@ static void tick(struct replica *r)
 {
     struct rgroup_event event = {.type = RGROUP_EV_TICK};
 
-    if (r->now_ms >= r->wake_ms) {
+    if (r->now_ms >= r->wake_ms && !replica_roll_waits(r)) {
         (void)replica_group_step(r, &event, NULL); /* A fault is latched. */
     }
     replica_submit_flush(r);
@@ -119,6 +119,7 @@ static void tick(struct replica *r)
         return;
     }
     r->tick_ms = r->now_ms;
+    replica_roll_tick(r);
     replica_lease_tick(r);
     replica_read_tick(r);
     report_applied(r);
@@ -254,6 +255,9 @@ uint64_t replica_wake_ms(const struct replica *replica)
         return UINT64_MAX;
     }
     wake_ms = lease_ms < wake_ms ? lease_ms : wake_ms;
+    if (replica_roll_waits(replica)) {
+        return wake_ms;
+    }
     return replica->wake_ms < wake_ms ? replica->wake_ms : wake_ms;
 }
 
@@ -345,6 +349,7 @@ int replica_new(const struct replica_config *config, const struct replica_start 
     rv = load(r, start);
     if (rv == 0) {
         replica_lease_start(r);
+        replica_roll_start(r, start);
         replica_note(r);
         turn(r);
         rv = r->rv;

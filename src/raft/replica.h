@@ -26,6 +26,10 @@
  * that remove, and hands leadership to a voter that has room. A follower without room
  * stops nobody.
  *
+ * A member that starts takes part in nothing until it has heard from the others whether
+ * its log is what it acknowledged (replica_roll.c). If it is not, replica_new or a step
+ * gives -ESTALE: this state must never be started again under this raft id.
+ *
  * Entries are applied in order, one batch outstanding, only when durable here too.
  * Frames between replicas: docs/formats/replica.md.
  */
@@ -34,6 +38,7 @@
 
 #include "base/buf.h"
 #include "raft/rgroup.h"
+#include "raft/roll.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -64,6 +69,7 @@ enum replica_frame {
     REPLICA_FRAME_LEASE_REVOKE = 12, /* Leader to member: give it back. */
     REPLICA_FRAME_LEASE_RETURN = 13, /* It holds none any more. */
     REPLICA_FRAME_RECEIVED = 14,     /* Holder to leader: its log reaches so far. */
+    REPLICA_FRAME_ROLL = 15,         /* What is remembered of a member, asked and told. */
     REPLICA_FRAME_LAST = 15,
 };
 
@@ -86,6 +92,7 @@ struct replica_config {
     uint64_t seed;
     uint64_t journal_bytes_max; /* Default 256 MiB. */
     bool leases;                /* Reads under leases; else each batch asks. */
+    bool roll_call;             /* Ask the others before taking part. */
     uint32_t guards_off;        /* Tests only. */
     uint32_t mutation;          /* Tests only: enum replica_mutation. */
 };
@@ -105,6 +112,7 @@ enum replica_mutation {
     REPLICA_MUT_NO_RECEIPT = 9, /* Release without the holders' having it. */
     REPLICA_MUT_NO_NAMES = 10,  /* A holder reads what entries above R touch. */
     REPLICA_MUT_LEASE_KEPT = 11, /* Hand over, or change voters, with leases out. */
+    REPLICA_MUT_TRUST_ROLLED_BACK = 12, /* Marks above the own state mean nothing. */
 };
 
 /* The durable state that the driver found: what journal_open and zone_snapshot_get say.
@@ -122,6 +130,8 @@ struct replica_start {
     uint64_t applied_index; /* Of the zone's rows. */
     uint64_t applied_term;
     int64_t zone_time_ns; /* Of the last applied entry; later stamps lie above it. */
+    const struct roll_marks *marks; /* What replica_marks gave an earlier life, kept
+                                       elsewhere than the log; NULL: nothing. */
 };
 
 enum replica_event_type {
@@ -266,6 +276,7 @@ struct replica_actions {
 void replica_actions_clear(struct replica_actions *actions);
 void replica_actions_deinit(struct replica_actions *actions);
 
+/* 0 or a fault; -ESTALE: the state is older than what this member acknowledged. */
 int replica_new(const struct replica_config *config, const struct replica_start *start,
                 struct replica_actions *actions, struct replica **out);
 void replica_free(struct replica *replica);
@@ -294,6 +305,7 @@ struct replica_status {
     uint64_t last_index;
     uint64_t first_index;
     bool pulling;
+    bool calling; /* It asks the others whether its log is what it acknowledged. */
     bool transferring;
     bool full;               /* No room on this member's disk: it takes nothing new. */
     uint64_t released_index; /* Nothing above it was applied or answered. */
@@ -307,6 +319,9 @@ struct replica_status {
 };
 void replica_status(const struct replica *replica, uint64_t now_ms,
                     struct replica_status *out);
+/* What this member remembers of all, itself included. To be kept on a disk now and then,
+ * not with the log: what puts the log back must not take it along. */
+void replica_marks(const struct replica *replica, struct roll_marks *out);
 
 /* How far this member's log goes, whatever of it is committed. */
 struct replica_log_end {

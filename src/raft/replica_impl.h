@@ -229,6 +229,14 @@ struct replica {
     struct replica_log log;
     struct replica_descriptor snapshot;
 
+    /* Roll call. */
+    struct roll roll;
+    struct roll_marks marks;
+    uint64_t marks_version; /* Rises with every change of @marks. */
+    uint64_t told_version;  /* As leader: what of it was told, */
+    uint64_t told_reported; /* and when its own log reached so far; */
+    uint64_t told_ms;       /* when. */
+
     /* Journal. */
     bool meta_dirty;
     bool base_dirty;
@@ -444,6 +452,22 @@ void replica_lease_give_up(struct replica *r);
  * goes with it. */
 void replica_lease_stop(struct replica *r);
 uint64_t replica_lease_wake_ms(const struct replica *r);
+
+/* replica_roll.c */
+/* rgroup has started. */
+void replica_roll_start(struct replica *r, const struct replica_start *start);
+/* Deaf yet. */
+bool replica_roll_open(const struct replica *r);
+/* No election may begin here: deaf, or below the floor. */
+bool replica_roll_waits(const struct replica *r);
+/* @msg asks for help with an election of, or by, somebody below the floor. */
+bool replica_roll_forbids(const struct replica *r, const struct rgroup_msg *msg);
+/* A raft message was stepped: what it says of its sender. */
+void replica_roll_heard(struct replica *r, const struct rgroup_msg *msg);
+void replica_roll_frame(struct replica *r, const struct replica_event *event);
+/* Member @id can be reached. */
+void replica_roll_peer(struct replica *r, uint64_t id);
+void replica_roll_tick(struct replica *r);
 
 /* replica_names.c */
 /* An entry was added to the log. */

@@ -56,7 +56,9 @@ void replica_peer_set(struct replica *r, uint64_t id, bool up)
     }
     peer_reset(peer);
     peer->up = up;
-    if (!up) {
+    if (up) {
+        replica_roll_peer(r, id);
+    } else {
         replica_read_forget(r, id);
         if (r->leader == id) {
             struct rgroup_event lost = {.type = RGROUP_EV_LOST, .target = id};

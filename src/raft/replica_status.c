@@ -93,6 +93,7 @@ void replica_status(const struct replica *replica, uint64_t now_ms,
     out->first_index = r->log.base_index + 1;
     lease_status(r, now_ms, &conf, out);
     out->pulling = r->pull.state != PULL_NONE;
+    out->calling = r->roll.open;
     out->transferring = r->transfer.active;
     out->full = replica_disk_full(r);
     out->pending_bytes = r->pending_bytes;

@@ -232,7 +232,9 @@ static void frame_append(struct replica *r, const struct replica_event *event)
     step.n_entries = msg.n;
     /* A member without room keeps answering heartbeats, but takes no more entries. */
     if (msg.n == 0 || r->journal_bytes <= 2 * r->config.journal_bytes_max) {
-        (void)replica_group_step(r, &step, r->incoming);
+        if (replica_group_step(r, &step, r->incoming) == 0) {
+            replica_roll_heard(r, &msg);
+        }
         replica_lease_matched(r, &msg, last_term);
     }
     for (uint32_t i = 0; i < msg.n; i++) {
@@ -251,10 +253,15 @@ static void frame_msg(struct replica *r, const struct replica_event *event)
         return;
     }
     msg.peer = event->from;
+    if (replica_roll_forbids(r, &msg)) {
+        return;
+    }
     if (msg.type == RGROUP_MSG_APPEND_RESULT) {
         replica_send_acked(r, &msg);
     }
-    (void)replica_group_step(r, &step, NULL);
+    if (replica_group_step(r, &step, NULL) == 0) {
+        replica_roll_heard(r, &msg);
+    }
 }
 
 void replica_frame(struct replica *r, const struct replica_event *event)
@@ -266,7 +273,11 @@ void replica_frame(struct replica *r, const struct replica_event *event)
     }
     peer->heard = true;
     peer->heard_ms = r->now_ms;
-    if (event->frame_type == REPLICA_FRAME_APPEND) {
+    if (event->frame_type == REPLICA_FRAME_ROLL) {
+        replica_roll_frame(r, event);
+    } else if (replica_roll_open(r)) {
+        return; /* As if it had not arrived. */
+    } else if (event->frame_type == REPLICA_FRAME_APPEND) {
         frame_append(r, event);
     } else if (event->frame_type == REPLICA_FRAME_MSG) {
         frame_msg(r, event);

@@ -12,6 +12,7 @@
  * sim_disk.c   its journal
  * sim_net.c    the connections
  * sim_lease.c  leases
+ * sim_roll.c   members whose disk is put back to an earlier state
  * sim_load.c   who works on it and who breaks it
  * sim_check.c  what must hold after every step
  */
@@ -21,6 +22,7 @@
 #include "base/prng.h"
 #include "raft/lease.h"
 #include "raft/rgroup.h"
+#include "raft/roll.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -30,21 +32,23 @@
 
 enum sim_mutation {
     SIM_MUT_NONE,
-    SIM_MUT_EARLY_SEND,    /* Messages leave before term and vote are durable. */
-    SIM_MUT_EARLY_PERSIST, /* Entries are reported durable when they are written. */
-    SIM_MUT_NO_FLOOR,      /* A new leader reads before its barrier is committed. */
-    SIM_MUT_NO_PROBE,      /* Being leader is taken for a lease. */
-    SIM_MUT_STALE_SEND,    /* A queued APPEND is filled from a log that was cut. */
-    SIM_MUT_LEASE_ALONE,   /* A leader takes itself for a majority. */
-    SIM_MUT_NO_WAIT,       /* One that starts alone does not wait. */
-    SIM_MUT_LEASE_KEPT,    /* Handing over and changing voters with leases out. */
-    SIM_MUT_WILD_CLOCKS,   /* Clocks run apart by more than leases allow for. */
+    SIM_MUT_EARLY_SEND,        /* Messages leave before term and vote are durable. */
+    SIM_MUT_EARLY_PERSIST,     /* Entries are reported durable when they are written. */
+    SIM_MUT_NO_FLOOR,          /* A new leader reads before its barrier is committed. */
+    SIM_MUT_NO_PROBE,          /* Being leader is taken for a lease. */
+    SIM_MUT_STALE_SEND,        /* A queued APPEND is filled from a log that was cut. */
+    SIM_MUT_LEASE_ALONE,       /* A leader takes itself for a majority. */
+    SIM_MUT_NO_WAIT,           /* One that starts alone does not wait. */
+    SIM_MUT_LEASE_KEPT,        /* Handing over and changing voters with leases out. */
+    SIM_MUT_WILD_CLOCKS,       /* Clocks run apart by more than leases allow for. */
+    SIM_MUT_TRUST_ROLLED_BACK, /* Whoever starts takes part. */
 };
 
 struct sim_options {
     uint32_t guards_off;
     enum sim_mutation mutation;
     bool trace;
+    bool rollback;    /* A member's disk may be put back. */
     uint32_t seconds; /* Of faults; then comes the calm. */
 };
 
@@ -134,6 +138,15 @@ struct sim_link {
     bool log_cut; /* For APPENDs only. */
 };
 
+/* What a crash leaves. */
+struct sim_durable {
+    uint64_t term;
+    uint64_t vote;
+    struct sim_log log;
+    struct sim_snap snap;
+    struct sim_snap applied; /* The state has its own transactions. */
+};
+
 struct sim_node {
     uint32_t id;
     bool up;
@@ -141,13 +154,12 @@ struct sim_node {
     uint64_t epoch;
     struct rgroup *group;
 
-    struct { /* What a crash leaves. */
-        uint64_t term;
-        uint64_t vote;
-        struct sim_log log;
-        struct sim_snap snap;
-        struct sim_snap applied; /* The state has its own transactions. */
-    } durable;
+    struct sim_durable durable;
+    struct sim_durable image; /* Of an earlier time, */
+    bool image_there;         /* if there is one, */
+    bool image_old;           /* and @kept is of a later one. */
+    struct roll_point vouched;
+    struct roll_point kept; /* @vouched as it was kept last. */
 
     struct sim_log log;
     struct sim_snap snap;
@@ -212,6 +224,7 @@ enum sim_event_kind {
     SIM_EV_ADMIN,
     SIM_EV_SNAP,
     SIM_EV_FAULT,
+    SIM_EV_ROLL,
     SIM_EV_HEAL,
     SIM_EV_CALM,
     SIM_EV_END,
@@ -247,7 +260,7 @@ struct sim_conf {
 
 struct sim_counts {
     uint64_t steps, messages, commits, elections, crashes, changes, reads, transfers;
-    uint64_t installs, beyond, giveups, snapshots, leases;
+    uint64_t installs, beyond, giveups, snapshots, leases, quarantined;
 };
 
 struct sim {
@@ -274,6 +287,8 @@ struct sim {
     bool no_trailing;
     bool busy; /* Many clients. */
     bool dead_minority;
+    bool rolled_back; /* One was; */
+    uint32_t lost;    /* and it stays away. */
     bool calm;
     uint64_t calm_commit;
 
@@ -385,6 +400,18 @@ void lease_receive(struct sim *sim, struct sim_node *node, const struct sim_msg 
 bool lease_quiet(struct sim *sim, struct sim_node *leader);
 /* The node leads: nobody has a lease of an earlier term. */
 void check_leases(struct sim *sim, const struct sim_node *node);
+
+/* --- sim_roll.c --- */
+
+/* A message left the node; something is durable at it. */
+void roll_sent(struct sim_node *node, const struct sim_msg *msg);
+void roll_reported(struct sim_node *node);
+/* Keep what a node vouched for, or take an image of its disk. */
+void roll_event(struct sim *sim);
+/* Put the node's disk back to an earlier state, if that may be. */
+bool roll_back(struct sim *sim, struct sim_node *node);
+/* True if the node, which is about to start, is known as rolled back: it never starts. */
+bool roll_known(struct sim *sim, struct sim_node *node);
 
 /* --- sim_load.c --- */
 

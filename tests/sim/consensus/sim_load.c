@@ -234,6 +234,9 @@ void load_fault(struct sim *sim)
         node = leader;
         id = node->id;
     }
+    if (roll_back(sim, node)) {
+        return;
+    }
     switch (sim_below(sim, 10)) {
     case 0:
     case 1:
@@ -281,7 +284,7 @@ void load_fault(struct sim *sim)
 
 void load_calm(struct sim *sim)
 {
-    uint32_t dead = sim->dead_minority ? (sim->n_nodes - 1) / 2 : 0;
+    uint32_t dead = sim->dead_minority ? (sim->n_nodes - 1) / 2 - sim->lost : 0;
     uint32_t id;
 
     sim->calm = true;

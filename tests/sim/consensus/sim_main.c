@@ -9,12 +9,13 @@
 
 static const char usage[] =
     "usage: gvsim-consensus [--seeds N] [--first S] [--seconds N] [--off G4,G7,...]\n"
-    "                       [--mutate NAME] [--until-failure] [--trace]\n"
+    "                       [--mutate NAME] [--rollback] [--until-failure] [--trace]\n"
     "\n"
     "Runs N seeds, the first one S, each with so many virtual seconds of faults. --off\n"
     "switches guards off. --mutate breaks a rule: early-send, early-persist, no-floor,\n"
-    "no-probe, stale-send, lease-alone, no-wait, lease-kept, wild-clocks. "
-    "--until-failure: success means that a seed failed.\n";
+    "no-probe, stale-send, lease-alone, no-wait, lease-kept, wild-clocks,\n"
+    "trust-rolled-back. --rollback: one member's disk may be put back to an earlier\n"
+    "state. --until-failure: success means that a seed failed.\n";
 
 static const char *const mutations[] = {
     [SIM_MUT_NONE] = "none",
@@ -27,6 +28,7 @@ static const char *const mutations[] = {
     [SIM_MUT_NO_WAIT] = "no-wait",
     [SIM_MUT_LEASE_KEPT] = "lease-kept",
     [SIM_MUT_WILD_CLOCKS] = "wild-clocks",
+    [SIM_MUT_TRUST_ROLLED_BACK] = "trust-rolled-back",
 };
 
 struct settings {
@@ -77,6 +79,7 @@ static bool parse(int argc, char **argv, struct settings *settings)
         {"seconds", required_argument, NULL, 't'},
         {"off", required_argument, NULL, 'o'},
         {"mutate", required_argument, NULL, 'm'},
+        {"rollback", no_argument, NULL, 'r'},
         {"until-failure", no_argument, NULL, 'u'},
         {"trace", no_argument, NULL, 'v'},
         {NULL, 0, NULL, 0},
@@ -102,6 +105,9 @@ static bool parse(int argc, char **argv, struct settings *settings)
         case 'm':
             ok = parse_mutation(optarg, &settings->options.mutation);
             break;
+        case 'r':
+            settings->options.rollback = true;
+            break;
         case 'u':
             settings->until_failure = true;
             break;
@@ -119,9 +125,11 @@ static void print_failure(const struct sim *sim, const struct settings *settings
 {
     printf("seed %" PRIu64 " failed at %.3f s: %s\n", sim->seed,
            (double)sim->now_us / 1e6, sim->failure);
-    printf("replay: gvsim-consensus --first %" PRIu64 " --seeds 1 --seconds %u%s%s%s%s "
+    printf("replay: gvsim-consensus --first %" PRIu64 " --seeds 1 --seconds %u%s%s%s%s%s "
            "--trace\n",
-           sim->seed, settings->options.seconds, settings->off == NULL ? "" : " --off ",
+           sim->seed, settings->options.seconds,
+           settings->options.rollback ? " --rollback" : "",
+           settings->off == NULL ? "" : " --off ",
            settings->off == NULL ? "" : settings->off,
            settings->options.mutation == SIM_MUT_NONE ? "" : " --mutate ",
            settings->options.mutation == SIM_MUT_NONE
@@ -179,9 +187,10 @@ int main(int argc, char **argv)
     printf("steps %" PRIu64 " messages %" PRIu64 " commits %" PRIu64 " elections %" PRIu64
            " crashes %" PRIu64 " changes %" PRIu64 " reads %" PRIu64 "\n"
            "transfers %" PRIu64 " snapshots %" PRIu64 " installs %" PRIu64
-           " newer %" PRIu64 " given up %" PRIu64 " read leases %" PRIu64 "\n",
+           " newer %" PRIu64 " given up %" PRIu64 " read leases %" PRIu64
+           " known as rolled back %" PRIu64 "\n",
            total.steps, total.messages, total.commits, total.elections, total.crashes,
            total.changes, total.reads, total.transfers, total.snapshots, total.installs,
-           total.beyond, total.giveups, total.leases);
+           total.beyond, total.giveups, total.leases, total.quarantined);
     return (failures > 0) == settings.until_failure ? 0 : 1;
 }

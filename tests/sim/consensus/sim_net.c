@@ -75,6 +75,7 @@ static void put_on_wire(struct sim *sim, const struct sim_node *from, struct sim
     uint64_t due;
 
     sim->counts.messages++;
+    roll_sent(&sim->nodes[msg->from], msg);
     if (link->cut || sim_below(sim, 1000000) < sim->loss_ppm ||
         (msg->kind == SIM_MSG_RAFT && msg->raft.type == RGROUP_MSG_APPEND &&
          (link->log_cut || !fill_entries(sim, from, msg)))) {

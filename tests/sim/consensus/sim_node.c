@@ -336,6 +336,7 @@ void node_report(struct sim *sim, struct sim_node *node)
     if (index > node->reported) {
         node->reported = index;
         event.index = index;
+        roll_reported(node);
         (void)node_step(sim, node, &event);
     }
 }
@@ -551,6 +552,9 @@ void node_boot(struct sim *sim, struct sim_node *node)
     struct rgroup_entry *entries;
     uint64_t i;
 
+    if (roll_known(sim, node)) {
+        return;
+    }
     boot_state(sim, node);
     ASSERT(rgroup_new(&config, &node->group) == 0);
     entries = calloc(node->log.n + 1, sizeof *entries);

@@ -273,6 +273,9 @@ static void event_of_load(struct sim *sim, const struct sim_event *event)
     case SIM_EV_FAULT:
         load_fault(sim);
         break;
+    case SIM_EV_ROLL:
+        roll_event(sim);
+        break;
     case SIM_EV_HEAL:
         net_heal(sim);
         for (id = 1; id <= sim->n_nodes; id++) {
@@ -359,6 +362,9 @@ static void set_up(struct sim *sim)
     sim_at(sim, 1200000, SIM_EV_ADMIN, 0, 0);
     sim_at(sim, 1500000, SIM_EV_FAULT, 0, 0);
     sim_at(sim, sim->options.seconds * UINT64_C(1000000), SIM_EV_CALM, 0, 0);
+    if (sim->options.rollback) {
+        sim_at(sim, 1100000, SIM_EV_ROLL, 0, 0);
+    }
 }
 
 static void run(struct sim *sim)
@@ -427,6 +433,7 @@ void sim_clear(struct sim *sim)
         }
         log_free(&node->log);
         log_free(&node->durable.log);
+        log_free(&node->image.log);
         net_clear_node(sim, id);
     }
     free(sim->heap);

@@ -205,6 +205,7 @@ struct sys_node {
     uint64_t slow_us;   /* The disk is slow until then. */
     uint64_t next_cursor;
     uint64_t next_pull;
+    struct roll_marks marks[SYS_ZONES]; /* Kept apart from the disk. */
 };
 
 struct sys_msg {

@@ -392,6 +392,9 @@ void sys_host_step(struct sys_host *host, struct replica_event *event)
     event->now_ms = sys_node_ms(host->node);
     rv = replica_step(host->replica, event, &actions);
     ASSERT(rv <= 0);
+    /* A real member keeps them now and then: whatever they are, an honest restart is
+     * never taken for a rollback. */
+    replica_marks(host->replica, &host->node->marks[host->zone_nr]);
     sys_host_actions(host, &actions);
     host->stepping = false;
 }

@@ -159,6 +159,7 @@ static int start(struct sys_host *host, const struct found *found)
         .seed = sys_rand(sys, UINT64_MAX),
         .journal_bytes_max = sys->journal_bytes,
         .leases = sys->leases,
+        .roll_call = true,
         .mutation = replica_mutation(sys->options.mutation),
     };
     struct replica_start begin = {
@@ -172,6 +173,7 @@ static int start(struct sys_host *host, const struct found *found)
         .applied_index = zone_applied_index(host->zone),
         .applied_term = zone_applied_term(host->zone),
         .zone_time_ns = zone_time_ns(host->zone),
+        .marks = &host->node->marks[host->zone_nr],
     };
     struct replica_actions actions = {0};
     int rv = zone_snapshot_get(host->zone, &snapshot);

@@ -429,6 +429,7 @@ int rig_start(struct rig *rig, uint64_t id)
                                     .seed = 77 * id,
                                     .journal_bytes_max = rig->journal_bytes_max,
                                     .leases = rig->leases,
+                                    .roll_call = rig->roll_call,
                                     .mutation = rig->mutation};
     struct replica_start start = {.now_ms = rig->now_ms,
                                   .term = node->term,
@@ -440,7 +441,8 @@ int rig_start(struct rig *rig, uint64_t id)
                                   .entries = entries,
                                   .n_entries = (uint32_t)(node->last - node->base_index),
                                   .applied_index = node->applied,
-                                  .applied_term = node->applied_term};
+                                  .applied_term = node->applied_term,
+                                  .marks = &node->marks};
     struct replica_actions actions = {0};
     int rv;
 

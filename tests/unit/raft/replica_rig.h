@@ -69,6 +69,7 @@ struct rig_node {
     uint64_t pull_index;
     bool hold_pull;
     uint64_t peak_cache;
+    struct roll_marks marks; /* Given to its next start. */
 };
 
 struct rig_frame {
@@ -86,6 +87,7 @@ struct rig {
     uint64_t journal_bytes_max;
     uint32_t mutation;
     bool leases;
+    bool roll_call;
     struct rig_node nodes[RIG_MAX + 1]; /* By raft id. */
     bool cut[RIG_MAX + 1][RIG_MAX + 1]; /* Frames from, to are dropped. */
     struct rig_frame *frames;
