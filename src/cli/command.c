@@ -62,6 +62,11 @@ const struct command commands[] = {
      "NEW gets the data and votes; only then OLD goes. Interrupted, it goes on by "
      "itself.",
      cmd_zone_replace_member},
+    {"zone rebuild", "ZONE [NODE]", "", 1, 2,
+     "make a member's copy anew, because its data is gone for good",
+     "For a member in state no-data or failed; NODE is this one unless given. It gets a\n"
+     "new copy from the others, which must be a majority without it.",
+     cmd_zone_rebuild},
     {"zone set-quota", "ZONE SIZE", "", 2, 2, "change how much a zone can hold",
      QUOTA_HELP, cmd_zone_set_quota},
     {"zone recover", "ZONE --accept-loss [--confirm ZONE]", "accept-loss confirm=", 1, 1,

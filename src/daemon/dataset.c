@@ -15,6 +15,9 @@
 #define PATH_BYTES (2 * CONFIG_TEXT_MAX)
 #define SIGN_BYTES_MAX 4096u
 #define MAKING "making"
+/* No name of a zone has a capital letter, as the stamp behind it does. */
+#define ASIDE ".quarantine-"
+#define ASIDE_MAX 64u
 
 static void join_path(char *out, const char *folder, const char *name)
 {
@@ -286,4 +289,88 @@ int dataset_keep(const char *pool, const char *slug, const char *journal,
         return rv;
     }
     return kept_name(pool, slug, time_s, name) ? keep_as(dir, pool, name) : -EEXIST;
+}
+
+/* The journal first: the dataset is what says whose it is. */
+int dataset_set_aside(const char *pool, const char *slug, const char *journal,
+                      const uint8_t id[16], const char *stamp)
+{
+    char to[PATH_BYTES + 64];
+    char dir[PATH_BYTES];
+    struct stat st;
+    int rv;
+
+    if (config_check_name(slug) != 0) {
+        return -EEXIST;
+    }
+    join_path(dir, pool, slug);
+    if (lstat(dir, &st) == 0 && !names_zone(disk_posix(), dir, "marker", id) &&
+        !names_zone(disk_posix(), dir, MAKING, id)) {
+        return remove(dir) == 0 ? 0 : -EEXIST;
+    }
+    if (!is_below(journal, dir) && lstat(journal, &st) == 0) {
+        snprintf(to, sizeof to, "%s" ASIDE "%s", journal, stamp);
+        if (rename(journal, to) != 0) {
+            return -errno;
+        }
+        rv = disk_sync_parent(disk_posix(), to);
+        if (rv != 0) {
+            return rv;
+        }
+    }
+    snprintf(to, sizeof to, "%s" ASIDE "%s", dir, stamp);
+    return put_aside(dir, to, id);
+}
+
+struct sweep {
+    const char *slug;
+    uint32_t n;
+    char names[ASIDE_MAX][PATH_BYTES];
+};
+
+static int sweep_one(void *ctx, const char *name)
+{
+    struct sweep *sweep = ctx;
+    size_t len = strlen(sweep->slug);
+
+    if (sweep->n < ASIDE_MAX && strncmp(name, sweep->slug, len) == 0 &&
+        strncmp(name + len, ASIDE, strlen(ASIDE)) == 0 && strlen(name) < PATH_BYTES) {
+        strcpy(sweep->names[sweep->n++], name);
+    }
+    return 0;
+}
+
+int dataset_sweep(const char *pool, const char *slug, const char *journals,
+                  const uint8_t id[16])
+{
+    struct sweep *sweep = calloc(1, sizeof *sweep);
+    struct disk *disk = disk_posix();
+    char path[PATH_BYTES];
+    int n = 0;
+    int rv;
+
+    if (sweep == NULL || config_check_name(slug) != 0) {
+        free(sweep);
+        return sweep == NULL ? -ENOMEM : -EEXIST;
+    }
+    sweep->slug = slug;
+    rv = disk->ops->list(disk, pool, sweep_one, sweep);
+    for (uint32_t i = 0; rv == 0 && i < sweep->n; i++) {
+        join_path(path, pool, sweep->names[i]);
+        if (!names_zone(disk, path, "marker", id) &&
+            !names_zone(disk, path, MAKING, id)) {
+            continue; /* Somebody's own. */
+        }
+        if (journals != NULL) {
+            join_path(path, journals, sweep->names[i]);
+            rv = remove_tree(path);
+        }
+        if (rv == 0) {
+            join_path(path, pool, sweep->names[i]);
+            rv = remove_tree(path);
+            n++;
+        }
+    }
+    free(sweep);
+    return rv != 0 ? rv : n;
 }

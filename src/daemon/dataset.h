@@ -42,5 +42,20 @@ int dataset_remove(const char *pool, const char *slug, const char *journal,
  */
 int dataset_keep(const char *pool, const char *slug, const char *journal,
                  const uint8_t id[16], uint64_t time_s);
+/*
+ * Move zone @id's dataset, named @slug in the folder @pool, and its journal @journal aside,
+ * to names that end with ".quarantine-" and @stamp, which no zone can have. What is not
+ * there counts as moved. 0; -EEXIST: the folder is not that zone's; or a fault, then the
+ * next call goes on.
+ */
+int dataset_set_aside(const char *pool, const char *slug, const char *journal,
+                      const uint8_t id[16], const char *stamp);
+/*
+ * Remove what dataset_set_aside made of zone @id in @pool, and of its journals, whose
+ * folder is @journals (NULL: they were inside). The number of datasets removed, or a
+ * fault.
+ */
+int dataset_sweep(const char *pool, const char *slug, const char *journals,
+                  const uint8_t id[16]);
 
 #endif

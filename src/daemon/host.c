@@ -47,21 +47,55 @@ static void abandon(struct host *host)
     }
 }
 
-void host_fail(struct host *host, const char *format, ...)
+static void fail(struct host *host, enum host_lost lost, const char *format, va_list args)
 {
-    va_list args;
-
     if (host->state == HOST_FAILED || host->state == HOST_NO_DATA) {
         return; /* The first reason is the one that matters. */
     }
-    va_start(args, format);
     vsnprintf(host->reason, sizeof host->reason, format, args);
-    va_end(args);
+    host->reason_len = strlen(host->reason);
     host->state = HOST_FAILED;
+    host->lost = lost;
     event_tell(EVENT_FAILED, host->config.label, "the zone stopped on this node: %s",
                host->reason);
     abandon(host);
     host->callbacks.note(host->callbacks.ctx, host);
+}
+
+void host_fail(struct host *host, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    fail(host, HOST_LOST_NOT, format, args);
+    va_end(args);
+}
+
+void host_fault(struct host *host, int rv, const char *format, ...)
+{
+    enum host_lost lost = rv == -ESTALE    ? HOST_LOST_OLD
+                          : rv == -EUCLEAN ? HOST_LOST_DAMAGED
+                                           : HOST_LOST_NOT;
+    va_list args;
+
+    va_start(args, format);
+    fail(host, lost, format, args);
+    va_end(args);
+}
+
+const char *host_fault_text(int rv)
+{
+    switch (rv) {
+    case -ESTALE:
+        return "its data is older than what it acknowledged";
+    case -EUCLEAN:
+        return "its data is damaged";
+    case -EPROTONOSUPPORT:
+        return "made by another version of grapevined (the log says which): it is left "
+               "alone";
+    default:
+        return strerror(rv < 0 ? -rv : EIO);
+    }
 }
 
 static void timer_arm(struct host *host);
@@ -124,7 +158,7 @@ static void act_one(struct host *host, struct replica_action *action)
         break;
     case REPLICA_DO_FAIL:
         if (!host->closing) {
-            host_fail(host, "%s", strerror(-action->rv));
+            host_fault(host, action->rv, "%s", host_fault_text(action->rv));
         }
         break;
     }
@@ -167,7 +201,7 @@ void host_step(struct host *host, struct replica_event *event)
         host->stepping = false;
     }
     if (rv != 0 && !host->closing) {
-        host_fail(host, "consensus step: %s", strerror(-rv));
+        host_fault(host, rv, "consensus step: %s", host_fault_text(rv));
     }
     timer_arm(host);
 }
@@ -261,7 +295,17 @@ int host_open(const struct host_config *config, const struct host_callbacks *cal
     }
     uv_timer_init(config->loop, &host->timer);
     host->timer.data = host;
-    host_begin_opening(host);
+    if (config->lost == HOST_LOST_NOT) {
+        host_begin_opening(host);
+    } else {
+        host->state = HOST_FAILED;
+        host->lost = config->lost;
+        snprintf(host->reason, sizeof host->reason, "%s",
+                 config->lost == HOST_LOST_OLD       ? host_fault_text(-ESTALE)
+                 : config->lost == HOST_LOST_DAMAGED ? host_fault_text(-EUCLEAN)
+                                                     : "its data was given up");
+        host->reason_len = strlen(host->reason);
+    }
     *out = host;
     return 0;
 }
@@ -520,6 +564,33 @@ const char *host_state_name(enum host_state state)
 const char *host_reason(const struct host *host)
 {
     return host->reason;
+}
+
+enum host_lost host_lost(const struct host *host)
+{
+    return host->lost;
+}
+
+void host_repairing(struct host *host, const char *what)
+{
+    snprintf(host->reason + host->reason_len, sizeof host->reason - host->reason_len,
+             ": %s", what);
+}
+
+void host_retry(struct host *host)
+{
+    if (host->state == HOST_NO_DATA && host->jobs == 0 && !host->closing) {
+        host_begin_opening(host);
+    }
+}
+
+bool host_marks(const struct host *host, struct roll_marks *out)
+{
+    if (host->replica == NULL || host->state == HOST_FAILED) {
+        return false;
+    }
+    replica_marks(host->replica, out);
+    return true;
 }
 
 static struct replica_status status_of(const struct host *host)

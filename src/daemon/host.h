@@ -29,6 +29,14 @@ enum host_state {
     HOST_FAILED = 5,
 };
 
+/* Why the data of a member must never be used again under its raft id. In zones.json. */
+enum host_lost {
+    HOST_LOST_NOT = 0,
+    HOST_LOST_OLD = 1,      /* It is older than what the member acknowledged. */
+    HOST_LOST_DAMAGED = 2,  /* It contradicts its checksums, or itself. */
+    HOST_LOST_GIVEN_UP = 3, /* A person said that it is gone for good. */
+};
+
 struct host;
 
 /* The zone was recovered: this member goes on under another raft id than the one its data
@@ -54,10 +62,13 @@ struct host_config {
     uint32_t election_ms;
     uint32_t heartbeat_ms;
     uint64_t journal_bytes_max;
-    bool leases; /* See replica_config. */
+    bool leases;                 /* See replica_config. */
     struct scrub_config scrub;
-    bool create; /* Make the dataset if it is absent. */
+    bool create;                 /* Make the dataset if it is absent. */
+    char mounted[HOST_PATH_MAX]; /* create: only if this file is there; empty: anyhow. */
     struct host_recovery recovery;
+    enum host_lost lost;         /* Not HOST_LOST_NOT: do not open it, only say so. */
+    struct roll_marks marks;     /* As host_marks gave them in an earlier life. */
     struct zone_genesis genesis;
     struct slice bootstrap; /* create: the first configuration; empty: a joiner. */
 };
@@ -162,6 +173,14 @@ const char *host_state_name(enum host_state state);
 bool host_is_full(const struct host *host);
 /* Why it failed or is full, in words; empty if neither. */
 const char *host_reason(const struct host *host);
+/* Since it failed: must its data be given up? */
+enum host_lost host_lost(const struct host *host);
+/* What is done about that, in words: shown behind the reason. */
+void host_repairing(struct host *host, const char *what);
+/* HOST_NO_DATA: look for the dataset again. Else nothing happens. */
+void host_retry(struct host *host);
+/* See replica_marks. False: nothing new is known. */
+bool host_marks(const struct host *host, struct roll_marks *out);
 bool host_is_leader(const struct host *host);
 /* Raft id of the leader, 0 unknown. */
 uint64_t host_leader(const struct host *host);

@@ -66,7 +66,9 @@ struct host {
     struct host_callbacks callbacks;
     struct slice bootstrap;
     enum host_state state;
+    enum host_lost lost;
     char reason[HOST_REASON_MAX];
+    size_t reason_len; /* Without what host_repairing added. */
     uv_timer_t timer;
     struct worker zone_worker;
     struct worker journal_worker;
@@ -153,6 +155,11 @@ void host_step(struct host *host, struct replica_event *event);
 void host_act(struct host *host);
 void host_fail(struct host *host, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* As host_fail, because of the fault @rv: damage means that the data is lost. */
+void host_fault(struct host *host, int rv, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* @rv in words. */
+const char *host_fault_text(int rv);
 
 /* host_open.c */
 void host_begin_opening(struct host *host);

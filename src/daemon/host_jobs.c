@@ -528,7 +528,8 @@ static void done_compact(struct job *job)
             host->owed_term = compact->term;
         }
     } else if (compact->base.rv != 0) {
-        host_fail(host, "journal compaction: %s", strerror(-compact->base.rv));
+        host_fault(host, compact->base.rv, "journal compaction: %s",
+                   host_fault_text(compact->base.rv));
     } else {
         host->journal_bytes = journal_bytes(host->disk.journal);
         host_report_disk(host, compact->segment);
@@ -604,7 +605,8 @@ static void done_finish(struct job *job)
     if (host_no_room(host, settle->base.rv)) {
         post_compact(host, 0, 0); /* What can go already, goes. */
     } else if (settle->base.rv < 0) {
-        host_fail(host, "settling: %s", strerror(-settle->base.rv));
+        host_fault(host, settle->base.rv, "settling: %s",
+                   host_fault_text(settle->base.rv));
     } else {
         host->unsettled_bytes = settle->unsettled_bytes;
         host->settle_rest = settle->settle_rest;
@@ -660,7 +662,8 @@ static void done_plan(struct job *job)
     if (host_no_room(host, settle->base.rv) || host->owed_index > 0) {
         post_compact(host, 0, 0);
     } else if (settle->base.rv < 0) {
-        host_fail(host, "settling: %s", strerror(-settle->base.rv));
+        host_fault(host, settle->base.rv, "settling: %s",
+                   host_fault_text(settle->base.rv));
     } else if (settle->rest || host->settle_rest != settle->settle_rest) {
         host->settle_rest = settle->settle_rest;
         host_report_disk(host, UINT64_MAX);

@@ -92,13 +92,10 @@ static int open_journal(struct host *host, struct open_job *job, bool create)
     return journal_open(&config, &job->state, keep_entry, job, &host->disk.journal);
 }
 
-/* A dataset that a crash left half-made has no marker yet: it is made again. */
-static bool has_marker(struct host *host)
+static bool has_file(struct host *host, const char *path)
 {
-    char path[HOST_PATH_MAX + 8];
     struct disk_file *file = NULL;
 
-    snprintf(path, sizeof path, "%s/marker", host->config.dir);
     if (host->config.disk->ops->open(host->config.disk, path, DISK_READ, &file) != 0) {
         return false;
     }
@@ -137,13 +134,29 @@ static int open_store(struct host *host, struct open_job *job, bool create)
     return rv;
 }
 
+/* A dataset that a crash left half-made has no marker yet: it is made again. */
+static bool has_marker(struct host *host)
+{
+    char path[HOST_PATH_MAX + 8];
+
+    snprintf(path, sizeof path, "%s/marker", host->config.dir);
+    return has_file(host, path);
+}
+
+/* A pool that is not mounted has no datasets, and is given none. */
+static bool may_create(struct host *host)
+{
+    return host->config.create &&
+           (host->config.mounted[0] == '\0' || has_file(host, host->config.mounted));
+}
+
 /* Journal first, marker last: a marker says that everything is there. */
 static int open_all(struct host *host, struct open_job *job)
 {
     bool create = !has_marker(host);
     int rv;
 
-    if (create && !host->config.create) {
+    if (create && !may_create(host)) {
         job->step = "find the dataset";
         return -ENOENT;
     }
@@ -209,6 +222,19 @@ static int recover(struct host *host, struct open_job *job)
     return rv != 0 ? rv : open_store(host, job, false);
 }
 
+/* What was opened on the way is closed: the folder may be moved, or come back. */
+static void close_disk(struct host *host)
+{
+    zone_close(host->disk.zone);
+    if (host->disk.store != NULL) {
+        store_close(host->disk.store);
+    }
+    if (host->disk.journal != NULL) {
+        journal_close(host->disk.journal);
+    }
+    host->disk = (struct host_disk){0};
+}
+
 static void run_open(struct job *job)
 {
     struct open_job *open = (struct open_job *)job;
@@ -231,6 +257,9 @@ static void run_open(struct job *job)
     }
     if (rv == 0) {
         atomic_store(&host->idle_journal, host->disk.journal);
+    }
+    if (rv != 0) {
+        close_disk(host);
     }
     open->base.rv = rv;
 }
@@ -258,6 +287,7 @@ static int start_replica(struct host *host, struct open_job *job)
         .applied_index = zone_applied_index(host->disk.zone),
         .applied_term = zone_applied_term(host->disk.zone),
         .zone_time_ns = zone_time_ns(host->disk.zone),
+        .marks = &host->config.marks,
     };
 
     if (job->has_snapshot) {
@@ -274,18 +304,25 @@ static int start_replica(struct host *host, struct open_job *job)
 
 static void open_failed(struct host *host, const struct open_job *job)
 {
+    if (job->base.rv == -ENOENT && host->state == HOST_NO_DATA) {
+        return; /* Still. */
+    }
     if (job->base.rv == -ENOENT) {
-        snprintf(host->reason, sizeof host->reason,
-                 "no dataset in %.120s: mount it, or remove this node from the zone",
-                 host->config.dir);
+        snprintf(
+            host->reason, sizeof host->reason,
+            "no dataset in %.100s: mount it; if it is gone for good, see gvraft zone "
+            "rebuild",
+            host->config.dir);
+        host->reason_len = strlen(host->reason);
         host->state = HOST_NO_DATA;
         event_tell(EVENT_NO_DATA, host->config.label, "%s", host->reason);
         host->callbacks.note(host->callbacks.ctx, host);
         return;
     }
     host->stale = job->base.rv == -ESTALE;
-    host_fail(host, "could not %s in %s: %s", job->step, host->config.dir,
-              strerror(job->base.rv < 0 ? -job->base.rv : EIO));
+    host->state = HOST_OPENING;
+    host_fault(host, job->base.rv, "could not %s in %.120s: %s", job->step,
+               host->config.dir, host_fault_text(job->base.rv));
 }
 
 static void done_open(struct job *job)
@@ -302,9 +339,11 @@ static void done_open(struct job *job)
         host->dataset_bytes = open->dataset_bytes;
         host->journal_bytes = journal_bytes(host->disk.journal);
         if (rv != 0) {
-            host_fail(host, "could not start consensus: %s", strerror(-rv));
+            host->state = HOST_OPENING;
+            host_fault(host, rv, "could not start consensus: %s", host_fault_text(rv));
         } else {
             host->state = HOST_RUNNING;
+            host->reason[0] = '\0';
             host->settle_rest = true; /* As the replica believes. */
             host->stepping = true;
             host_act(host);

@@ -284,8 +284,8 @@ static void done_switch(struct job *base)
     host->dataset_bytes = job->dataset_bytes;
     if (job->base.rv != 0 && host->pull->shadow == NULL) {
         /* It was switched to, and cannot be read: neither state can be gone on with. */
-        host_fail(host, "could not read the pulled state: %s",
-                  strerror(job->base.rv < 0 ? -job->base.rv : EIO));
+        host_fault(host, job->base.rv, "could not read the pulled state: %s",
+                   host_fault_text(job->base.rv));
     }
     pull_end(host, job->base.rv, &job->snapshot);
     buf_unref(job->snapshot.conf);

@@ -213,6 +213,9 @@ static void done_read(struct job *base)
                               .outcome = job->base.rv == 0 ? 0 : OUT_NOT_LEADER,
                               .result = job->result,
                               .data = job->data});
+    if (job->base.rv == -EUCLEAN && !host->closing) {
+        host_fault(host, job->base.rv, "a read: %s", host_fault_text(job->base.rv));
+    }
     read_free(job);
     host_job_end(&job->base);
 }

@@ -97,6 +97,8 @@ static void on_tick(uv_timer_t *timer)
     node_recover_tick(node);
     node_epoch_tick(node);
     node_reconcile(node);
+    node_repair_tick(node);
+    node_marks_tick(node, false);
     front_when_ready(node);
 }
 
@@ -126,10 +128,19 @@ static int check_pools(struct node *node, char *error)
         struct config_pool journal = {0};
         int rv = node_pool_check(node, pool, error);
 
+        if (rv == -ENODEV) { /* Its zones wait for it; the others need not. */
+            log_error("daemon", "msg=\"a pool is not there\" reason=\"%s\"", error);
+            continue;
+        }
         if (rv == 0 && pool->journal[0] != '\0') {
             strcpy(journal.name, pool->name);
             strcpy(journal.path, pool->journal);
             rv = node_pool_check(node, &journal, error);
+            if (rv == -ENODEV) {
+                log_error("daemon",
+                          "msg=\"a pool's journals are not there\" reason=\"%s\"", error);
+                rv = 0;
+            }
         }
         if (rv != 0) {
             return rv;
@@ -235,6 +246,7 @@ static int open_all(struct node *node, uv_loop_t *loop, char *error)
     }
     if (rv == 0 && node->initialised) {
         node_known_load(node);
+        node_marks_load(node);
         snprintf(error, CONFIG_ERROR_MAX, "out of memory");
         rv = open_router(node);
         rv = rv != 0 ? rv : start_grapevine(node, error);
@@ -303,6 +315,7 @@ int node_enter(struct node *node, const uint8_t grapevine_id[16], uint64_t numbe
         return rv;
     }
     node->initialised = true;
+    node_marks_load(node);
     return home_open(node, initial, error);
 }
 
@@ -334,6 +347,7 @@ void node_part_end(struct node *node)
         node_watch_free(node->zones[i].watch);
     }
     node_watch_free(node->home_watch);
+    node_marks_free(node);
     peer_identity_free(node->identity);
     log_info("daemon", "msg=\"stopped\"");
 }
@@ -356,6 +370,7 @@ static void close_rest(struct node *node)
     event_log_close();
     node_part_begin(node); /* This function's own. */
     admin_stop(node);
+    node_marks_tick(node, true); /* Nothing is acknowledged from here on. */
     node_each_host(node, close_host);
     node->home = NULL;
     for (uint32_t i = 0; i < node->n_zones; i++) {

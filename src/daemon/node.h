@@ -22,6 +22,7 @@
 
 #define NODE_HOSTS_MAX (DIRECTORY_ZONES_MAX + 1)
 #define NODE_TICK_MS 250u
+#define NODE_POOL_MARKER ".grapevine-pool" /* In a pool: whose it is. */
 
 struct ctl;
 struct admin_call;
@@ -53,6 +54,12 @@ struct node_zone {
     bool removing;  /* The host is being closed, then the dataset goes. */
     bool closing;   /* The host is being closed, to begin anew under another raft id. */
     bool stale;     /* A recovered zone cannot go on with this data. */
+    bool complete;         /* It was a voter that had everything: else nobody needs it. */
+    enum host_lost lost;   /* Its data must not be used again under this raft id. */
+    bool swept;            /* What was set aside before is being removed, or is. */
+    uint64_t repair_ms;    /* When to go on with a repair; */
+    uint32_t repair_tries; /* and how often it was begun in this life. */
+    struct reconcile_mark vote; /* Since when it is seen to vote. */
     struct host *host; /* NULL: not open. */
     struct reconcile_mark drop;
     struct node_leave leave;
@@ -66,6 +73,13 @@ struct node_addition {
     char key[DIRECTORY_NAME_MAX + 8];
     uint64_t version; /* Of the row @key, which names it. */
     struct rgroup_conf conf;
+};
+
+/* The member whose repair is under way; one at a time. */
+struct node_repair {
+    bool busy;
+    uint8_t zone_id[16];
+    uint64_t raft_id; /* The old one. */
 };
 
 struct node {
@@ -120,6 +134,9 @@ struct node {
     uint64_t next_ask;
     bool changing; /* A reconciling change is under way. */
     struct node_addition adding;
+    struct node_repair repair;
+    uint64_t retry_ms;        /* When to look for absent datasets again. */
+    struct node_marks *marks; /* As marks.json had them, or has them now. */
     uint64_t seed_wait_ms;
     bool home_created; /* The directory's dataset was made: its absence is a fault. */
     bool home_read;    /* Its rows were asked for once. */
@@ -286,6 +303,24 @@ void node_reconcile(struct node *node);
 /* Do an op in the directory. */
 void node_directory_op(struct node *node, const struct zone_op *op,
                        void (*done)(void *arg, const struct zone_result *result));
+
+/* node_repair.c: members whose data is lost, and their way back. */
+/* The host failed; does that mean that its data is lost? Remember it, before all else. */
+void node_repair_noted(struct node *node, struct host *host);
+/* A person gives the data up. False: it is in use. */
+bool node_repair_give_up(struct node *node, struct node_zone *local);
+void node_repair_tick(struct node *node);
+/* The folder that a lost dataset is moved to ends so. */
+void node_repair_stamp(char *out, size_t cap);
+
+/* node_marks.c: what members vouched for, kept apart from their data (ADR 5). */
+void node_marks_load(struct node *node);
+/* What marks.json had of this zone. */
+void node_marks_get(const struct node *node, const uint8_t zone_id[16],
+                    struct roll_marks *out);
+/* Write down what is new, now and then; @now: at once, waiting for the disk. */
+void node_marks_tick(struct node *node, bool now);
+void node_marks_free(struct node *node);
 
 /* admin*.c: control requests, and questions between nodes. */
 /* @follow (or NULL) is set if events that are to come were asked for, before @done. */

@@ -110,6 +110,9 @@ static void on_note(void *ctx, struct host *host)
             node_directory_refresh(node);
         }
     }
+    if (host_lost(host) != HOST_LOST_NOT) {
+        node_repair_noted(node, host);
+    }
     if (host_changed(host)) {
         log_info("daemon", "msg=\"zone state\" zone=%s state=%s leader=%s",
                  host_label(host), host_state_name(host_state(host)),

@@ -144,8 +144,17 @@ static bool parse_state(struct node *node, const cJSON *json, char *error)
 
 static bool parse_node_zone(const cJSON *item, struct node_zone *zone)
 {
+    uint64_t lost = HOST_LOST_NOT;
+
     *zone = (struct node_zone){.created = json_flag(item, "created")};
     (void)json_u64(item, "epoch", &zone->epoch);
+    zone->complete = cJSON_GetObjectItemCaseSensitive(item, "complete") == NULL
+                         ? zone->created
+                         : json_flag(item, "complete");
+    if (json_u64(item, "lost", &lost) && lost > HOST_LOST_GIVEN_UP) {
+        return false;
+    }
+    zone->lost = (enum host_lost)lost;
     return json_hex(item, "id", zone->id, sizeof zone->id) &&
            json_u64(item, "raft_id", &zone->raft_id) &&
            json_text(item, "pool", zone->pool, sizeof zone->pool) &&
@@ -229,6 +238,10 @@ int node_zones_save(struct node *node)
         cJSON_AddStringToObject(item, "slug", zone->slug);
         json_put_u64(item, "epoch", zone->epoch);
         cJSON_AddBoolToObject(item, "created", zone->created);
+        cJSON_AddBoolToObject(item, "complete", zone->complete);
+        if (zone->lost != HOST_LOST_NOT) {
+            json_put_number(item, "lost", zone->lost);
+        }
         cJSON_AddItemToArray(json, item);
     }
     return save(node, "zones.json", json);
@@ -290,8 +303,6 @@ void node_known_load(struct node *node)
     cJSON_Delete(json);
 }
 
-#define POOL_MARKER ".grapevine-pool"
-
 static int pool_claim(struct node *node, const char *marker, char *error)
 {
     uint8_t fingerprint[PEER_FINGERPRINT_BYTES];
@@ -337,9 +348,9 @@ int node_pool_check(struct node *node, const struct config_pool *pool,
         snprintf(error, CONFIG_ERROR_MAX,
                  "[pool %s] path %s: %s (mount it, or make the folder)", pool->name,
                  pool->path, strerror(-rv));
-        return rv;
+        return pool_in_use(node, pool->name) ? -ENODEV : rv;
     }
-    snprintf(marker, sizeof marker, "%s/" POOL_MARKER, pool->path);
+    snprintf(marker, sizeof marker, "%s/" NODE_POOL_MARKER, pool->path);
     rv = disk_read_file(node->disk, marker, 256, &text, &len);
     if (rv == -ENOENT && pool_in_use(node, pool->name)) {
         snprintf(error, CONFIG_ERROR_MAX,
@@ -348,7 +359,8 @@ int node_pool_check(struct node *node, const struct config_pool *pool,
                  pool->name, pool->path);
         return -ENODEV;
     }
-    if (rv == -ENOENT) {
+    if (rv == -ENOENT || (rv == 0 && len == 0)) { /* Empty: a person says it is ours. */
+        free(text);
         return pool_claim(node, marker, error);
     }
     hex_put(hex, peer_identity_fingerprint(node->identity), PEER_FINGERPRINT_BYTES);
@@ -356,7 +368,7 @@ int node_pool_check(struct node *node, const struct config_pool *pool,
         snprintf(error, CONFIG_ERROR_MAX,
                  "[pool %s] path %s belongs to another node (its %s says so): give this "
                  "node a folder of its own",
-                 pool->name, pool->path, POOL_MARKER);
+                 pool->name, pool->path, NODE_POOL_MARKER);
         rv = rv != 0 ? rv : -EEXIST;
     } else {
         rv = pool_claim(node, marker, error); /* Shows a pool that turned read-only. */

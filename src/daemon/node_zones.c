@@ -96,6 +96,7 @@ int node_home_open(struct node *node, bool initial)
              node->config.state);
     config.raft_id = node_home_id(node, node->number);
     config.create = !node->home_created;
+    node_marks_get(node, node->grapevine_id, &config.marks);
     config.genesis =
         (struct zone_genesis){.quota_bytes = DIRECTORY_QUOTA_BYTES, .root_mode = 0700};
     if (node->home_epoch != node->epoch) {
@@ -171,7 +172,11 @@ static void zone_host_open(struct node *node, struct node_zone *local,
         strcpy(config.journal, config.dir);
     } else {
         paths_of(node, local, pool, config.dir, config.journal);
+        snprintf(config.mounted, sizeof config.mounted, "%s/" NODE_POOL_MARKER,
+                 pool->path);
     }
+    config.lost = local->lost;
+    node_marks_get(node, local->id, &config.marks);
     config.raft_id = member->raft_id;
     config.create = !local->created && pool != NULL;
     config.election_ms = node_election_ms(node, zone);
@@ -209,6 +214,7 @@ struct removal {
     const struct config_pool *pool; /* NULL: it is not configured any more. */
     uint64_t keep_s;                /* Not 0: kept, under a name with this time. */
     char slug[DIRECTORY_NAME_MAX + 1];
+    bool aside; /* Not removed, but kept until there is a new copy. */
     int rv;
     char dir[HOST_PATH_MAX];
     char journal[HOST_PATH_MAX];
@@ -219,6 +225,14 @@ static void run_removal(uv_work_t *work)
     struct removal *removal = work->data;
 
     if (removal->pool == NULL) {
+        return;
+    }
+    if (removal->keep_s == 0 && removal->aside) {
+        char stamp[32];
+
+        node_repair_stamp(stamp, sizeof stamp);
+        removal->rv = dataset_set_aside(removal->pool->path, removal->slug,
+                                        removal->journal, removal->zone_id, stamp);
         return;
     }
     removal->rv = removal->keep_s != 0
@@ -245,7 +259,9 @@ static void done_removal(uv_work_t *work, int status)
                                                 : strerror(-removal->rv));
             } else {
                 log_info("daemon", "msg=\"dataset %s\" zone=%s",
-                         removal->keep_s != 0 ? "kept aside" : "removed",
+                         removal->keep_s != 0 ? "kept aside"
+                         : removal->aside     ? "set aside"
+                                              : "removed",
                          node->zones[i].slug);
             }
             node_watch_free(node->zones[i].watch);
@@ -283,6 +299,8 @@ static void zone_remove(struct node *node, struct node_zone *local)
     log_info("daemon", "msg=\"this node is no longer a member\" zone=%s", local->slug);
     removal->node = node;
     removal->keep_s = node_keeps(node, local);
+    /* One that was never whole, nobody will ever want. */
+    removal->aside = local->lost != HOST_LOST_NOT && local->complete;
     memcpy(removal->zone_id, local->id, sizeof removal->zone_id);
     if (pool != NULL) {
         removal->pool = pool;
@@ -351,7 +369,10 @@ static void zone_adopt(struct node *node, const struct directory_zone *zone,
 
     if (local == NULL && node->n_zones < DIRECTORY_ZONES_MAX) {
         local = &node->zones[node->n_zones++];
-        *local = (struct node_zone){.raft_id = member->raft_id, .epoch = node->epoch};
+        *local =
+            (struct node_zone){.raft_id = member->raft_id,
+                               .epoch = node->epoch,
+                               .complete = directory_is_first(zone, member->raft_id)};
         memcpy(local->id, zone->id, sizeof local->id);
         strcpy(local->pool, member->pool);
         strcpy(local->slug, zone->slug);

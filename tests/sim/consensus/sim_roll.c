@@ -72,7 +72,7 @@ void roll_event(struct sim *sim)
 /* One of a minority, which is then counted among the dead. */
 bool roll_back(struct sim *sim, struct sim_node *node)
 {
-    struct sim_log log = node->durable.log;
+    struct sim_log log;
 
     if (!sim->options.rollback || sim->n_nodes < 3 || sim->membership ||
         sim->rolled_back || !node->up || !node->image_old) {
@@ -81,6 +81,7 @@ bool roll_back(struct sim *sim, struct sim_node *node)
     load_crash(sim, node);
     sim_trace(sim, node, "is put back to term %lu last %lu", node->image.term,
               log_last(&node->image.log));
+    log = node->durable.log;
     node->durable = node->image;
     node->durable.log = log;
     log_copy(&node->durable.log, &node->image.log);

@@ -1,0 +1,103 @@
+/* zone-rebuild: a person says that a member's data is gone for good (node_repair). */
+#include "daemon/admin.h"
+
+#include "daemon/json.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void on_answer(struct admin_call *call, uint64_t from, const cJSON *answer)
+{
+    char error[512];
+
+    if (answer == NULL) {
+        admin_error(call,
+                    "node '%s' does not answer: it must be running to get a new copy",
+                    node_name_of(call->node, from));
+    } else if (json_flag(answer, "ok")) {
+        admin_done(call, NULL);
+    } else {
+        admin_error(call, "%s: %s", node_name_of(call->node, from),
+                    json_text(answer, "error", error, sizeof error) ? error : "refused");
+    }
+}
+
+/* Nothing is made on the folder that lies under a disk that is not mounted. */
+static bool is_mounted(struct admin_call *call, const struct node_zone *local)
+{
+    const struct config_pool *pool = config_pool(&call->node->config, local->pool);
+    char path[CONFIG_TEXT_MAX + 32];
+    char *text = NULL;
+    size_t len = 0;
+    int rv = -ENOENT;
+
+    if (pool != NULL) {
+        snprintf(path, sizeof path, "%s/" NODE_POOL_MARKER, pool->path);
+        rv = disk_read_file(call->node->disk, path, 256, &text, &len);
+        free(text);
+    }
+    return rv == 0;
+}
+
+static struct node_zone *local_zone(struct admin_call *call,
+                                    const struct directory_zone *zone)
+{
+    for (uint32_t i = 0; i < call->node->n_zones; i++) {
+        struct node_zone *local = &call->node->zones[i];
+
+        if (memcmp(local->id, zone->id, sizeof local->id) == 0 && !local->removing) {
+            return local;
+        }
+    }
+    return NULL;
+}
+
+static void rebuild_here(struct admin_call *call, const struct directory_zone *zone)
+{
+    struct node_zone *local = local_zone(call, zone);
+
+    if (local == NULL) {
+        admin_error(call, "this node is no member of '%s'", call->slug);
+    } else if (zone->n_members == 1) {
+        admin_error(call,
+                    "'%s' has no other member to copy from: see gvraft zone recover",
+                    call->slug);
+    } else if (!is_mounted(call, local)) {
+        admin_error(call,
+                    "the pool '%s' is not there: mount it; on a new disk make an empty "
+                    "file " NODE_POOL_MARKER " in its folder first",
+                    local->pool);
+    } else if (!node_repair_give_up(call->node, local)) {
+        admin_error(call,
+                    "this member has its data and works: there is nothing to rebuild");
+    } else {
+        admin_done(call, NULL);
+    }
+}
+
+void admin_zone_rebuild(struct admin_call *call)
+{
+    const struct directory_zone *zone = admin_zone(call);
+    const struct directory_node *other = NULL;
+    cJSON *args;
+
+    if (zone == NULL) {
+        return;
+    }
+    if (cJSON_GetObjectItemCaseSensitive(call->args, "node") != NULL) {
+        other = admin_node(call, "node");
+        if (other == NULL) {
+            return;
+        }
+    }
+    if (other == NULL || other->peer.number == call->node->number) {
+        rebuild_here(call, zone);
+    } else if (call->phase == 0) {
+        call->phase = 1;
+        args = cJSON_CreateObject();
+        cJSON_AddStringToObject(args, "slug", call->slug);
+        admin_ask(call, other->peer.number, "zone-rebuild", args, on_answer);
+    }
+}

@@ -1,0 +1,168 @@
+"""Members whose data is lost, old or damaged: they never take part with it, say so, and
+come back with a new copy, while clients see nothing."""
+
+import glob
+import os
+import random
+import shutil
+
+import grapevine
+
+SLUG = "z"
+
+
+class Quarantine(grapevine.GrapevineTest):
+    def dataset(self, node):
+        return os.path.join(node.pools["tank"], SLUG)
+
+    def raft_life(self, node):
+        """How often this node became a member."""
+        path = os.path.join(node.dir, "state", "zones.json")
+        return int(grapevine.json.load(open(path, encoding="ascii"))[0]["raft_id"]) & 0xffff
+
+    def log_has(self, node, text):
+        with open(node.log, encoding="utf-8", errors="replace") as f:
+            return text in f.read()
+
+    def wait_log(self, node, text):
+        grapevine.wait(lambda: self.log_has(node, text), "%s says '%s'" % (node.name, text))
+
+    def wait_repaired(self, gv, node, life=2):
+        grapevine.wait(lambda: self.raft_life(node) == life, "%s begins anew" % node.name)
+        gv.wait_settled(SLUG, len(gv.nodes))
+        grapevine.wait(lambda: gv.same_digests(SLUG), "the copies are the same")
+
+    def asides(self, node):
+        return glob.glob(self.dataset(node) + ".quarantine-*")
+
+    def followers(self, gv):
+        leader = gv.leader(SLUG)
+        return leader, [node for node in gv.nodes if node is not leader]
+
+    def begin(self):
+        """Three members with some data, load on it, and a client of the first."""
+        gv = self.grapevine(3)
+        gv.make_zone(SLUG, [0, 1, 2])
+        load = grapevine.Load(gv.client(SLUG, 0, 1, 2), "load")
+        load.wait_steps(10)
+        return gv, load
+
+    def end(self, gv, load):
+        load.wait_steps(20)
+        load.stop()
+        gv.wait_settled(SLUG, len(gv.nodes))
+        grapevine.wait(lambda: gv.same_digests(SLUG), "the copies are the same")
+        for i in range(len(gv.nodes)):
+            load.check(gv.client(SLUG, i))
+
+    def put_back(self, node, image):
+        shutil.rmtree(self.dataset(node))
+        shutil.copytree(image, self.dataset(node))
+
+    def image_of(self, node):
+        image = os.path.join(self.tmp, "image")
+        node.stop()
+        shutil.copytree(self.dataset(node), image)
+        node.start()
+        return image
+
+    # A backup of one member's dataset is put back. Its vote would then matter: of the other
+    # two, one is dead and the other lacks what was acknowledged last. It does not give it.
+    # When the dead one is back, everything is there, and the member comes back anew.
+    def test_old_dataset(self):
+        gv, load = self.begin()
+        leader, (old, behind) = self.followers(gv)
+        image = self.image_of(old)
+        gv.wait_settled(SLUG)
+        load.wait_steps(20)
+        behind.stop()
+        load.wait_steps(20)
+        load.stop()
+        old.stop()
+        leader.kill()
+        self.put_back(old, image)
+        behind.start()
+        old.start()
+        self.wait_log(old, "member quarantined")
+        self.assertEqual(old.zone(SLUG)["state"], "failed")
+        self.assertIn("older than what it acknowledged", old.zone(SLUG)["reason"])
+        grapevine.wait(lambda: "majority of the other" in old.zone(SLUG)["reason"],
+                       "it says what it waits for")
+        self.assertEqual(behind.zone(SLUG)["state"], "offline")
+        self.assertEqual(self.raft_life(old), 1)
+        leader.start()
+        self.wait_repaired(gv, old)
+        for i in range(3):
+            load.check(gv.client(SLUG, i))
+        grapevine.wait(lambda: not self.asides(old), "what was set aside goes")
+
+    # The whole node is put back, its state folder too: the others remember.
+    def test_old_node(self):
+        gv, load = self.begin()
+        _, (old, _) = self.followers(gv)
+        image = os.path.join(self.tmp, "image")
+        old.stop()
+        shutil.copytree(old.dir, image)
+        old.start()
+        load.wait_steps(20)
+        old.stop()
+        for part in ("state", "pools"):
+            shutil.rmtree(os.path.join(old.dir, part))
+            shutil.copytree(os.path.join(image, part), os.path.join(old.dir, part))
+        old.start()
+        self.wait_log(old, "member quarantined")
+        self.wait_repaired(gv, old)
+        self.end(gv, load)
+
+    # The folder is gone, its disk is there: that may be a mistake, so a person decides.
+    def test_lost_dataset(self):
+        gv, load = self.begin()
+        _, (lost, other) = self.followers(gv)
+        lost.stop()
+        shutil.rmtree(self.dataset(lost))
+        lost.start()
+        grapevine.wait(lambda: lost.zone(SLUG)["state"] == "no-data", "it has no data")
+        load.wait_steps(10)
+        self.assertFalse(os.path.exists(self.dataset(lost)))
+        self.assertIn("nothing to rebuild", other.gvraft("zone", "rebuild", SLUG).stderr)
+        other.ask("zone", "rebuild", SLUG, lost.name)
+        self.wait_repaired(gv, lost)
+        self.end(gv, load)
+
+    # A disk that is not mounted: the daemon serves its other zones, makes nothing in the
+    # folder below, and goes on as soon as the disk is back. Nobody may give it up.
+    def test_unmounted(self):
+        gv, load = self.begin()
+        _, (away, _) = self.followers(gv)
+        pool = away.pools["tank"]
+        away.stop()
+        os.rename(pool, pool + ".disk")
+        os.mkdir(pool)
+        away.start()
+        grapevine.wait(lambda: away.zone(SLUG)["state"] == "no-data", "it has no data")
+        self.assertIn("mount it", away.gvraft("zone", "rebuild", SLUG).stderr)
+        load.wait_steps(10)
+        self.assertEqual(os.listdir(pool), [])
+        os.rmdir(pool)
+        os.rename(pool + ".disk", pool)
+        gv.wait_settled(SLUG, 3)
+        self.assertEqual(self.raft_life(away), 1)
+        self.end(gv, load)
+
+    # Ten bits of the journal below what was durable flip while the member is down.
+    def test_damaged_journal(self):
+        gv, load = self.begin()
+        _, (bad, _) = self.followers(gv)
+        load.wait_steps(20)
+        bad.stop()
+        segment = sorted(glob.glob(os.path.join(self.dataset(bad), "journal", "*.seg")))[0]
+        with open(segment, "r+b") as f:
+            data = f.read(64 << 10)
+            used = [i for i in range(4096, len(data)) if data[i] != 0]
+            for at in random.Random(1).sample(used, 10):
+                f.seek(at)
+                f.write(bytes([data[at] ^ 4]))
+        bad.start()
+        self.wait_log(bad, "member quarantined")
+        self.wait_repaired(gv, bad)
+        self.end(gv, load)
