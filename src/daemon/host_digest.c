@@ -35,6 +35,10 @@ static void done_close(struct job *base)
     struct digest_job *job = (struct digest_job *)base;
 
     job->done(job->arg, job->base.rv, &job->digest);
+    if (job->base.rv == -EUCLEAN && !job->base.host->closing) {
+        host_fault(job->base.host, job->base.rv, "a row or page: %s",
+                   host_fault_text(job->base.rv));
+    }
     host_job_end(&job->base);
 }
 

@@ -81,7 +81,7 @@ static struct slice fixed(struct store_cursor *cursor)
     struct wire_enc enc = wire_enc(cursor->fixed, sizeof cursor->fixed);
 
     wire_put_u8(&enc, cursor->state == CURSOR_HEAD ? RECORD_HEAD : RECORD_END);
-    wire_put_u8(&enc, STORE_FORMAT);
+    wire_put_u8(&enc, STORE_PULL_FORMAT);
     wire_put_u32(&enc, 0);
     if (cursor->state == CURSOR_HEAD) {
         wire_put_bytes(&enc, cursor->store->zone_id, sizeof cursor->store->zone_id);

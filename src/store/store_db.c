@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/outcome.h"
 #include "base/wire.h"
+#include "store/pages.h"
 #include "store/store_priv.h"
 
 #include <errno.h>
@@ -141,7 +142,7 @@ static const char schema[] =
     "CREATE TABLE IF NOT EXISTS list(ino INT, block INT, version INT, wanted INT,"
     " PRIMARY KEY(ino, block)) WITHOUT ROWID;"
     "CREATE INDEX IF NOT EXISTS list_wanted ON list(ino, block) WHERE wanted=1;"
-    "PRAGMA user_version=2;";
+    "PRAGMA user_version=3;";
 
 int store_db_fault(struct store_db *db, int rc)
 {
@@ -176,6 +177,7 @@ int store_db_fault(struct store_db *db, int rc)
                     ? -ENOSPC
                     : -EIO;
         fault = rc == SQLITE_IOERR_NOMEM ? -ENOMEM : fault;
+        fault = rc == SQLITE_IOERR_DATA ? -EUCLEAN : fault; /* pages.c */
         break;
     default:
         fault = -EIO;
@@ -197,23 +199,31 @@ int store_db_exec(struct store_db *db, const char *sql)
  * no system call per transaction. */
 int store_db_open(struct store_db *db, const char *path, const char *vfs, bool create)
 {
+    const char *pages = pages_vfs(vfs != NULL ? vfs : "unix-excl");
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
+    int reserved = PAGES_RESERVED;
     int rc;
     int rv;
 
     memset(db, 0, sizeof *db);
+    if (pages == NULL) {
+        return -ENOMEM;
+    }
     flags |= create ? SQLITE_OPEN_CREATE : 0;
-    rc = sqlite3_open_v2(path, &db->handle, flags, vfs != NULL ? vfs : "unix-excl");
+    rc = sqlite3_open_v2(path, &db->handle, flags, pages);
     if (rc != SQLITE_OK) {
         rv = !create && (rc & 0xff) == SQLITE_CANTOPEN ? -ENOENT : store_db_fault(db, rc);
         goto out;
     }
     (void)sqlite3_extended_result_codes(db->handle, 1);
     (void)sqlite3_busy_timeout(db->handle, 0);
-    rv = store_db_exec(db, "PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF;"
-                           "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
-                           "PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY;"
-                           "PRAGMA mmap_size=0; PRAGMA journal_size_limit=67108864");
+    /* Of a database that is yet to be made; one that is there has its own. */
+    (void)sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserved);
+    rv = store_db_exec(
+        db, "PRAGMA page_size=4096; PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF;"
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
+            "PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY;"
+            "PRAGMA mmap_size=0; PRAGMA journal_size_limit=67108864");
     store_db_watch_wal(db);
 out:
     if (rv != 0) {

@@ -351,7 +351,7 @@ int store_shadow_load(struct store_shadow *shadow, const void *records, size_t l
             rv = -EPROTO;
             break;
         }
-        if (version != STORE_FORMAT) {
+        if (version != STORE_PULL_FORMAT) {
             rv = -EPROTONOSUPPORT;
             break;
         }

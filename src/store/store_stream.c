@@ -65,7 +65,7 @@ static int begin(struct store_stream *stream, enum store_record type, size_t var
     }
     *enc = wire_enc(stream->record, stream->cap);
     wire_put_u8(enc, (uint8_t)type);
-    wire_put_u8(enc, STORE_FORMAT);
+    wire_put_u8(enc, STORE_PULL_FORMAT);
     wire_put_u32(enc, 0);
     return 0;
 }

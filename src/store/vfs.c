@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/prng.h"
+#include "store/pages.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -665,6 +666,7 @@ void vfs_unregister(const char *name)
     sqlite3_vfs *base = sqlite3_vfs_find(name);
     struct vfs *vfs;
 
+    pages_forget(name);
     if (base == NULL || base->xOpen != vfs_open) {
         return;
     }

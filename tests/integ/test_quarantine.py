@@ -166,3 +166,30 @@ class Quarantine(grapevine.GrapevineTest):
         self.wait_log(bad, "member quarantined")
         self.wait_repaired(gv, bad)
         self.end(gv, load)
+
+    # Ten bits of meta.db flip, anywhere, while the member is down: whichever of them is read
+    # first, at the start or by whoever asks for it then, the member heals itself.
+    def test_damaged_rows(self):
+        gv, load = self.begin()
+        _, (bad, _) = self.followers(gv)
+        load.wait_steps(40)
+        bad.stop()
+        path = os.path.join(self.dataset(bad), "meta.db")
+        pages = os.path.getsize(path) // 4096
+        chosen = random.Random(2)
+        with open(path, "r+b") as f:
+            for page in chosen.sample(range(1, pages), min(10, pages - 1)):
+                at = page * 4096 + chosen.randrange(4096)
+                f.seek(at)
+                byte = f.read(1)[0]
+                f.seek(at)
+                f.write(bytes([byte ^ 1 << chosen.randrange(8)]))
+        bad.start()
+
+        def found():
+            if bad.zone(SLUG)["state"] == "online":
+                bad.control("zone-digest", {"slug": SLUG})
+            return self.log_has(bad, "member quarantined")
+        grapevine.wait(found, "the damage is found")
+        self.wait_repaired(gv, bad)
+        self.end(gv, load)

@@ -363,11 +363,11 @@ static void marker(void)
     (void)fclose(file);
     CHECK_INT(store_open(&config, &store), -EUCLEAN);
     file = fopen(path, "w");
-    CHECK(file != NULL && fputs("grapevinefs dataset 3\nnew\n", file) >= 0);
+    CHECK(file != NULL && fputs("grapevinefs dataset 4\nnew\n", file) >= 0);
     (void)fclose(file);
     CHECK_INT(store_open(&config, &store), -EPROTONOSUPPORT);
     file = fopen(path, "w");
-    CHECK(file != NULL && fputs("grapevinefs dataset 1\nold\n", file) >= 0);
+    CHECK(file != NULL && fputs("grapevinefs dataset 2\nold\n", file) >= 0);
     (void)fclose(file);
     CHECK_INT(store_open(&config, &store), -EPROTONOSUPPORT);
     CHECK_INT(unlink(path), 0);

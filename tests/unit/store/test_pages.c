@@ -1,0 +1,180 @@
+/* Checksums on the pages of meta.db: a bit that flips anywhere is seen when it is read. */
+#include "store/pages.h"
+
+#include "base/disk.h"
+#include "base/prng.h"
+#include "lib/check.h"
+#include "lib/simdisk.h"
+#include "store/vfs.h"
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <string.h>
+
+static struct simdisk *sim;
+
+static sqlite3 *open_db(void)
+{
+    sqlite3 *db = NULL;
+    int reserved = PAGES_RESERVED;
+
+    CHECK_INT(sqlite3_open_v2("meta.db", &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
+                              pages_vfs("flips")),
+              SQLITE_OK);
+    (void)sqlite3_extended_result_codes(db, 1);
+    (void)sqlite3_file_control(db, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserved);
+    return db;
+}
+
+static int run(sqlite3 *db, const char *sql)
+{
+    return sqlite3_exec(db, sql, NULL, NULL, NULL);
+}
+
+/* Tables, an index and overflow pages; all in the WAL. */
+static sqlite3 *fill(void)
+{
+    sqlite3 *db = open_db();
+
+    CHECK_INT(run(db, "PRAGMA page_size=4096; PRAGMA journal_mode=WAL;"
+                      "PRAGMA wal_autocheckpoint=0;"
+                      "CREATE TABLE t(a INTEGER PRIMARY KEY, b BLOB);"
+                      "CREATE INDEX i ON t(b);"),
+              SQLITE_OK);
+    CHECK_INT(run(db, "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n"
+                      " WHERE x < 400) INSERT INTO t SELECT x, randomblob(20 + x * 20)"
+                      " FROM n"),
+              SQLITE_OK);
+    return db;
+}
+
+/* Reads every page. SQLITE_OK only if all is as it was. */
+static int read_all(void)
+{
+    sqlite3_stmt *stmt = NULL;
+    sqlite3 *db = open_db();
+    int rc;
+
+    rc = sqlite3_prepare_v2(db, "PRAGMA integrity_check", -1, &stmt, NULL);
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_step(stmt);
+        rc = rc == SQLITE_ROW &&
+                     strcmp((const char *)sqlite3_column_text(stmt, 0), "ok") == 0
+                 ? SQLITE_OK
+             : rc == SQLITE_ROW ? SQLITE_CORRUPT
+                                : rc;
+    }
+    (void)sqlite3_finalize(stmt);
+    CHECK_INT(sqlite3_close(db), SQLITE_OK);
+    return rc;
+}
+
+static void begin(void)
+{
+    sim = simdisk_new(0);
+    CHECK_INT(vfs_register(simdisk_disk(sim), "flips"), 0);
+}
+
+static void end(void)
+{
+    vfs_unregister("flips");
+    simdisk_free(sim);
+}
+
+static uint64_t size_of(const char *path)
+{
+    struct disk *disk = simdisk_disk(sim);
+    struct disk_file *file = NULL;
+    uint64_t size = 0;
+
+    CHECK_INT(disk->ops->open(disk, path, DISK_READ, &file), 0);
+    CHECK_INT(disk->ops->size(disk, file, &size), 0);
+    disk->ops->close(disk, file);
+    return size;
+}
+
+/* In every page of the file, wherever the bit is: structure, content, the unused middle,
+ * the checksum itself. Flipped back, all is well again. */
+static void every_page_of_the_file(void)
+{
+    struct prng prng;
+    uint64_t pages;
+
+    begin();
+    CHECK_INT(sqlite3_close(fill()), SQLITE_OK); /* Moves everything into the file. */
+    CHECK_INT(read_all(), SQLITE_OK);
+    pages = size_of("meta.db") / PAGES_BYTES;
+    CHECK(pages > 400);
+    prng_seed(&prng, 3);
+    for (uint64_t page = 0; page < pages; page += 1 + prng_below(&prng, 20)) {
+        uint64_t at = page * PAGES_BYTES + prng_below(&prng, PAGES_BYTES);
+        unsigned bit = (unsigned)prng_below(&prng, 8);
+
+        CHECK(simdisk_flip(sim, "meta.db", at, bit));
+        CHECK(read_all() != SQLITE_OK);
+        CHECK(simdisk_flip(sim, "meta.db", at, bit));
+    }
+    CHECK_INT(read_all(), SQLITE_OK);
+    end();
+}
+
+/* A page that was written to another page's place is not that page. */
+static void misplaced_page(void)
+{
+    struct disk *disk;
+    struct disk_file *file = NULL;
+    uint8_t page[PAGES_BYTES];
+    struct iovec iov = {.iov_base = page, .iov_len = sizeof page};
+
+    begin();
+    disk = simdisk_disk(sim);
+    CHECK_INT(sqlite3_close(fill()), SQLITE_OK);
+    CHECK_INT(disk->ops->open(disk, "meta.db", DISK_WRITE, &file), 0);
+    CHECK_INT(disk->ops->pread(disk, file, page, sizeof page, 9 * PAGES_BYTES), 0);
+    CHECK_INT(disk->ops->pwritev(disk, file, &iov, 1, 10 * PAGES_BYTES), 0);
+    disk->ops->close(disk, file);
+    CHECK(read_all() != SQLITE_OK);
+    end();
+}
+
+/* What is in the WAL is checked on each read too, also by a connection that came later. */
+static void every_frame_of_the_wal(void)
+{
+    struct prng prng;
+    sqlite3 *db;
+    uint64_t frames;
+
+    begin();
+    db = fill();
+    CHECK_INT(read_all(), SQLITE_OK);
+    frames = (size_of("meta.db-wal") - 32) / (24 + PAGES_BYTES);
+    CHECK(frames > 400);
+    prng_seed(&prng, 4);
+    for (uint64_t frame = frames - 400; frame < frames; frame += 40) {
+        uint64_t at = 32 + frame * (24 + PAGES_BYTES) + 24 + prng_below(&prng, 4000);
+
+        CHECK(simdisk_flip(sim, "meta.db-wal", at, 5));
+        CHECK(read_all() != SQLITE_OK);
+        CHECK(simdisk_flip(sim, "meta.db-wal", at, 5));
+    }
+    CHECK_INT(read_all(), SQLITE_OK);
+    CHECK_INT(sqlite3_close(db), SQLITE_OK);
+    CHECK_INT(read_all(), SQLITE_OK);
+    end();
+}
+
+/* A name stands for one base at a time, and may be used anew. */
+static void names_come_again(void)
+{
+    CHECK(pages_vfs("flips") == NULL);
+    for (int i = 0; i < 2; i++) {
+        begin();
+        CHECK(pages_vfs("flips") == pages_vfs("flips"));
+        CHECK_INT(sqlite3_close(fill()), SQLITE_OK);
+        CHECK_INT(read_all(), SQLITE_OK);
+        end();
+    }
+}
+
+TEST_MAIN(CHECK_TEST(every_page_of_the_file), CHECK_TEST(misplaced_page),
+          CHECK_TEST(every_frame_of_the_wal), CHECK_TEST(names_come_again))
