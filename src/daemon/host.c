@@ -577,6 +577,14 @@ void host_repairing(struct host *host, const char *what)
              ": %s", what);
 }
 
+void host_twin(struct host *host)
+{
+    if (!host->closing) {
+        host_fail(host, "another daemon is this node: stop one of the two, then restart "
+                        "the other");
+    }
+}
+
 void host_retry(struct host *host)
 {
     if (host->state == HOST_NO_DATA && host->jobs == 0 && !host->closing) {

@@ -177,6 +177,8 @@ const char *host_reason(const struct host *host);
 enum host_lost host_lost(const struct host *host);
 /* What is done about that, in words: shown behind the reason. */
 void host_repairing(struct host *host, const char *what);
+/* Another daemon has this node's identity: take part in nothing any more. */
+void host_twin(struct host *host);
 /* HOST_NO_DATA: look for the dataset again. Else nothing happens. */
 void host_retry(struct host *host);
 /* See replica_marks. False: nothing new is known. */

@@ -304,8 +304,9 @@ static int start_replica(struct host *host, struct open_job *job)
 
 static void open_failed(struct host *host, const struct open_job *job)
 {
-    if (job->base.rv == -ENOENT && host->state == HOST_NO_DATA) {
-        return; /* Still. */
+    if ((job->base.rv == -ENOENT && host->state == HOST_NO_DATA) ||
+        host->state == HOST_FAILED) {
+        return; /* Still, or for another reason meanwhile. */
     }
     if (job->base.rv == -ENOENT) {
         snprintf(
@@ -332,7 +333,7 @@ static void done_open(struct job *job)
 
     if (open->base.rv != 0) {
         open_failed(host, open);
-    } else if (!host->closing) {
+    } else if (!host->closing && host->state != HOST_FAILED) {
         int rv = start_replica(host, open);
 
         host->usage = open->usage;

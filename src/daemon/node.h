@@ -141,6 +141,7 @@ struct node {
     bool home_created; /* The directory's dataset was made: its absence is a fault. */
     bool home_read;    /* Its rows were asked for once. */
     int lock_fd;       /* state/lock, held while the daemon lives. */
+    bool twin;         /* Another daemon is this node; see node_net.c. */
     bool stopping;
     bool ending;      /* Everything is being closed. */
     unsigned parts;   /* Parts that have not ended yet. */

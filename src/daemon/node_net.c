@@ -475,10 +475,34 @@ static void on_writable(void *ctx, uint64_t number, enum peer_channel channel)
     }
 }
 
-static void on_refused(void *ctx, const char *host, const char *why)
+static void on_stranger(void *ctx, const char *host, const char *why)
 {
     (void)ctx;
     event_tell(EVENT_STRANGER, NULL, "refused a connection from %s: %s", host, why);
+}
+
+static void stop_host(struct node *node, struct host *host)
+{
+    (void)node;
+    host_twin(host);
+}
+
+/* Another daemon has this one's key and number, and is alive: what this one does from here
+ * on, it may do twice. A restart asks again. */
+static void on_refused(void *ctx, uint64_t number, const struct peer_refusal *refusal)
+{
+    struct node *node = ctx;
+
+    if (refusal->reason != PEER_REFUSED_TWIN || node->twin) {
+        return;
+    }
+    node->twin = true;
+    log_error(
+        "daemon",
+        "msg=\"another daemon is this node: this one stops its zones. Stop one of the "
+        "two, give it a state folder of its own, and restart the other\" told_by=%s",
+        node_name_of(node, number));
+    node_each_host(node, stop_host);
 }
 
 int node_net_open(struct node *node, char error[CONFIG_ERROR_MAX])
@@ -490,13 +514,14 @@ int node_net_open(struct node *node, char error[CONFIG_ERROR_MAX])
         .writable = on_writable,
         .join = admin_join_request,
         .epoch = node_epoch_told,
+        .stranger = on_stranger,
         .refused = on_refused,
     };
     struct peer_config config = {
         .address = node->config.peer.host,
         .port = node->config.peer.port,
         .self = node->number,
-        .boot = node->boot,
+        .boot = node->session, /* Not the count of starts: a copied disk has the same. */
         .epoch = node->epoch,
         .queue_bytes_mark = 8u << 20,
     };

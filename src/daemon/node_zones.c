@@ -201,7 +201,8 @@ static void zone_host_open(struct node *node, struct node_zone *local,
     if (rv != 0) {
         log_error("daemon", "msg=\"could not open a zone\" zone=%s error=\"%s\"",
                   zone->slug, strerror(-rv));
-        return;
+    } else if (node->twin) {
+        host_twin(local->host);
     }
 }
 

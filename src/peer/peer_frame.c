@@ -28,6 +28,9 @@ int peer_header_check(const struct peer_header *header)
     case PEER_KIND_JOIN_ANSWER:
         fits = header->head_len == 0 && total <= PEER_JOIN_ANSWER_MAX;
         break;
+    case PEER_KIND_REFUSAL:
+        fits = header->head_len == 0 && total == PEER_REFUSAL_BYTES;
+        break;
     case PEER_KIND_NONE:
     case PEER_KIND_MAX:
         break;
@@ -110,6 +113,40 @@ int peer_hello_decode(const uint8_t *in, size_t len, struct peer_hello *out)
     }
     hello.channel = (enum peer_channel)channel;
     *out = hello;
+    return 0;
+}
+
+unsigned peer_hello_version(const uint8_t *in, size_t len)
+{
+    struct wire_dec dec = wire_dec(in, len);
+
+    return wire_get_u16(&dec);
+}
+
+void peer_refusal_encode(const struct peer_refusal *refusal,
+                         uint8_t out[PEER_REFUSAL_BYTES])
+{
+    struct wire_enc enc = wire_enc(out, PEER_REFUSAL_BYTES);
+
+    wire_put_u16(&enc, (uint16_t)refusal->reason);
+    wire_put_u16(&enc, refusal->version_min);
+    wire_put_u16(&enc, refusal->version_max);
+    wire_put_u16(&enc, 0);
+    ASSERT(!enc.failed && enc.len == PEER_REFUSAL_BYTES);
+}
+
+int peer_refusal_decode(const uint8_t *in, size_t len, struct peer_refusal *out)
+{
+    struct wire_dec dec = wire_dec(in, len);
+    struct peer_refusal refusal = {.reason = (enum peer_reason)wire_get_u16(&dec)};
+
+    refusal.version_min = wire_get_u16(&dec);
+    refusal.version_max = wire_get_u16(&dec);
+    (void)wire_get_u16(&dec);
+    if (!wire_done(&dec)) {
+        return -EPROTO;
+    }
+    *out = refusal;
     return 0;
 }
 

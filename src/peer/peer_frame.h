@@ -13,6 +13,7 @@
 #define PEER_HEADER_BYTES 12u
 #define PEER_HELLO_BYTES 59u
 #define PEER_PING_BYTES 8u
+#define PEER_REFUSAL_BYTES 8u
 #define PEER_JOIN_MAX 8192u
 #define PEER_JOIN_ANSWER_MAX (1u << 20)
 
@@ -24,7 +25,8 @@ enum peer_kind {
     PEER_KIND_DATA = 4,
     PEER_KIND_JOIN = 5,
     PEER_KIND_JOIN_ANSWER = 6,
-    PEER_KIND_MAX = 7
+    PEER_KIND_REFUSAL = 7, /* Instead of the answer to a hello. */
+    PEER_KIND_MAX = 8
 };
 
 #define PEER_KIND_BIT(kind) (1u << (kind))
@@ -58,6 +60,13 @@ struct peer_hello {
 void peer_hello_encode(const struct peer_hello *hello, uint8_t out[PEER_HELLO_BYTES]);
 /* 0, -EPROTO (malformed) or -EPROTONOSUPPORT (another version). */
 int peer_hello_decode(const uint8_t *in, size_t len, struct peer_hello *out);
+/* The version that a hello's bytes claim, whatever follows; 0: not even that is there. */
+unsigned peer_hello_version(const uint8_t *in, size_t len);
+
+void peer_refusal_encode(const struct peer_refusal *refusal,
+                         uint8_t out[PEER_REFUSAL_BYTES]);
+/* 0 or -EPROTO. */
+int peer_refusal_decode(const uint8_t *in, size_t len, struct peer_refusal *out);
 
 /* A frame that came in. Both slices are valid until peer_frame_release. */
 struct peer_frame {

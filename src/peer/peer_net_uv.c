@@ -33,6 +33,7 @@ static void forgive(struct peer_net *net, uint64_t late)
 {
     struct peer_session *session;
 
+    net->stalled_ms = uv_now(net->loop);
     TAILQ_FOREACH(session, &net->sessions, entry)
     {
         session->conn.heard_ms = uv_now(net->loop);

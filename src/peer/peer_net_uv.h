@@ -14,6 +14,7 @@ enum {
     PEER_JOIN_MS_MAX = 10000,
     PEER_SILENCE_MS_MAX = 5000, /* Nothing heard although pings go out. */
     PEER_PING_CONTROL_MS = 250,
+    PEER_RIVAL_MS = 1500, /* Four pings of the life before would have been answered. */
     PEER_PING_OTHER_MS = 1000,
     PEER_BACKOFF_MS_MIN = 50,
     PEER_BACKOFF_MS_MAX = 2000,
@@ -49,6 +50,8 @@ struct peer_state {
     struct sockaddr_storage address;
     struct peer_link links[PEER_CHANNELS];
     uint64_t rtt_ns;
+    uint64_t rival_boot; /* Another life that wants in while one is connected; */
+    uint64_t rival_ms;   /* since when. */
     STAILQ_ENTRY(peer_state) removed_entry;
 };
 
@@ -91,6 +94,7 @@ struct peer_net {
     TAILQ_HEAD(, peer_session) sessions; /* The oldest first. */
     unsigned phases[PEER_PHASES];        /* Sessions in each. */
     struct prng prng;
+    uint64_t stalled_ms; /* When this process last went on after a stall. */
     uint64_t requests;
     unsigned complaints;
     unsigned complaints_dropped;

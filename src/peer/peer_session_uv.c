@@ -40,8 +40,8 @@ void peer_net_complain(struct peer_net *net, const char *host, const char *why)
     }
     net->complaints++;
     log_warn("peer", "msg=\"connection refused\" from=\"%s\" reason=\"%s\"", host, why);
-    if (net->callbacks.refused != NULL) {
-        net->callbacks.refused(net->callbacks.ctx, host, why);
+    if (net->callbacks.stranger != NULL) {
+        net->callbacks.stranger(net->callbacks.ctx, host, why);
     }
 }
 
@@ -185,7 +185,8 @@ static void on_secured(struct peer_conn *conn)
         return;
     }
     ASSERT(session->phase == PEER_DIALLED);
-    peer_conn_expect(conn, PEER_KIND_BIT(PEER_KIND_HELLO));
+    peer_conn_expect(conn,
+                     PEER_KIND_BIT(PEER_KIND_HELLO) | PEER_KIND_BIT(PEER_KIND_REFUSAL));
     rv = send_hello(session, session->link, session->link->attempt);
     if (rv != 0) {
         peer_session_fail(session, rv, "no memory");
@@ -255,6 +256,54 @@ static void on_hello_answer(struct peer_session *session, const struct peer_hell
     go_up(session, hello);
 }
 
+/* Say why, then close. */
+static void refuse(struct peer_session *session, enum peer_reason reason, const char *why)
+{
+    struct peer_header header = {.kind = PEER_KIND_REFUSAL,
+                                 .body_len = PEER_REFUSAL_BYTES};
+    struct peer_refusal refusal = {.reason = reason,
+                                   .version_min = PEER_WIRE_VERSION,
+                                   .version_max = PEER_WIRE_VERSION};
+    uint8_t bytes[PEER_REFUSAL_BYTES];
+    int rv;
+
+    peer_refusal_encode(&refusal, bytes);
+    rv = peer_conn_send(&session->conn, &header, (struct slice){0},
+                        slice_borrow(bytes, sizeof bytes));
+    if (rv != 0) {
+        peer_session_fail(session, rv, why);
+        return;
+    }
+    peer_net_complain(session->net, session->host, why);
+    peer_session_answered(session);
+}
+
+static void on_refusal(struct peer_session *session, const struct peer_refusal *refusal)
+{
+    struct peer_net *net = session->net;
+    struct peer_link *link = session->link;
+    uint64_t node = link->state->node.number;
+    int fault = refusal->reason == PEER_REFUSED_VERSION ? -EPROTONOSUPPORT
+                : refusal->reason == PEER_REFUSED_TWIN  ? -EEXIST
+                                                        : -EBUSY;
+    bool news = link->fault != fault;
+
+    if (news && fault == -EPROTONOSUPPORT) {
+        log_error(
+            "peer",
+            "msg=\"a node speaks another version of the node-to-node protocol: update "
+            "one of the two\" node=%" PRIu64 " theirs=%u-%u ours=%u",
+            node, refusal->version_min, refusal->version_max, PEER_WIRE_VERSION);
+    }
+    peer_session_fail(session, fault,
+                      fault == -EPROTONOSUPPORT ? "another version"
+                      : fault == -EEXIST        ? "another daemon is this node"
+                                                : "to come later");
+    if (news && net->callbacks.refused != NULL) {
+        net->callbacks.refused(net->callbacks.ctx, node, refusal);
+    }
+}
+
 /* The link that a stranger's hello names, or NULL with the reason. */
 static struct peer_link *hello_link(struct peer_session *session,
                                     const struct peer_hello *hello, const char **why)
@@ -307,6 +356,54 @@ static void refuse_epoch(struct peer_session *session, const struct peer_link *l
     tell_epoch(net, hello->sender, hello->epoch);
 }
 
+/* When a connected session of another life of this node was last heard; 0: there is
+ * none. */
+static uint64_t other_life_heard(const struct peer_state *state, uint64_t boot)
+{
+    uint64_t heard_ms = 0;
+
+    for (int i = 0; i < PEER_CHANNELS; i++) {
+        const struct peer_link *link = &state->links[i];
+
+        if (link->up && link->boot != boot && link->session->conn.heard_ms > heard_ms) {
+            heard_ms = link->session->conn.heard_ms;
+        }
+    }
+    return heard_ms;
+}
+
+/*
+ * A life that ended closes its connections, mostly; else it is silent from then on. So one
+ * that is heard well after another one came is alive: the two are different daemons.
+ */
+static bool keeps_out(struct peer_session *session, struct peer_state *state,
+                      const struct peer_hello *hello)
+{
+    uint64_t heard_ms = other_life_heard(state, hello->boot);
+    uint64_t now = uv_now(session->net->loop);
+
+    if (heard_ms == 0) {
+        return false;
+    }
+    if (state->rival_boot != hello->boot || state->rival_ms <= session->net->stalled_ms) {
+        state->rival_boot = hello->boot;
+        state->rival_ms = now;
+    }
+    if (heard_ms >= state->rival_ms + PEER_RIVAL_MS / 2) {
+        log_error("peer",
+                  "msg=\"two daemons are the same node: was a disk copied?\" "
+                  "node=%" PRIu64 " refused=\"%s\"",
+                  state->node.number, session->host);
+        refuse(session, PEER_REFUSED_TWIN, "another daemon with this key is connected");
+        return true;
+    }
+    if (now < state->rival_ms + PEER_RIVAL_MS) {
+        refuse(session, PEER_REFUSED_LATER, "its former life may still be connected");
+        return true;
+    }
+    return false;
+}
+
 static void on_hello(struct peer_session *session, const struct peer_hello *hello)
 {
     const char *why;
@@ -321,6 +418,10 @@ static void on_hello(struct peer_session *session, const struct peer_hello *hell
         refuse_epoch(session, link, hello);
         return;
     }
+    if (keeps_out(session, link->state, hello)) {
+        return;
+    }
+    link->state->rival_boot = 0;
     if (link->session != NULL) {
         peer_session_drop(link->session);
         tell_down(session->net, link);
@@ -412,10 +513,29 @@ static void on_frame(struct peer_conn *conn, const struct peer_frame *frame)
         on_join(session, frame->body);
         return;
     }
+    if (frame->kind == PEER_KIND_REFUSAL) {
+        struct peer_refusal refusal;
+
+        ASSERT(session->phase == PEER_DIALLED);
+        peer_conn_expect(conn, 0);
+        if (peer_refusal_decode(frame->body.data, frame->body.len, &refusal) == 0) {
+            on_refusal(session, &refusal);
+        }
+        return;
+    }
     ASSERT(frame->kind == PEER_KIND_HELLO);
     peer_conn_expect(conn, 0);
     rv = peer_hello_decode(frame->body.data, frame->body.len, &hello);
-    if (rv != 0) {
+    if (rv == -EPROTONOSUPPORT) {
+        log_warn("peer",
+                 "msg=\"another version of the node-to-node protocol\" from=\"%s\" "
+                 "theirs=%u ours=%u",
+                 session->host, peer_hello_version(frame->body.data, frame->body.len),
+                 PEER_WIRE_VERSION);
+    }
+    if (rv == -EPROTONOSUPPORT && session->phase == PEER_STRANGER) {
+        refuse(session, PEER_REFUSED_VERSION, "another version");
+    } else if (rv != 0) {
         peer_session_fail(session, rv,
                           rv == -EPROTONOSUPPORT ? "another version" : "malformed hello");
     } else if (session->phase == PEER_DIALLED) {

@@ -13,6 +13,10 @@
  * whose number is named, and only while that node's key is in the table. Does not
  * promise delivery: when a connection breaks, what was queued on it is gone (down and
  * up are reported).
+ *
+ * A node that comes under another boot id while one of it is connected is let in only when
+ * that one has been silent for PEER_RIVAL_MS: two daemons with one key (a copied disk) do
+ * not push each other out for ever, and who came later is told.
  */
 #ifndef PEER_PEER_UV_H
 #define PEER_PEER_UV_H
@@ -64,6 +68,18 @@ struct peer_message {
     struct slice body;
 };
 
+/* Why a node that was dialled does not let this one in. */
+enum peer_reason {
+    PEER_REFUSED_VERSION = 1, /* It speaks other versions of the protocol. */
+    PEER_REFUSED_LATER = 2,   /* An earlier life of this node may still be there. */
+    PEER_REFUSED_TWIN = 3,    /* Another daemon lives that is the same node. */
+};
+struct peer_refusal {
+    enum peer_reason reason;
+    uint16_t version_min; /* The versions that it speaks. */
+    uint16_t version_max;
+};
+
 struct peer_callbacks {
     void *ctx;
     /* A frame; the head is borrowed, the body holds a reference for the call (take one
@@ -72,6 +88,8 @@ struct peer_callbacks {
     /* The channel to @node can (not) be sent on. @boot: the other side's boot id. */
     void (*state)(void *ctx, uint64_t node, enum peer_channel channel, bool up,
                   uint64_t boot);
+    /* @node refused this one; told when the reason changes. Or NULL. */
+    void (*refused)(void *ctx, uint64_t node, const struct peer_refusal *refusal);
     /* The send queue of a channel, once above the mark, has drained below it. */
     void (*writable)(void *ctx, uint64_t node, enum peer_channel channel); /* Or NULL. */
     /*
@@ -87,7 +105,7 @@ struct peer_callbacks {
      * comes up. Told at every try of either side. Close nothing from inside. Or NULL. */
     void (*epoch)(void *ctx, uint64_t node, uint64_t epoch);
     /* A connection was refused and logged (at a bounded rate); or NULL. */
-    void (*refused)(void *ctx, const char *host, const char *why);
+    void (*stranger)(void *ctx, const char *host, const char *why);
 };
 
 struct peer_config {

@@ -81,7 +81,7 @@ def die_with_parent_without_right():
 class Node:
     """One daemon, its folder and its configuration."""
 
-    def __init__(self, base, name, host, pools=("tank",)):
+    def __init__(self, base, name, host, pools=("tank",), make=True):
         self.name = name
         self.host = host
         self.listen = host  # For NFS; and, for peers, always host.
@@ -95,9 +95,10 @@ class Node:
         self.config = os.path.join(self.dir, "grapevine.conf")
         self.pools = {pool: os.path.join(self.dir, "pools", pool) for pool in pools}
         self.process = None
-        os.makedirs(os.path.join(self.dir, "state"))
-        for path in self.pools.values():
-            os.makedirs(path)
+        if make:
+            os.makedirs(os.path.join(self.dir, "state"))
+            for path in self.pools.values():
+                os.makedirs(path)
         self.write_config()
 
     def config_text(self):

@@ -193,3 +193,24 @@ class Quarantine(grapevine.GrapevineTest):
         grapevine.wait(found, "the damage is found")
         self.wait_repaired(gv, bad)
         self.end(gv, load)
+
+    # A copied disk: two daemons are one node. Whoever came later is told, stops, and says
+    # so; the other goes on as if nothing had happened.
+    def test_copied_node(self):
+        gv, load = self.begin()
+        original = gv[0]  # It dials the others, so its copy does too.
+        image = os.path.join(self.tmp, "copy")
+        original.stop()
+        shutil.copytree(original.dir, os.path.join(image, original.name))
+        original.start()
+        gv.wait_settled(SLUG, 3)
+        copy = grapevine.Node(image, original.name, "127.0.0.9", make=False)
+        self.addCleanup(copy.kill)
+        copy.start()
+        self.wait_log(copy, "another daemon is this node")
+        grapevine.wait(lambda: self.log_has(gv[1], "two daemons are the same node"),
+                       "the others say so")
+        self.assertEqual(copy.zone(SLUG)["state"], "failed")
+        self.assertIn("another daemon", copy.zone(SLUG)["reason"])
+        self.end(gv, load)
+        copy.kill()
