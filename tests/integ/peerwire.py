@@ -13,7 +13,8 @@ import time
 
 import grapevine
 
-HELLO, PING, PONG, DATA, JOIN, JOIN_ANSWER = range(1, 7)
+HELLO, PING, PONG, DATA, JOIN, JOIN_ANSWER, REFUSAL = range(1, 8)
+REFUSED_VERSION, REFUSED_LATER, REFUSED_TWIN = range(1, 4)
 CONTROL, LOG, BULK = range(3)
 FRAME_OP, FRAME_ANSWER, FRAME_PULL, FRAME_PULL_ANSWER, FRAME_ASK, FRAME_ASK_ANSWER = range(2, 8)
 HELLO_FORMAT = "<H16sQQQQBQ"
@@ -122,12 +123,20 @@ class BadNode:
             for channel in (CONTROL, LOG, BULK):
                 self.dial(node, pem_of(of), number, channel)
 
-    def dial(self, node, pem, number, channel):
+    def hello(self, node, pem, number, channel, version=1):
+        """Say hello: the connection, and the kind and body of the answer."""
         connection = Connection(node, pem)
         connection.send(frame(HELLO, body=struct.pack(
-            HELLO_FORMAT, 1, self.grapevine_id, self.number, number, self.boot,
+            HELLO_FORMAT, version, self.grapevine_id, self.number, number, self.boot,
             time.monotonic_ns(), channel, 0)))
-        assert connection.receive()[0] == HELLO
+        kind, _, _, body = connection.receive()
+        return connection, kind, body
+
+    def dial(self, node, pem, number, channel):
+        connection, kind, body = self.hello(node, pem, number, channel)
+        while kind == REFUSAL and struct.unpack_from("<H", body)[0] == REFUSED_LATER:
+            connection, kind, body = self.hello(node, pem, number, channel)
+        assert kind == HELLO
         self.connections[number, channel] = connection
         threading.Thread(target=self.listen, args=(connection, number), daemon=True).start()
 

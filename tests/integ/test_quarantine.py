@@ -5,8 +5,10 @@ import glob
 import os
 import random
 import shutil
+import struct
 
 import grapevine
+import peerwire
 
 SLUG = "z"
 
@@ -214,3 +216,64 @@ class Quarantine(grapevine.GrapevineTest):
         self.assertIn("another daemon", copy.zone(SLUG)["reason"])
         self.end(gv, load)
         copy.kill()
+
+    # A dataset of a newer version is left alone, whatever the others have: nothing is
+    # repaired away. A node of another version of the protocol is told which ones there are.
+    def test_other_version(self):
+        gv, load = self.begin()
+        old = gv[0]
+        old.stop()
+        marker = os.path.join(self.dataset(old), "marker")
+        with open(marker, encoding="ascii") as f:
+            text = f.read()
+        with open(marker, "w", encoding="ascii") as f:
+            f.write("grapevinefs dataset 99\nof a later time\n")
+        bad = peerwire.BadNode(old, {2: gv[1]})
+        connection, kind, body = bad.hello(gv[1], peerwire.pem_of(old), 2, peerwire.CONTROL, 77)
+        self.assertEqual(kind, peerwire.REFUSAL)
+        self.assertEqual(struct.unpack("<HHHH", body), (peerwire.REFUSED_VERSION, 1, 1, 0))
+        self.assertTrue(connection.closed())
+        self.wait_log(gv[1], "theirs=77 ours=1")
+        bad.close()
+        old.start()
+        grapevine.wait(lambda: old.zone(SLUG)["state"] == "failed", "it is left alone")
+        self.assertIn("another version", old.zone(SLUG)["reason"])
+        load.wait_steps(10)
+        self.assertFalse(self.log_has(old, "member quarantined"))
+        old.stop()
+        with open(marker, "w", encoding="ascii") as f:
+            f.write(text)
+        old.start()
+        self.end(gv, load)
+        self.assertEqual(self.raft_life(old), 1)
+
+    # A member is back after a long time: its log is gone from the others, most of what it
+    # has was removed or written anew, and one of the members it knew has left.
+    def test_back_after_months(self):
+        gv = self.grapevine(4)
+        for node in gv.nodes:
+            node.stop()
+            node.write_config(node.config_text() + "[zones]\njournal_bytes = 64MiB\n")
+            node.start()
+        gv.make_zone(SLUG, [0, 1, 2])
+        client = gv.client(SLUG, 0, 1)
+        files = [client.create(client.root, "f%d" % i) for i in range(8)]
+        for fh in files:
+            client.write(fh, 0, os.urandom(1 << 20))
+        gv.wait_settled(SLUG)
+        away = gv[2]
+        away.stop()
+        for fh in files[:6]:
+            for i in range(12):
+                client.write(fh, i << 20, os.urandom(1 << 20))
+        for i in range(4, 8):
+            client.remove(client.root, "f%d" % i)
+        gv[0].ask("zone", "add-member", SLUG, gv[3].name)
+        gv[0].ask("zone", "remove-member", SLUG, gv[1].name)
+        gv[0].ask("invite")
+        away.start()
+        gv.wait_settled(SLUG, 3)
+        grapevine.wait(lambda: gv.same_digests(SLUG), "the copies are the same")
+        self.assertEqual(self.raft_life(away), 1)
+        other = gv.client(SLUG, 2)
+        self.assertEqual(sorted(other.names(other.root)), ["f%d" % i for i in range(4)])

@@ -248,7 +248,38 @@ static void kept_only_if_ours(void)
     CHECK(!is_there("half.discarded-20261026T073320Z"));
 }
 
+/* Data that is lost is moved, with a journal elsewhere; what is another zone's is not. Its
+ * place is free then, and in the end only what is this zone's goes. */
+static void set_aside_and_swept(void)
+{
+    char journal[1100];
+
+    fresh_pool();
+    snprintf(journal, sizeof journal, "%s/tier-1", journals);
+    CHECK_INT(mkdir(at("tier-1"), 0755), 0);
+    write_marker("tier-1", zone);
+    CHECK(access(journal, F_OK) == 0 || mkdir(journal, 0755) == 0);
+    CHECK_INT(dataset_set_aside(pool, "tier-1", journal, other, "T1"), -EEXIST);
+    CHECK(is_there("tier-1/marker") && access(journal, F_OK) == 0);
+    CHECK_INT(dataset_set_aside(pool, "tier-1", journal, zone, "T1"), 0);
+    CHECK(!is_there("tier-1") && is_there("tier-1.quarantine-T1/marker"));
+    CHECK(access(journal, F_OK) != 0);
+    CHECK_INT(dataset_set_aside(pool, "tier-1", journal, zone, "T2"), 0);
+    CHECK(!is_there("tier-1.quarantine-T2"));
+
+    CHECK_INT(mkdir(at("tier-1"), 0755), 0);
+    write_marker("tier-1", zone);
+    CHECK_INT(mkdir(at("tier-1.quarantine-T3"), 0755), 0);
+    write_marker("tier-1.quarantine-T3", other);
+    CHECK_INT(dataset_sweep(pool, "tier-1", journals, zone), 1);
+    CHECK(is_there("tier-1/marker") && is_there("tier-1.quarantine-T3/marker"));
+    CHECK(!is_there("tier-1.quarantine-T1"));
+    strcat(journal, ".quarantine-T1");
+    CHECK(access(journal, F_OK) != 0);
+    CHECK_INT(dataset_sweep(pool, "tier-1", journals, zone), 0);
+}
+
 TEST_MAIN(CHECK_TEST(made_and_removed), CHECK_TEST(what_is_not_ours_stays),
           CHECK_TEST(half_made), CHECK_TEST(half_removed), CHECK_TEST(journal_elsewhere),
           CHECK_TEST(kept_aside), CHECK_TEST(kept_with_its_journal),
-          CHECK_TEST(kept_only_if_ours))
+          CHECK_TEST(kept_only_if_ours), CHECK_TEST(set_aside_and_swept))
