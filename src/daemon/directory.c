@@ -22,6 +22,7 @@ void directory_deinit(struct directory *directory)
 static bool parse_node(const cJSON *json, const char *name, struct directory_node *node)
 {
     uint64_t port = 0;
+    uint64_t life = 1;
 
     *node = (struct directory_node){0};
     if (config_check_name(name) != 0) {
@@ -36,7 +37,12 @@ static bool parse_node(const cJSON *json, const char *name, struct directory_nod
         !json_u64(json, "port", &port) || port > 65535) {
         return false;
     }
+    if (cJSON_GetObjectItemCaseSensitive(json, "life") != NULL &&
+        (!json_u64(json, "life", &life) || life == 0 || life > DIRECTORY_HOME_LIFE_MAX)) {
+        return false;
+    }
     node->peer.port = (uint16_t)port;
+    node->life = (uint16_t)life;
     return true;
 }
 
@@ -464,6 +470,9 @@ char *directory_node_json(const struct directory_node *node)
                  sizeof node->peer.fingerprint);
     cJSON_AddStringToObject(json, "host", node->peer.host);
     json_put_number(json, "port", node->peer.port);
+    if (node->life > 1) {
+        json_put_u64(json, "life", node->life);
+    }
     return print_and_free(json);
 }
 

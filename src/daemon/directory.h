@@ -3,7 +3,7 @@
  *
  * The truth is the key-value rows of the grapevine's own group, as JSON values:
  *   grapevine        {"handle_key":HEX}
- *   node/NAME        {"number","fingerprint","host","port"}
+ *   node/NAME        {"number","fingerprint","host","port","life"}
  *   zone/SLUG        {"id","display","quota","genesis":{...},"members":[...]}
  *   gone/ID          {"slug"}: a zone that was deleted; its datasets are removed
  *   token/ID         {"hash","expires","used_by"}
@@ -31,10 +31,13 @@
 #define DIRECTORY_NAME_MAX 63u
 #define DIRECTORY_DISPLAY_MAX 127u
 
+#define DIRECTORY_HOME_LIFE_MAX 255u
+
 struct directory_node {
     char name[DIRECTORY_NAME_MAX + 1];
     uint64_t version;      /* Of the row. */
     struct peer_node peer; /* Number, key, address. */
+    uint16_t life; /* In the directory's own group: rises when its copy begins anew. */
 };
 
 /* A member's raft id is its node's number << 16 | how often the node became a member. */
@@ -143,6 +146,12 @@ char *directory_zone_json(const struct directory_zone *zone);
 static inline uint64_t directory_raft_id(uint64_t node, uint16_t life)
 {
     return node << 16 | life;
+}
+/* In the directory's own group: the epoch's part of the life, in the upper 8 bits of the
+ * lower 16 of @epoch, which may be any member's raft id; and the node's. */
+static inline uint64_t directory_home_id(uint64_t epoch, uint64_t node, uint16_t life)
+{
+    return directory_raft_id(node, (uint16_t)((epoch & 0xff00) | life));
 }
 static inline uint64_t directory_raft_node(uint64_t raft_id)
 {

@@ -62,13 +62,13 @@ struct host_config {
     uint32_t election_ms;
     uint32_t heartbeat_ms;
     uint64_t journal_bytes_max;
-    bool leases;                 /* See replica_config. */
+    bool leases; /* See replica_config. */
     struct scrub_config scrub;
     bool create;                 /* Make the dataset if it is absent. */
     char mounted[HOST_PATH_MAX]; /* create: only if this file is there; empty: anyhow. */
     struct host_recovery recovery;
-    enum host_lost lost;         /* Not HOST_LOST_NOT: do not open it, only say so. */
-    struct roll_marks marks;     /* As host_marks gave them in an earlier life. */
+    enum host_lost lost;     /* Not HOST_LOST_NOT: do not open it, only say so. */
+    struct roll_marks marks; /* As host_marks gave them in an earlier life. */
     struct zone_genesis genesis;
     struct slice bootstrap; /* create: the first configuration; empty: a joiner. */
 };

@@ -98,6 +98,7 @@ static void on_tick(uv_timer_t *timer)
     node_epoch_tick(node);
     node_reconcile(node);
     node_repair_tick(node);
+    node_home_tick(node);
     node_marks_tick(node, false);
     front_when_ready(node);
 }
@@ -212,7 +213,8 @@ int node_open(struct node *node, uv_loop_t *loop, const struct config *config,
 {
     int rv;
 
-    *node = (struct node){.loop = loop, .config = *config, .disk = disk_posix()};
+    *node = (struct node){
+        .loop = loop, .config = *config, .disk = disk_posix(), .home_life = 1};
     rv = prepare_state(node, error);
     if (rv != 0) {
         return rv;

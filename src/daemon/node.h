@@ -54,13 +54,13 @@ struct node_zone {
     bool removing;  /* The host is being closed, then the dataset goes. */
     bool closing;   /* The host is being closed, to begin anew under another raft id. */
     bool stale;     /* A recovered zone cannot go on with this data. */
-    bool complete;         /* It was a voter that had everything: else nobody needs it. */
-    enum host_lost lost;   /* Its data must not be used again under this raft id. */
-    bool swept;            /* What was set aside before is being removed, or is. */
-    uint64_t repair_ms;    /* When to go on with a repair; */
-    uint32_t repair_tries; /* and how often it was begun in this life. */
+    bool complete;  /* It was a voter that had everything: else nobody needs it. */
+    enum host_lost lost;        /* Its data must not be used again under this raft id. */
+    bool swept;                 /* What was set aside before is being removed, or is. */
+    uint64_t repair_ms;         /* When to go on with a repair; */
+    uint32_t repair_tries;      /* and how often it was begun in this life. */
     struct reconcile_mark vote; /* Since when it is seen to vote. */
-    struct host *host; /* NULL: not open. */
+    struct host *host;          /* NULL: not open. */
     struct reconcile_mark drop;
     struct node_leave leave;
     struct node_watch *watch; /* NULL: it was not looked at yet. */
@@ -138,6 +138,13 @@ struct node {
     uint64_t retry_ms;        /* When to look for absent datasets again. */
     struct node_marks *marks; /* As marks.json had them, or has them now. */
     uint64_t seed_wait_ms;
+    uint16_t home_life;       /* This node's in the directory's group: how often it began
+                                 anew there. From 1. */
+    enum host_lost home_lost; /* Its copy must not be used again under that. */
+    uint16_t home_new_life;   /* While it begins anew. */
+    bool home_repair;         /* Something of that is under way. */
+    bool home_swept;          /* What was set aside before is gone. */
+    uint64_t home_repair_ms;  /* When to go on. */
     bool home_created; /* The directory's dataset was made: its absence is a fault. */
     bool home_read;    /* Its rows were asked for once. */
     int lock_fd;       /* state/lock, held while the daemon lives. */
@@ -313,6 +320,10 @@ bool node_repair_give_up(struct node *node, struct node_zone *local);
 void node_repair_tick(struct node *node);
 /* The folder that a lost dataset is moved to ends so. */
 void node_repair_stamp(char *out, size_t cap);
+
+/* node_home.c: as node_repair.c, for the directory. */
+void node_home_noted(struct node *node);
+void node_home_tick(struct node *node);
 
 /* node_marks.c: what members vouched for, kept apart from their data (ADR 5). */
 void node_marks_load(struct node *node);

@@ -8,7 +8,7 @@
  * other's like a node that has just joined. The new epoch is in node.json first, and all
  * else is done when a daemon starts: so a crash anywhere is followed by doing it again.
  *
- * Raft ids in the grapevine's own group have the epoch's count as their life: members of
+ * Raft ids in the grapevine's own group have the epoch's count in their life: members of
  * an earlier one address nobody.
  */
 #include "daemon/node.h"
@@ -24,7 +24,7 @@
 #include <time.h>
 
 #define COUNT_BITS 32u
-#define COUNT_MAX 60000u /* It is a raft id's life, 16 bits. */
+#define COUNT_MAX 254u /* It is the upper half of a raft id's life. */
 /* Numbers that may have been given by those that were lost, and must not be given again. */
 #define NUMBERS_SKIPPED 1024u
 
@@ -35,7 +35,11 @@ static uint64_t count_of(uint64_t epoch)
 
 uint64_t node_home_id(const struct node *node, uint64_t number)
 {
-    return directory_raft_id(number, (uint16_t)(1 + count_of(node->epoch)));
+    const struct directory_node *row = directory_node(&node->directory, number);
+    uint16_t life = row == NULL ? 1 : row->life;
+
+    return directory_home_id(count_of(node->epoch) << 8, number,
+                             number == node->number ? node->home_life : life);
 }
 
 static int put_aside(struct node *node)
@@ -74,6 +78,7 @@ int node_epoch_begin(struct node *node, char error[CONFIG_ERROR_MAX])
     if (rv == 0) {
         node->home_epoch = node->epoch;
         node->home_created = false;
+        node->home_lost = HOST_LOST_NOT;
         rv = node_state_save(node);
     }
     if (rv != 0) {

@@ -110,7 +110,9 @@ static void on_note(void *ctx, struct host *host)
             node_directory_refresh(node);
         }
     }
-    if (host_lost(host) != HOST_LOST_NOT) {
+    if (host == node->home) {
+        node_home_noted(node);
+    } else if (host_lost(host) != HOST_LOST_NOT) {
         node_repair_noted(node, host);
     }
     if (host_changed(host)) {
@@ -154,7 +156,7 @@ static bool is_member(struct node *node, const struct host *host, uint64_t sende
         return false;
     }
     if (host == node->home) {
-        return sender == node_home_id(node, from);
+        return true; /* In whichever life: nobody else has that node's key. */
     }
     zone = directory_zone(&node->directory, host_zone_id(host));
     member = zone == NULL ? NULL : directory_member(zone, from);

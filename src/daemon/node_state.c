@@ -107,6 +107,10 @@ int node_state_save(struct node *node)
     json_put_u64(json, "directory_epoch", node->home_epoch);
     cJSON_AddBoolToObject(json, "recovers", node->home_forces);
     json_put_u64(json, "recovers_above", node->home_term);
+    json_put_number(json, "life", node->home_life);
+    if (node->home_lost != HOST_LOST_NOT) {
+        json_put_number(json, "directory_lost", node->home_lost);
+    }
     return save(node, "node.json", json);
 }
 
@@ -114,6 +118,8 @@ static bool parse_state(struct node *node, const cJSON *json, char *error)
 {
     char name[CONFIG_NAME_MAX + 1];
     uint64_t version = 0;
+    uint64_t life = 1;
+    uint64_t lost = HOST_LOST_NOT;
 
     if (!json_u64(json, "version", &version) || version != 1 ||
         !json_hex(json, "grapevine", node->grapevine_id, sizeof node->grapevine_id) ||
@@ -132,6 +138,15 @@ static bool parse_state(struct node *node, const cJSON *json, char *error)
                    &node->epoch); /* Absent: 0, from before there were any. */
     (void)json_u64(json, "directory_epoch", &node->home_epoch);
     (void)json_u64(json, "recovers_above", &node->home_term);
+    (void)json_u64(json, "life", &life);
+    (void)json_u64(json, "directory_lost", &lost);
+    if (life == 0 || life > DIRECTORY_HOME_LIFE_MAX || lost > HOST_LOST_GIVEN_UP) {
+        snprintf(error, CONFIG_ERROR_MAX, "%s/node.json has a life that cannot be",
+                 node->config.state);
+        return false;
+    }
+    node->home_life = (uint16_t)life;
+    node->home_lost = (enum host_lost)lost;
     if (strcmp(name, node->config.name) != 0) {
         snprintf(error, CONFIG_ERROR_MAX,
                  "%s belongs to node '%s', but the configuration says '%s': give [node] "

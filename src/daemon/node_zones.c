@@ -95,6 +95,7 @@ int node_home_open(struct node *node, bool initial)
     snprintf(config.journal, sizeof config.journal, "%s/directory/journal",
              node->config.state);
     config.raft_id = node_home_id(node, node->number);
+    config.lost = node->home_lost;
     config.create = !node->home_created;
     node_marks_get(node, node->grapevine_id, &config.marks);
     config.genesis =
@@ -103,7 +104,8 @@ int node_home_open(struct node *node, bool initial)
         config.recovery = (struct host_recovery){
             .carried = true, .lead = true, .term_above = node->home_term};
     }
-    if (node->epoch == 0 && (initial || (node->number == 1 && !node->home_created))) {
+    if (node->epoch == 0 &&
+        (initial || (node->number == 1 && !node->home_created && node->home_life == 1))) {
         struct rgroup_conf conf = {
             .n = 1, .servers = {{.id = config.raft_id, .role = RGROUP_VOTER}}};
 
@@ -120,6 +122,13 @@ int node_home_open(struct node *node, bool initial)
         memcpy(route.id, node->grapevine_id, sizeof route.id);
         route.n_members = 1;
         route.nodes[0] = node->number;
+        /* A copy that is lost names nobody: whom it named before is known. */
+        for (uint32_t i = 0; i < node->n_known && route.n_members < ROUTER_MEMBERS_MAX;
+             i++) {
+            if (node->known[i].number != node->number) {
+                route.nodes[route.n_members++] = node->known[i].number;
+            }
+        }
         node_router_event(node,
                           &(struct router_event){.type = ROUTER_EV_ZONE, .zone = &route});
     }
@@ -543,6 +552,9 @@ static void on_directory(void *arg, int rv, struct slice pairs, uint64_t index)
 
 void node_directory_refresh(struct node *node)
 {
+    if (node->home == NULL) {
+        return; /* It begins anew, and is read then. */
+    }
     if (node->reading_directory) {
         node->directory_stale = true;
         return;

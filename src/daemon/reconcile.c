@@ -29,8 +29,8 @@ void reconcile_home(const struct directory *directory, uint64_t self, uint64_t l
                                      .stale = !current,
                                      .recent_ms = recent_ms};
     for (uint32_t i = 0; i < directory->n_nodes && i < RGROUP_MEMBERS_MAX; i++) {
-        out->members[out->n].id =
-            directory_raft_id(directory->nodes[i].peer.number, (uint16_t)self);
+        out->members[out->n].id = directory_home_id(self, directory->nodes[i].peer.number,
+                                                    directory->nodes[i].life);
         out->members[out->n].voter = i < RECONCILE_HOME_VOTERS;
         out->n++;
     }

@@ -465,7 +465,7 @@ bool replica_roll_forbids(const struct replica *r, const struct rgroup_msg *msg)
 /* A raft message was stepped: what it says of its sender. */
 void replica_roll_heard(struct replica *r, const struct rgroup_msg *msg);
 void replica_roll_frame(struct replica *r, const struct replica_event *event);
-/* Member @id can be reached. */
+/* Member @id can be reached, or was heard of. */
 void replica_roll_peer(struct replica *r, uint64_t id);
 void replica_roll_tick(struct replica *r);
 

@@ -262,7 +262,7 @@ void replica_roll_frame(struct replica *r, const struct replica_event *event)
 
 void replica_roll_peer(struct replica *r, uint64_t id)
 {
-    if (r->roll.open) {
+    if (r->roll.open && !roll_has_answered(&r->roll, id)) {
         ask(r, id);
     }
 }

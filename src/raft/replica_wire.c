@@ -276,7 +276,7 @@ void replica_frame(struct replica *r, const struct replica_event *event)
     if (event->frame_type == REPLICA_FRAME_ROLL) {
         replica_roll_frame(r, event);
     } else if (replica_roll_open(r)) {
-        return; /* As if it had not arrived. */
+        replica_roll_peer(r, event->from); /* Else as if it had not arrived. */
     } else if (event->frame_type == REPLICA_FRAME_APPEND) {
         frame_append(r, event);
     } else if (event->frame_type == REPLICA_FRAME_MSG) {

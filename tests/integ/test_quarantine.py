@@ -98,23 +98,30 @@ class Quarantine(grapevine.GrapevineTest):
             load.check(gv.client(SLUG, i))
         grapevine.wait(lambda: not self.asides(old), "what was set aside goes")
 
-    # The whole node is put back, its state folder too: the others remember.
+    # The whole node is put back, its state folder too: the others remember, of the zone and
+    # of the directory, in which something had changed, too.
     def test_old_node(self):
         gv, load = self.begin()
-        _, (old, _) = self.followers(gv)
+        _, (old, other) = self.followers(gv)
         image = os.path.join(self.tmp, "image")
         old.stop()
         shutil.copytree(old.dir, image)
         old.start()
         load.wait_steps(20)
+        other.ask("invite")
+        gv.wait_settled(SLUG)
         old.stop()
         for part in ("state", "pools"):
             shutil.rmtree(os.path.join(old.dir, part))
             shutil.copytree(os.path.join(image, part), os.path.join(old.dir, part))
         old.start()
+        self.wait_log(old, "copy of the directory is quarantined")
         self.wait_log(old, "member quarantined")
         self.wait_repaired(gv, old)
         self.end(gv, load)
+        copies = os.path.join(old.dir, "state", "directory.quarantine-*")
+        grapevine.wait(lambda: not glob.glob(copies), "the old copy goes")
+        other.ask("zone", "set-quota", SLUG, "2GiB")
 
     # The folder is gone, its disk is there: that may be a mistake, so a person decides.
     def test_lost_dataset(self):
