@@ -255,6 +255,36 @@ static void drops_once_committed(void)
     CHECK(!reconcile_dropped(&zone, &status, &mark, &rest));
 }
 
+/* A node whose copy of the directory began anew comes in under its new raft id, and the old
+ * one goes. */
+static void home_takes_lives(void)
+{
+    static struct directory_node nodes[3];
+    struct directory directory = {.nodes = nodes, .n_nodes = 3, .index = LAST};
+    struct reconcile_wanted wanted;
+
+    for (uint32_t i = 0; i < 3; i++) {
+        nodes[i].peer.number = i + 1;
+        nodes[i].life = 1;
+    }
+    nodes[2].life = 2;
+    CHECK_UINT(directory_home_id(&directory, 3), id_of(3, 2));
+    CHECK_UINT(directory_home_id(&directory, 9), id_of(9, 1));
+    reconcile_home(&directory, id_of(SELF, 1), LAST, RECENT_MS, &wanted);
+    lead();
+    for (uint64_t node = 1; node <= 3; node++) {
+        actual(node, 1, RGROUP_VOTER, LAST);
+    }
+    reconcile_next(&status, id_of(SELF, 1), &wanted, &plan);
+    CHECK_INT(plan.type, RECONCILE_ADD);
+    CHECK_UINT(plan.conf.servers[3].id, id_of(3, 2));
+    actual(3, 2, RGROUP_VOTER, LAST);
+    reconcile_next(&status, id_of(SELF, 1), &wanted, &plan);
+    CHECK_INT(plan.type, RECONCILE_CHANGE);
+    CHECK_UINT(plan.conf.n, 3);
+    CHECK_UINT(plan.conf.servers[2].id, id_of(3, 2));
+}
+
 /* Five nodes vote for the grapevine itself, the rest stands by; who has no row goes only
  * if the view has everything in the log. */
 static void home_has_five_voters(void)
@@ -266,6 +296,7 @@ static void home_has_five_voters(void)
 
     for (uint32_t i = 0; i < 7; i++) {
         nodes[i].peer.number = i + 1;
+        nodes[i].life = 1;
     }
     reconcile_home(&directory, id_of(SELF, 1), LAST, RECENT_MS, &wanted);
     CHECK(!wanted.whole);
@@ -305,4 +336,5 @@ TEST_MAIN(CHECK_TEST(adds_as_standby), CHECK_TEST(promotes_once_caught_up),
           CHECK_TEST(removes_with_evidence), CHECK_TEST(replaced_goes_last),
           CHECK_TEST(empty_row_changes_nothing), CHECK_TEST(leader_hands_over_first),
           CHECK_TEST(keeps_a_living_majority), CHECK_TEST(only_a_leader),
-          CHECK_TEST(drops_once_committed), CHECK_TEST(home_has_five_voters))
+          CHECK_TEST(drops_once_committed), CHECK_TEST(home_has_five_voters),
+          CHECK_TEST(home_takes_lives))
