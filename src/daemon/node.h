@@ -57,8 +57,7 @@ struct node_zone {
     bool complete;  /* It was a voter that had everything: else nobody needs it. */
     enum host_lost lost;        /* Its data must not be used again under this raft id. */
     bool swept;                 /* What was set aside before is being removed, or is. */
-    uint64_t repair_ms;         /* When to go on with a repair; */
-    uint32_t repair_tries;      /* and how often it was begun in this life. */
+    uint64_t repair_ms;         /* When to go on with a repair. */
     struct reconcile_mark vote; /* Since when it is seen to vote. */
     struct host *host;          /* NULL: not open. */
     struct reconcile_mark drop;
@@ -135,6 +134,9 @@ struct node {
     bool changing; /* A reconciling change is under way. */
     struct node_addition adding;
     struct node_repair repair;
+    uint32_t repairs;         /* Lately; */
+    uint64_t repair_last_ms;  /* the last of them, */
+    uint64_t repair_pause_ms; /* and when the next may begin. */
     uint64_t retry_ms;        /* When to look for absent datasets again. */
     struct node_marks *marks; /* As marks.json had them, or has them now. */
     uint64_t seed_wait_ms;

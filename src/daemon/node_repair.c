@@ -23,9 +23,10 @@
 #include <string.h>
 #include <time.h>
 
-#define REPAIR_FIRST_MS 3000u /* Whoever counted this member in has noticed by then. */
+#define REPAIR_FIRST_MS 2000u
 #define REPAIR_AGAIN_MS 5000u
-#define REPAIR_PAUSE_MS 600000u /* At most, between two new ids for one member. */
+#define REPAIR_PAUSE_MS 600000u /* At most, between two new ids on this node. */
+#define REPAIR_CALM_MS 3600000u /* Without one it is as if there had been none. */
 #define RETRY_MS 2000u
 
 static struct node_zone *zone_of(struct node *node, const uint8_t id[16])
@@ -47,10 +48,16 @@ void node_repair_stamp(char *out, size_t cap)
     strftime(out, cap, "%Y%m%dT%H%M%SZ", &utc);
 }
 
+/* No leader counts this member in any more by then: what it promised is over. */
+static uint64_t first_ms(const struct node *node)
+{
+    return host_now_ms() + REPAIR_FIRST_MS + 2ull * node->config.election_ms;
+}
+
 static void give_up(struct node *node, struct node_zone *local, enum host_lost lost)
 {
     local->lost = lost;
-    local->repair_ms = host_now_ms() + REPAIR_FIRST_MS;
+    local->repair_ms = first_ms(node);
     if (node_zones_save(node) != 0) {
         log_error("daemon",
                   "msg=\"the quarantine is not on disk: it is found again at a restart\" "
@@ -84,7 +91,7 @@ bool node_repair_give_up(struct node *node, struct node_zone *local)
     if (local->lost == HOST_LOST_NOT) {
         give_up(node, local, HOST_LOST_GIVEN_UP);
     }
-    local->repair_ms = 0;
+    node->repair_pause_ms = 0;
     return true;
 }
 
@@ -123,6 +130,22 @@ static struct node_zone *repaired(struct node *node)
                : local;
 }
 
+/* Each new id costs a pull, and there are 65,535: a bad disk must not use them up. */
+static void note_repair(struct node *node)
+{
+    uint64_t now_ms = host_now_ms();
+    uint64_t pause_ms;
+
+    if (node->repair_last_ms != 0 && now_ms - node->repair_last_ms > REPAIR_CALM_MS) {
+        node->repairs = 0;
+    }
+    node->repair_last_ms = now_ms;
+    pause_ms = (uint64_t)REPAIR_AGAIN_MS << (node->repairs / 4);
+    node->repair_pause_ms =
+        now_ms + (pause_ms > REPAIR_PAUSE_MS ? REPAIR_PAUSE_MS : pause_ms);
+    node->repairs += node->repairs < 64 ? 1 : 0;
+}
+
 static void on_written(void *arg, const struct zone_result *result)
 {
     struct node *node = arg;
@@ -134,6 +157,7 @@ static void on_written(void *arg, const struct zone_result *result)
             node_directory_refresh(node); /* The row may have changed meanwhile. */
         }
     } else if (local != NULL) {
+        note_repair(node);
         log_info("daemon",
                  "msg=\"member gets a new raft id and a new dataset\" zone=%s "
                  "old_raft_id=%" PRIu64,
@@ -187,8 +211,6 @@ static void on_probed(void *arg, const struct zone_result *result)
         node->repair.busy = false;
     } else if (result->outcome == OUT_TRY_LATER) {
         node->repair.busy = false;
-        say(local, "waits for a majority of the other members: start them, put this "
-                   "data back, or see gvraft zone recover");
     } else {
         write_row(node, zone, place);
     }
@@ -200,19 +222,22 @@ static void begin(struct node *node, struct node_zone *local)
     struct zone_op op = {.type = ZONE_OP_GETATTR, .obj = {.ino = ZONE_ROOT_INO}};
     uint32_t place = 0;
     const struct directory_zone *zone = row_of(node, local, &place);
-    uint64_t pause_ms = (uint64_t)REPAIR_AGAIN_MS << (local->repair_tries / 8);
 
-    local->repair_ms =
-        host_now_ms() + (pause_ms > REPAIR_PAUSE_MS ? REPAIR_PAUSE_MS : pause_ms);
-    local->repair_tries += local->repair_tries < 64 ? 1 : 0;
+    local->repair_ms = host_now_ms() + REPAIR_AGAIN_MS;
     if (zone == NULL) {
         return; /* The directory does not know, or has decided otherwise. */
+    }
+    if (host_now_ms() < node->repair_pause_ms) {
+        say(local, "waits, since this node lost much lately: look at its disks");
+        return;
     }
     if (zone->n_members == 1) {
         say(local, "it is the only copy: put the newer data back, or see gvraft zone "
                    "recover");
         return;
     }
+    say(local, "waits for a majority of the other members: start them, put this data "
+               "back, or see gvraft zone recover");
     node->repair = (struct node_repair){.busy = true, .raft_id = local->raft_id};
     memcpy(node->repair.zone_id, local->id, sizeof node->repair.zone_id);
     node_submit(node,
@@ -315,7 +340,10 @@ static void look_at(struct node *node, struct node_zone *local)
         return;
     }
     if (local->lost != HOST_LOST_NOT) {
-        if (!node->repair.busy && host_now_ms() >= local->repair_ms) {
+        if (local->repair_ms == 0) {
+            local->repair_ms =
+                first_ms(node); /* Lost in an earlier life of the daemon. */
+        } else if (!node->repair.busy && host_now_ms() >= local->repair_ms) {
             begin(node, local);
         }
         return;

@@ -299,6 +299,7 @@ static void on_zone_closed(void *arg)
 
 static void zone_remove(struct node *node, struct node_zone *local)
 {
+    const struct directory_zone *zone = directory_zone(&node->directory, local->id);
     const struct config_pool *pool = config_pool(&node->config, local->pool);
     struct removal *removal = calloc(1, sizeof *removal);
     struct host *host = local->host;
@@ -309,8 +310,9 @@ static void zone_remove(struct node *node, struct node_zone *local)
     log_info("daemon", "msg=\"this node is no longer a member\" zone=%s", local->slug);
     removal->node = node;
     removal->keep_s = node_keeps(node, local);
-    /* One that was never whole, nobody will ever want. */
-    removal->aside = local->lost != HOST_LOST_NOT && local->complete;
+    /* One that was never whole, or is to go anyhow, nobody will ever want. */
+    removal->aside = local->lost != HOST_LOST_NOT && local->complete && zone != NULL &&
+                     directory_member(zone, node->number) != NULL;
     memcpy(removal->zone_id, local->id, sizeof removal->zone_id);
     if (pool != NULL) {
         removal->pool = pool;
