@@ -411,6 +411,18 @@ const cJSON *admin_status_part(const struct admin_call *call, uint64_t number)
     return part_of(call, number);
 }
 
+/* Without its copy of the directory a node does not even know its zones. */
+static void warn_of_home(struct admin_call *call)
+{
+    struct host *home = call->node->home;
+
+    if (home == NULL) {
+        admin_warn(call, "this node's copy of the directory begins anew");
+    } else if (host_state(home) == HOST_FAILED || host_state(home) == HOST_NO_DATA) {
+        admin_warn(call, "this node's copy of the directory: %s", host_reason(home));
+    }
+}
+
 void admin_status(struct admin_call *call)
 {
     if (!call->node->initialised) {
@@ -427,6 +439,7 @@ void admin_status(struct admin_call *call)
         ask_all(call);
     }
     if (call->busy == 0) {
+        warn_of_home(call);
         warn_of_exports(call);
         warn_of_recoveries(call);
         admin_done(call, status_json(call, NULL));

@@ -307,7 +307,8 @@ void replica_roll_tick(struct replica *r)
     }
     if (r->config.roll_call && replica_is_leader(r) &&
         r->now_ms - r->told_ms >= r->config.election_ms / 2 &&
-        (r->marks_version != r->told_version || r->reported != r->told_reported)) {
+        (r->marks_version != r->told_version || r->reported != r->told_reported) &&
+        replica_gate_open(r, replica_journal_gate(r), 0)) {
         r->told_ms = r->now_ms;
         tell(r);
         r->told_version = r->marks_version;
