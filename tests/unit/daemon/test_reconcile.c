@@ -268,8 +268,7 @@ static void home_takes_lives(void)
         nodes[i].life = 1;
     }
     nodes[2].life = 2;
-    CHECK_UINT(directory_home_id(&directory, 3), id_of(3, 2));
-    CHECK_UINT(directory_home_id(&directory, 9), id_of(9, 1));
+    CHECK_UINT(directory_home_id(id_of(SELF, 0x301), 3, 2), id_of(3, 0x302));
     reconcile_home(&directory, id_of(SELF, 1), LAST, RECENT_MS, &wanted);
     lead();
     for (uint64_t node = 1; node <= 3; node++) {
