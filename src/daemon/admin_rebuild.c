@@ -3,7 +3,6 @@
 
 #include "daemon/json.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,20 +24,25 @@ static void on_answer(struct admin_call *call, uint64_t from, const cJSON *answe
 }
 
 /* Nothing is made on the folder that lies under a disk that is not mounted. */
-static bool is_mounted(struct admin_call *call, const struct node_zone *local)
+static bool has_marker(struct admin_call *call, const char *folder)
 {
-    const struct config_pool *pool = config_pool(&call->node->config, local->pool);
     char path[CONFIG_TEXT_MAX + 32];
     char *text = NULL;
     size_t len = 0;
-    int rv = -ENOENT;
+    int rv;
 
-    if (pool != NULL) {
-        snprintf(path, sizeof path, "%s/" NODE_POOL_MARKER, pool->path);
-        rv = disk_read_file(call->node->disk, path, 256, &text, &len);
-        free(text);
-    }
+    snprintf(path, sizeof path, "%s/" NODE_POOL_MARKER, folder);
+    rv = disk_read_file(call->node->disk, path, 256, &text, &len);
+    free(text);
     return rv == 0;
+}
+
+static bool is_mounted(struct admin_call *call, const struct node_zone *local)
+{
+    const struct config_pool *pool = config_pool(&call->node->config, local->pool);
+
+    return pool != NULL && has_marker(call, pool->path) &&
+           (pool->journal[0] == '\0' || has_marker(call, pool->journal));
 }
 
 static struct node_zone *local_zone(struct admin_call *call,

@@ -66,6 +66,7 @@ struct host_config {
     struct scrub_config scrub;
     bool create;                 /* Make the dataset if it is absent. */
     char mounted[HOST_PATH_MAX]; /* create: only if this file is there; empty: anyhow. */
+    char journal_mounted[HOST_PATH_MAX]; /* Likewise, if the journal is elsewhere. */
     struct host_recovery recovery;
     enum host_lost lost;     /* Not HOST_LOST_NOT: do not open it, only say so. */
     struct roll_marks marks; /* As host_marks gave them in an earlier life. */

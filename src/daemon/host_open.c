@@ -147,7 +147,9 @@ static bool has_marker(struct host *host)
 static bool may_create(struct host *host)
 {
     return host->config.create &&
-           (host->config.mounted[0] == '\0' || has_file(host, host->config.mounted));
+           (host->config.mounted[0] == '\0' || has_file(host, host->config.mounted)) &&
+           (host->config.journal_mounted[0] == '\0' ||
+            has_file(host, host->config.journal_mounted));
 }
 
 /* Journal first, marker last: a marker says that everything is there. */

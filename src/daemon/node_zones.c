@@ -183,6 +183,10 @@ static void zone_host_open(struct node *node, struct node_zone *local,
         paths_of(node, local, pool, config.dir, config.journal);
         snprintf(config.mounted, sizeof config.mounted, "%s/" NODE_POOL_MARKER,
                  pool->path);
+        if (pool->journal[0] != '\0') {
+            snprintf(config.journal_mounted, sizeof config.journal_mounted,
+                     "%s/" NODE_POOL_MARKER, pool->journal);
+        }
     }
     config.lost = local->lost;
     node_marks_get(node, local->id, &config.marks);

@@ -158,6 +158,28 @@ class Quarantine(grapevine.GrapevineTest):
         self.assertEqual(self.raft_life(away), 1)
         self.end(gv, load)
 
+    # The journals' disk is not mounted, the pool's is: the same. Nothing is taken for damage.
+    def test_journal_unmounted(self):
+        gv = self.grapevine(2)
+        node = gv[1]
+        journals = os.path.join(node.dir, "journals")
+        os.mkdir(journals)
+        node.stop()
+        node.write_config(node.config_text() + "journal = %s\n" % journals)
+        node.start()
+        gv.make_zone(SLUG, [0, 1])
+        node.stop()
+        os.rename(journals, journals + ".disk")
+        os.mkdir(journals)
+        node.start()
+        grapevine.wait(lambda: node.zone(SLUG)["state"] == "no-data", "it has no data")
+        self.assertEqual(os.listdir(journals), [])
+        self.assertIn("mount it", node.gvraft("zone", "rebuild", SLUG).stderr)
+        os.rmdir(journals)
+        os.rename(journals + ".disk", journals)
+        gv.wait_settled(SLUG, 2)
+        self.assertFalse(self.log_has(node, "member quarantined"))
+
     # Ten bits of the journal below what was durable flip while the member is down.
     def test_damaged_journal(self):
         gv, load = self.begin()
