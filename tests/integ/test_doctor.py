@@ -38,6 +38,12 @@ class Doctor(grapevine.GrapevineTest):
         gv.make_zone("tier-1", [0, 1, 2])
         wait(lambda: wrong(gv[0]) == set(), "nothing is wrong")
         self.assertIn("zone-one-machine", found(gv[0]))
+        daemon = doctor(gv[0])["facts"]["daemon"]
+        for peer in daemon["peers"]:
+            self.assertEqual(peer["version"], daemon["self"]["version"])
+            self.assertLess(abs(peer["clock_ahead_ms"]), 2000)  # It is the same clock.
+        self.assertEqual({z["zone"] for z in daemon["zones"]}, {"tier-1", "(grapevine)"})
+        self.assertGreater(max(z["sync_count"] for z in daemon["zones"]), 0)
         text = gv[0].gvraft("doctor").stdout  # The configuration is the daemon's own.
         self.assertIn("healthy", text.splitlines()[-1])
         self.assertEqual(gv[2].stop(), 0)

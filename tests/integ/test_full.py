@@ -66,6 +66,7 @@ class Full(grapevine.GrapevineTest):
         self.assertLess(len(taken), 200)
         grapevine.wait(lambda: node.zone("z")["state"] == "full", "the zone is full")
         self.assertIn("no space on pool tank", node.zone("z")["reason"])
+        self.assertIn("error zone-full", node.gvraft("doctor").stdout)
         client = gv.client("z", 0)
         self.check(client, taken)
         node.kill()
@@ -77,6 +78,9 @@ class Full(grapevine.GrapevineTest):
         fh = client.create(client.root, "last")
         client.write(fh, 0, b"z" * MIB)
         self.check(client, taken)
+        told = node.gvraft("events", "--zone", "z").stdout
+        self.assertIn("  full ", told)
+        self.assertIn("  room ", told)
 
     def test_files_shortened(self):
         """What makes room is taken while it is full, and then it is not full any more."""
