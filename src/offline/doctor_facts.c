@@ -3,6 +3,7 @@
 #include "base/disk.h"
 #include "daemon/event_file.h"
 #include "daemon/json.h"
+#include "store/store.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,7 +23,6 @@
 #define ZONES_FILE_MAX (4u << 20)
 #define WEEK_NS (7ll * 86400 * 1000000000)
 #define MARKER_HEAD "grapevinefs dataset "
-#define MARKER_VERSION "2\n"
 
 /* Configuration. */
 
@@ -161,12 +161,12 @@ static bool is_held(const struct config *config)
 static const char *judge_marker(const char *text, const char *id)
 {
     char line[128];
+    unsigned version = 0;
 
     if (strncmp(text, MARKER_HEAD, strlen(MARKER_HEAD)) != 0) {
         return "damaged";
     }
-    if (strncmp(text + strlen(MARKER_HEAD), MARKER_VERSION, strlen(MARKER_VERSION)) !=
-        0) {
+    if (sscanf(text, MARKER_HEAD "%u\n", &version) != 1 || version != STORE_FORMAT) {
         return "other-version";
     }
     snprintf(line, sizeof line, "\nzone %s\n", id);

@@ -27,6 +27,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define STORE_FORMAT 3u        /* Version of a dataset: of marker and tables. */
 #define STORE_BLOCK 131072u    /* Bytes of a settled block. */
 #define STORE_SUBBLOCK 16384u  /* Bytes that share one CRC in a settled block. */
 #define STORE_INLINE_MAX 8192u /* A file up to this size may live in meta.db. */

@@ -13,7 +13,6 @@
 #include <pthread.h>
 #include <sqlite3.h>
 
-#define STORE_FORMAT 3u      /* Of marker and tables. */
 #define STORE_PULL_FORMAT 2u /* Of pull records. */
 #define STORE_NAME_MAX 255u
 #define STORE_VALUE_MAX (4u << 20) /* Bytes of any value read back. */
