@@ -412,8 +412,51 @@ bool host_heal_gave_up(const struct host *host, const struct store_want *want)
            heal_gave_up(host->healing->step, want->ino, want->block);
 }
 
+/* Blocks that were given up are asked for again now and then: somebody may have come back
+ * who has them. */
+struct look_job {
+    struct host_job base;
+    struct store_want bad[HOST_BAD_LOOK];
+    uint32_t n;
+};
+
+static void run_look(struct job *base)
+{
+    struct look_job *job = (struct look_job *)base;
+
+    job->n = host_heal_look(job->base.host, job->bad, HOST_BAD_LOOK);
+}
+
+static void done_look(struct job *base)
+{
+    struct look_job *job = (struct look_job *)base;
+
+    for (uint32_t i = 0; i < job->n; i++) {
+        host_heal_want(job->base.host, &job->bad[i]);
+    }
+    host_job_end(&job->base);
+}
+
+static void look_again(struct host *host, uint64_t now_ms)
+{
+    struct look_job *job;
+
+    if (host->closing || host->state != HOST_RUNNING || host->healing->n_given_up == 0 ||
+        now_ms < host->heal_looked_ms + HEAL_AGAIN_MS) {
+        return;
+    }
+    job = calloc(1, sizeof *job);
+    if (job != NULL) {
+        host->heal_looked_ms = now_ms;
+        host_post_zone(host, &job->base, run_look, done_look);
+    }
+}
+
 void host_heal_tick(struct host *host, uint64_t now_ms)
 {
+    if (host->healing != NULL) {
+        look_again(host, now_ms);
+    }
     if (host->healing == NULL || heal_pending(host->healing->step) == 0 ||
         now_ms < host->heal_told_ms + HEAL_RETRY_MS) {
         return;

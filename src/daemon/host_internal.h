@@ -127,6 +127,7 @@ struct host {
     uint64_t sync_told_ms;     /* When a slow disk was told last; 0 never. */
     struct healing *healing;   /* NULL: no block was ever bad. */
     uint64_t heal_told_ms;
+    uint64_t heal_looked_ms;
     struct scrubbing *scrubbing; /* NULL: its state is not loaded yet. */
     bool scrub_loading;
     struct host_freeze freezes[HOST_FREEZES_MAX];

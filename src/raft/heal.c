@@ -99,6 +99,16 @@ static bool is_busy(const struct want *want)
            want->state == WANT_PUT;
 }
 
+static uint32_t n_busy(const struct heal *heal)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < heal->n; i++) {
+        n += is_busy(&heal->wants[i]);
+    }
+    return n;
+}
+
 /* The want is over. It leaves its place to those behind it. */
 static void end(struct heal *heal, struct want *want, int outcome)
 {
@@ -200,7 +210,6 @@ static bool is_over(const struct heal *heal, const struct want *want)
 /* Every want that can go on does. */
 static void go_on(struct heal *heal)
 {
-    uint32_t busy = 0;
     uint32_t i = 0;
 
     while (i < heal->n) {
@@ -221,13 +230,10 @@ static void go_on(struct heal *heal)
         }
         if (want->state == WANT_HELD) {
             go_on_held(heal, want);
-        } else if (want->state == WANT_IDLE && busy < HEAL_BUSY_MAX) {
+        } else if (want->state == WANT_IDLE && n_busy(heal) < HEAL_BUSY_MAX) {
             ask(heal, want);
         }
-        if (heal->n == before) {
-            busy += is_busy(want);
-            i++;
-        }
+        i += heal->n == before ? 1 : 0;
     }
 }
 
