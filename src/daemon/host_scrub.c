@@ -51,6 +51,7 @@ struct scrubbing {
 struct scrub_job {
     struct host_job base;
     struct store_scrub read;
+    uint64_t begun_ms;
     uint8_t state[SCRUB_STATE_MAX];
     size_t len;
 };
@@ -150,6 +151,7 @@ static void done_scrub_read(struct job *base)
                              .next = {job->read.next.ino, job->read.next.block},
                              .blocks = job->read.blocks,
                              .bytes = job->read.bytes,
+                             .took_ms = host_now_ms() - job->begun_ms,
                              .n_bad = job->read.n_bad,
                              .end = job->read.end},
         host_now_ms());
@@ -358,6 +360,7 @@ static void begin_read(struct host *host)
     struct scrub_job *job = calloc(1, sizeof *job);
 
     ASSERT(job != NULL);
+    job->begun_ms = host_now_ms();
     job->read.next = (struct store_want){.ino = next->ino, .block = next->block};
     host_post_zone(host, &job->base, run_scrub_read, done_scrub_read);
 }

@@ -164,6 +164,9 @@ void scrub_read_done(struct scrub *scrub, const struct scrub_read *read, uint64_
     scrub->pending = read->n_bad;
     scrub->unsaved = true;
     scrub->next_ms = from + read->bytes * 1000 / scrub->config.rate_bytes;
+    if (scrub->next_ms < now_ms + SCRUB_IDLE_TIMES * read->took_ms) {
+        scrub->next_ms = now_ms + SCRUB_IDLE_TIMES * read->took_ms;
+    }
     if (read->end) {
         s->phase = SCRUB_COMPARING;
         scrub->next_ms = now_ms;

@@ -18,6 +18,9 @@
 #define SCRUB_STATE_MAX 512u /* Encoded. */
 #define SCRUB_READ_BYTES (256u << 10)
 #define SCRUB_SAVE_MS 5000u
+/* What a read took is followed by as many times that without one: clients come first, and
+ * where they make it wait it waits the longer. */
+#define SCRUB_IDLE_TIMES 3u
 #define SCRUB_COMPARE_TRIES 10u
 #define SCRUB_COMPARE_MS 1000u /* Between two tries. */
 
@@ -87,7 +90,8 @@ struct scrub_read {
     struct scrub_place next;
     uint32_t blocks;
     uint64_t bytes;
-    uint32_t n_bad; /* Each is followed by scrub_block_done. */
+    uint64_t took_ms; /* With the time it waited for its turn. */
+    uint32_t n_bad;   /* Each is followed by scrub_block_done. */
     bool end;
 };
 void scrub_read_done(struct scrub *scrub, const struct scrub_read *read, uint64_t now_ms);

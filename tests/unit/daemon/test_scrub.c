@@ -61,6 +61,18 @@ static void schedule_and_pace(void)
     CHECK_INT(scrub_next(&scrub, 6000, 200100), SCRUB_DO_NOTHING);
 }
 
+/* Where clients keep the disk busy it takes no more than its part, whatever its rate. */
+static void gives_way(void)
+{
+    struct scrub_read slow = {.next = {.ino = 9}, .bytes = 1000, .took_ms = 400};
+
+    begun();
+    CHECK_INT(scrub_next(&scrub, 6000, 100300), SCRUB_DO_READ);
+    scrub_read_done(&scrub, &slow, 100700);
+    CHECK_INT(scrub_next(&scrub, 6000, 101899), SCRUB_DO_NOTHING);
+    CHECK_INT(scrub_next(&scrub, 6000, 101900), SCRUB_DO_READ);
+}
+
 /* It does not go on before what was bad is healed or given up. */
 static void bad_blocks(void)
 {
@@ -170,5 +182,5 @@ static void stopped(void)
     CHECK_UINT(scrub_wake_ms(&scrub), UINT64_MAX);
 }
 
-TEST_MAIN(CHECK_TEST(schedule_and_pace), CHECK_TEST(bad_blocks), CHECK_TEST(goes_on),
-          CHECK_TEST(compares), CHECK_TEST(stopped))
+TEST_MAIN(CHECK_TEST(schedule_and_pace), CHECK_TEST(gives_way), CHECK_TEST(bad_blocks),
+          CHECK_TEST(goes_on), CHECK_TEST(compares), CHECK_TEST(stopped))

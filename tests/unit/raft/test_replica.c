@@ -428,6 +428,40 @@ static void unreadable_for_follower(void)
     rig_deinit(&rig);
 }
 
+/* Asked to, a batch ends at an index, so that the zone can be seen as of it; and nothing
+ * stops there. */
+static void batch_ends_where_asked(void)
+{
+    struct replica_event event = {.type = REPLICA_EV_APPLY_TO};
+    uint64_t first;
+
+    begin(1);
+    rig_elect(&rig, 1);
+    first = rig_applied(&rig, 1);
+    event.index = first + 4;
+    CHECK_INT(rig_step(&rig, 1, &event), 0);
+    rig.nodes[1].hold_zone = true;
+    for (uint64_t token = 1; token <= 10; token++) {
+        rig_submit(&rig, 1, token, 10);
+    }
+    rig_flush(&rig, 1);
+    rig_settle(&rig);
+    CHECK_UINT(rig.nodes[1].apply_to, first + 4);
+    rig_zone_done(&rig, 1);
+    CHECK_UINT(rig_applied(&rig, 1), first + 4);
+    CHECK_UINT(rig.nodes[1].apply_to, first + 10);
+    rig_zone_done(&rig, 1);
+    CHECK_UINT(rig_applied(&rig, 1), first + 10);
+    event.index = first; /* Long passed: no matter. */
+    CHECK_INT(rig_step(&rig, 1, &event), 0);
+    rig.nodes[1].hold_zone = false;
+    rig_submit(&rig, 1, 99, 10);
+    rig_flush(&rig, 1);
+    rig_settle(&rig);
+    CHECK_UINT(rig_applied(&rig, 1), first + 11);
+    rig_deinit(&rig);
+}
+
 /* A follower that does not acknowledge gets no more than its window, and heartbeats, so
  * that it neither floods memory nor starts an election. */
 static void slow_follower_is_bounded(void)
@@ -720,9 +754,9 @@ TEST_MAIN(CHECK_TEST(answered_when_committed), CHECK_TEST(sent_while_written),
           CHECK_TEST(a_full_zone_can_be_waited_out), CHECK_TEST(a_low_leader_gives_way),
           CHECK_TEST(a_full_follower_stops_nobody), CHECK_TEST(restart_of_all),
           CHECK_TEST(zone_ahead_of_log), CHECK_TEST(fetched_for_follower),
-          CHECK_TEST(unreadable_for_follower), CHECK_TEST(slow_follower_is_bounded),
-          CHECK_TEST(compaction), CHECK_TEST(rest_with_a_short_journal),
-          CHECK_TEST(pull_beyond_log), CHECK_TEST(pull_that_fails),
-          CHECK_TEST(crash_between_switch_and_cut), CHECK_TEST(transfer),
-          CHECK_TEST(sole_voter), CHECK_TEST(zone_time_rises),
+          CHECK_TEST(unreadable_for_follower), CHECK_TEST(batch_ends_where_asked),
+          CHECK_TEST(slow_follower_is_bounded), CHECK_TEST(compaction),
+          CHECK_TEST(rest_with_a_short_journal), CHECK_TEST(pull_beyond_log),
+          CHECK_TEST(pull_that_fails), CHECK_TEST(crash_between_switch_and_cut),
+          CHECK_TEST(transfer), CHECK_TEST(sole_voter), CHECK_TEST(zone_time_rises),
           CHECK_TEST(garbage_is_refused), CHECK_TEST(malformed_frames))
