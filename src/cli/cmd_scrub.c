@@ -200,7 +200,8 @@ static int act(const struct cli *cli, const struct args *args, const char *actio
         return rv;
     }
     if (args_get(args, "wait") == NULL && !command_json(cli, &reply)) {
-        printf("%s: %s on %" PRIu64 " members\n", args->positionals[0],
+        units_put_text(stdout, args->positionals[0]);
+        printf(": %s on %" PRIu64 " members\n",
                strcmp(action, "start") == 0 ? "scrubbing" : "no longer scrubbing",
                number(reply.result, "members"));
     }

@@ -115,6 +115,7 @@ class Cli(unittest.TestCase):
                 (["invite", "--expires", "0s"], "30m"),
                 (["invite", "--expires", "99999999999999999999d"], "30m"),
                 (["join", "-"], "gvraft invite"),
+                (["scrub", "a", "--wait", "--stop"], "one of"),
                 (["--sockt", "x"], "unknown option '--sockt'"),
                 (["--socket"], "needs a value"),
                 (["help", "nothing"], "unknown command")]:
@@ -299,6 +300,11 @@ b       Brûlée  online  -                3     812        3  1.2 GiB of 8.0 Gi
                   ("zone-set-quota", {"slug": "z", "quota": "2 TB"})]),
                 (["zone", "delete", "z", "--yes"], "", [("zone-delete", {"slug": "z"})]),
                 (["zone", "show", "--", "--z"], "", [("zone-show", {"slug": "--z"})]),
+                (["scrub", "z"], "", [("scrub", {"slug": "z", "action": "start"})]),
+                (["scrub", "z", "--stop"], "", [("scrub", {"slug": "z", "action": "stop"})]),
+                (["scrub", "z", "--status"], "", [("zone-show", {"slug": "z"})]),
+                (["scrub", "z", "--wait"], "",
+                 [("scrub", {"slug": "z", "action": "start"}), ("zone-show", {"slug": "z"})]),
                 (["transfer-leader", "z"], "", [("transfer-leader", {"slug": "z"})]),
                 (["transfer-leader", "z", "b"], "",
                  [("transfer-leader", {"slug": "z", "node": "b"})])]:
@@ -307,6 +313,28 @@ b       Brûlée  online  -                3     812        3  1.2 GiB of 8.0 Gi
                 done = self.run_gvraft(*words, stdin=stdin)
                 self.assertEqual((done.returncode, done.stderr), (0, ""))
                 self.assertEqual([(r["command"], r["args"]) for r in daemon.requests], sent)
+                daemon.close()
+                os.unlink(self.socket)
+
+    # What a scrub found and nobody mended is said, and is a failure.
+    def test_scrub_status(self):
+        whole = {"phase": "idle", "begun": "1", "ended": "2", "bytes": "4096", "bad": "2",
+                 "healed": "2", "unhealed": "0", "verdict": "equal", "differs_from": ""}
+        bad = {**whole, "unhealed": "1", "unhealed_blocks": [{"inode": "77", "block": "3"}]}
+        differs = {**whole, "verdict": "differs", "differs_from": "b"}
+        for scrubs, status, text in [
+                ([whole, whole], 0, "equal"),
+                ([whole, bad], 1, "m1: no good copy of inode 77, block 3"),
+                ([differs, whole], 1, "DIFFERS FROM b"),
+                ([whole, None], 0, "unknown")]:
+            with self.subTest(text=text):
+                members = [{"node": "m%d" % i, **({"scrub": s} if s else {})}
+                           for i, s in enumerate(scrubs)]
+                daemon = self.daemon(ok({"slug": "z", "members": members}))
+                done = self.run_gvraft("scrub", "z", "--status")
+                self.assertEqual(done.returncode, status, done.stderr)
+                self.assertIn(text, done.stdout)
+                self.assertEqual("not whole" in done.stderr, status == 1)
                 daemon.close()
                 os.unlink(self.socket)
 
