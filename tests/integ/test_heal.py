@@ -3,6 +3,7 @@
 import os
 import random
 import sqlite3
+import struct
 
 import grapevine
 import nfs3
@@ -34,6 +35,30 @@ def flip(path, offset):
         byte = f.read(1)[0]
         f.seek(offset)
         f.write(bytes([byte ^ 0x10]))
+
+
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def seal(path):
+    """Make the checksums of a database's pages right, where pages have any."""
+    with open(path, "r+b") as f:
+        data = bytearray(f.read())
+        if data[20] != 8:  # Reserved bytes of each page.
+            return
+        size = struct.unpack(">H", data[16:18])[0]
+        for at in range(0, len(data), size):
+            if any(data[at:at + size]):
+                crc = crc32c(struct.pack("<Q", at // size) + data[at:at + size - 8])
+                data[at + size - 8:at + size] = struct.pack("<II", crc, 0)
+        f.seek(0)
+        f.write(data)
 
 
 class Damage(grapevine.GrapevineTest):
@@ -242,6 +267,7 @@ class Damage(grapevine.GrapevineTest):
         with sqlite3.connect(self.dataset(gv[2], "meta.db")) as db:
             db.execute("DELETE FROM block WHERE block=1 AND ino=(SELECT min(ino) FROM block)")
         db.close()
+        seal(self.dataset(gv[2], "meta.db"))
         gv[2].start()
         gv.wait_settled("z", 3)
         done, scrubs = self.scrub(gv, gv[0])
