@@ -437,7 +437,7 @@ static void home_write(struct admin_call *call)
         return;
     }
     result = cJSON_CreateObject();
-    json_put_u64(result, "epoch", node->epoch);
+    json_put_u64(result, "epoch", node->next_epoch);
     admin_done(call, result);
     node_restart(node);
 }

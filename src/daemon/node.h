@@ -89,11 +89,16 @@ struct node {
     bool initialised; /* Belongs to a grapevine. */
     uint8_t grapevine_id[16];
     uint64_t number;
-    uint64_t boot;  /* Counts the starts. */
-    uint64_t epoch; /* Of the grapevine: see node_epoch.c; 0: it was never recovered. */
-    uint64_t home_epoch;    /* The one that the copy of the directory here is from. */
-    bool home_forces;       /* That copy goes on in the new epoch. */
-    uint64_t home_term;     /* In a term above this one. */
+    uint64_t boot; /* Counts the starts. */
+    /* See node_epoch.c. What is to hold from the next start on is in next_*, if next_epoch
+     * is not 0: in this process nothing of it changes. */
+    uint64_t epoch;      /* Of the grapevine; 0: it was never recovered. */
+    uint64_t home_epoch; /* The one that the copy of the directory here is from. */
+    bool home_forces;    /* That copy goes on in the new epoch, */
+    uint64_t home_term;  /* in a term above this one. */
+    uint64_t next_epoch;
+    bool next_forces;
+    uint64_t next_term;
     uint64_t epoch_heard;   /* A later one that another node is in; 0: none. */
     uint64_t epoch_foreign; /* A node that is in one of the same count; 0: none. */
     bool restart;           /* Once everything is closed, begin anew. */

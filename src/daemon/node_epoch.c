@@ -97,27 +97,31 @@ void node_epoch_opened(struct node *node)
     }
 }
 
-int node_epoch_force(struct node *node, uint64_t term_above)
+/* From its next start on this node is in @epoch; in this process it never is. */
+static int go_over(struct node *node, uint64_t epoch, bool forces, uint64_t term_above)
 {
-    uint64_t old_term = node->home_term;
-    uint64_t old = node->epoch;
-    uint32_t tag;
     int rv;
 
-    if (count_of(old) >= COUNT_MAX || node->home_forces) {
+    node->next_epoch = epoch;
+    node->next_forces = forces;
+    node->next_term = term_above;
+    rv = node_state_save(node);
+    if (rv != 0) {
+        node->next_epoch = 0;
+    }
+    return rv;
+}
+
+int node_epoch_force(struct node *node, uint64_t term_above)
+{
+    uint64_t count = count_of(node->epoch) + 1;
+    uint32_t tag;
+
+    if (count > COUNT_MAX || node->home_epoch != node->epoch || node->next_epoch != 0) {
         return -EBUSY;
     }
     node_random(&tag, sizeof tag);
-    node->epoch = (count_of(old) + 1) << COUNT_BITS | tag;
-    node->home_forces = true;
-    node->home_term = term_above;
-    rv = node_state_save(node);
-    if (rv != 0) {
-        node->epoch = old;
-        node->home_forces = false;
-        node->home_term = old_term;
-    }
-    return rv;
+    return go_over(node, count << COUNT_BITS | tag, true, term_above);
 }
 
 void node_epoch_told(void *ctx, uint64_t number, uint64_t epoch)
@@ -139,20 +143,14 @@ void node_epoch_told(void *ctx, uint64_t number, uint64_t epoch)
 
 void node_epoch_tick(struct node *node)
 {
-    uint64_t old = node->epoch;
-
-    if (node->epoch_heard == 0 || node->stopping) {
+    if (node->epoch_heard == 0 || node->next_epoch != 0 || node->stopping) {
         return;
     }
     log_warn("daemon",
              "msg=\"the grapevine was recovered without this node: following\"");
-    node->epoch = node->epoch_heard;
-    node->home_forces = false;
-    if (node_state_save(node) != 0) {
-        node->epoch = old; /* The next tick tries again. */
-        return;
-    }
-    node_restart(node);
+    if (go_over(node, node->epoch_heard, false, 0) == 0) {
+        node_restart(node);
+    } /* Else the next tick tries again. */
 }
 
 static void on_seeded(void *arg, const struct zone_result *result)

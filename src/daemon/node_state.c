@@ -96,6 +96,7 @@ static int save(struct node *node, const char *name, cJSON *json)
 int node_state_save(struct node *node)
 {
     cJSON *json = cJSON_CreateObject();
+    bool goes = node->next_epoch != 0;
 
     json_put_number(json, "version", 1);
     json_put_hex(json, "grapevine", node->grapevine_id, sizeof node->grapevine_id);
@@ -103,10 +104,10 @@ int node_state_save(struct node *node)
     json_put_u64(json, "boot", node->boot);
     cJSON_AddStringToObject(json, "name", node->config.name);
     cJSON_AddBoolToObject(json, "directory", node->home_created);
-    json_put_u64(json, "epoch", node->epoch);
+    json_put_u64(json, "epoch", goes ? node->next_epoch : node->epoch);
     json_put_u64(json, "directory_epoch", node->home_epoch);
-    cJSON_AddBoolToObject(json, "recovers", node->home_forces);
-    json_put_u64(json, "recovers_above", node->home_term);
+    cJSON_AddBoolToObject(json, "recovers", goes ? node->next_forces : node->home_forces);
+    json_put_u64(json, "recovers_above", goes ? node->next_term : node->home_term);
     json_put_number(json, "life", node->home_life);
     if (node->home_lost != HOST_LOST_NOT) {
         json_put_number(json, "directory_lost", node->home_lost);

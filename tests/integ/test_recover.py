@@ -14,8 +14,9 @@ class Recover(grapevine.GrapevineTest):
     def all_vote(self, n):
         """@n nodes that have just joined, and all of them vote on the directory."""
         gv = self.grapevine(n)
-        grapevine.wait(lambda: "zone=(grapevine) from=%d to=%d" % (n, n)
-                       in gv[0].log_tail(100), "the last of them votes")
+        for node in gv.nodes:
+            grapevine.wait(lambda: "a majority" in node.gvraft(
+                "recover", "--accept-loss").stderr, "%s votes" % node.name)
         return gv
 
     def loaded(self, gv, slug, *places):
