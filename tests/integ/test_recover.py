@@ -269,6 +269,12 @@ class Recover(grapevine.GrapevineTest):
         grapevine.wait(lambda: self.writes(gv[1]), "two of three write the directory")
         gv[0].start()
         gv.wait_settled("own", 1)
+        # A node that joins now is in this epoch too, and its number is nobody's of before.
+        new = gv.add_node()
+        nodes = {n["name"]: int(n["number"]) for n in new.status()["nodes"]}
+        self.assertEqual(len(nodes), 4)
+        self.assertGreater(nodes[new.name], 1024)
+        self.assertEqual(self.state(new)["epoch"], epoch)
 
     def state(self, node):
         with open(os.path.join(node.dir, "state", "node.json"), encoding="utf-8") as f:
