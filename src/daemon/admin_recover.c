@@ -40,10 +40,21 @@ static void put_links(cJSON *json, const struct node *node)
     }
 }
 
+static bool is_voter(const struct host_report *report, uint64_t raft_id)
+{
+    for (uint32_t i = 0; i < report->replica.n_members; i++) {
+        if (report->replica.members[i].id == raft_id) {
+            return report->replica.members[i].role == RGROUP_VOTER;
+        }
+    }
+    return false;
+}
+
 void admin_recover_look(struct admin_call *call)
 {
     cJSON *json = cJSON_CreateObject();
     struct replica_log_end end;
+    struct host_report report;
     uint64_t commit = 0;
     struct host *host;
     uint8_t id[16];
@@ -60,6 +71,8 @@ void admin_recover_look(struct admin_call *call)
         json_put_u64(json, "commit_index", end.commit_index);
         json_put_u64(json, "commit_term", end.commit_term);
         json_put_u64(json, "term_there", host_term_at(host, commit));
+        host_report(host, &report);
+        cJSON_AddBoolToObject(json, "voter", is_voter(&report, host_raft_id(host)));
     }
     admin_done(call, json);
 }
@@ -138,16 +151,6 @@ static void ask_nodes(struct admin_call *call, const struct looking *looking)
                      looking->members[looking->self].end.commit_index);
         admin_ask(call, node->known[i].number, "recover-look", args, on_look);
     }
-}
-
-static bool is_voter(const struct host_report *report, uint64_t raft_id)
-{
-    for (uint32_t i = 0; i < report->replica.n_members; i++) {
-        if (report->replica.members[i].id == raft_id) {
-            return report->replica.members[i].role == RGROUP_VOTER;
-        }
-    }
-    return false;
 }
 
 static void look_add(struct looking *looking, const struct host_report *report,
@@ -231,8 +234,8 @@ static bool look_decide(struct admin_call *call, struct recover_plan *plan)
                     "between it and this one",
                     other);
         break;
-    case RECOVER_ALONE:
-        admin_error(call, "this node's member of %s has no vote: ask on another",
+    case RECOVER_EMPTY:
+        admin_error(call, "this node's member of %s has nothing yet: ask on another",
                     looking->what);
         break;
     }

@@ -41,8 +41,8 @@ void recover_decide(const struct recover_group *group, struct recover_plan *plan
             better = member;
         }
     }
-    if (!self->answers || !self->voter) {
-        plan->verdict = RECOVER_ALONE;
+    if (!self->answers || self->end.last_index == 0) {
+        plan->verdict = RECOVER_EMPTY;
     } else if (alive > voters / 2) {
         plan->verdict = RECOVER_MAJORITY;
     } else if (reached != NULL) {

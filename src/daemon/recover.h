@@ -38,7 +38,7 @@ enum recover_verdict {
     RECOVER_MAJORITY = 1, /* A majority of the voters answers: it elects a leader. */
     RECOVER_BEHIND = 2,   /* .other has what this one lacks. */
     RECOVER_REACHED = 3,  /* .other is not gone: another node reaches it. */
-    RECOVER_ALONE = 4,    /* The asker is no voter or does not run. */
+    RECOVER_EMPTY = 4,    /* The asker does not run, or has nothing yet. */
 };
 
 struct recover_plan {

@@ -15,8 +15,9 @@ class Recover(grapevine.GrapevineTest):
         """@n nodes that have just joined, and all of them vote on the directory."""
         gv = self.grapevine(n)
         for node in gv.nodes:
-            grapevine.wait(lambda: "a majority" in node.gvraft(
-                "recover", "--accept-loss").stderr, "%s votes" % node.name)
+            grapevine.wait(lambda: node.control("recover-look", {
+                "group": node.status()["grapevine"]})["result"]["voter"],
+                           "%s votes" % node.name)
         return gv
 
     def loaded(self, gv, slug, *places):

@@ -59,8 +59,15 @@ static void refused_with_a_majority(void)
     members[1].voter = false; /* A stand-by is no part of a majority, */
     n = 3;
     CHECK_INT(decide(0), RECOVER_GO);
-    CHECK_INT(decide(1), RECOVER_ALONE); /* and does not begin. */
-    CHECK_INT(decide(2), RECOVER_ALONE);
+    CHECK_INT(decide(1), RECOVER_BEHIND);
+    answers(1, 3, 120, 110); /* but begins if it has most, */
+    members[1].held = false;
+    CHECK_INT(decide(0), RECOVER_BEHIND);
+    CHECK_INT(decide(1), RECOVER_GO);
+    answers(1, 0, 0, 0); /* and not if it has nothing yet. */
+    members[0].answers = false;
+    CHECK_INT(decide(1), RECOVER_EMPTY);
+    CHECK_INT(decide(2), RECOVER_EMPTY);
 }
 
 /* The most advanced log begins: the highest last term, then the longest. */
