@@ -12,6 +12,7 @@
 
 #define ELECTION_MS 1000u
 #define HEARTBEAT_MS 100u
+#define APPEND_HEAD_BYTES 80u /* Of an APPEND without entries. */
 
 static void trace(struct rig *rig, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -213,12 +214,11 @@ static void take_snapshot(struct rig_node *node)
                                               .conf_len = node->conf_len};
 }
 
-static void do_snapshot(struct rig *rig, uint64_t id)
+void rig_snapshot_done(struct rig *rig, uint64_t id)
 {
     struct rig_node *node = &rig->nodes[id];
     struct replica_event event = {.type = REPLICA_EV_SNAPSHOT};
 
-    node->snapshots++;
     take_snapshot(node);
     event.snapshot = node->snapshot;
     (void)rig_step(rig, id, &event);
@@ -262,11 +262,12 @@ static void do_send(struct rig *rig, uint64_t id, const struct replica_action *a
         return;
     }
     if (rig->nodes[action->to].no_entries && action->frame_type == REPLICA_FRAME_APPEND &&
-        action->head.len > 120) {
+        action->head.len > APPEND_HEAD_BYTES) {
         return;
     }
     CHECK(rig->n_frames < RIG_FRAMES_MAX);
-    rig->appends += action->frame_type == REPLICA_FRAME_APPEND && action->head.len > 120;
+    rig->appends += action->frame_type == REPLICA_FRAME_APPEND &&
+                    action->head.len > APPEND_HEAD_BYTES;
     rig->frames[(rig->at + rig->n_frames++) % RIG_FRAMES_MAX] =
         (struct rig_frame){.from = id,
                            .to = action->to,
@@ -306,7 +307,10 @@ static void carry_out(struct rig *rig, uint64_t id, const struct replica_action 
         do_fetch(rig, id, action);
         break;
     case REPLICA_DO_SNAPSHOT:
-        do_snapshot(rig, id);
+        node->snapshots++;
+        if (!node->hold_snapshot) {
+            rig_snapshot_done(rig, id);
+        }
         break;
     case REPLICA_DO_COMPACT:
         do_compact(rig, id, action);

@@ -68,6 +68,7 @@ struct rig_node {
     uint32_t failed;
     uint64_t pull_index;
     bool hold_pull;
+    bool hold_snapshot; /* Snapshots wait for rig_snapshot_done. */
     uint64_t peak_cache;
     struct roll_marks marks; /* Given to its next start. */
 };
@@ -117,6 +118,8 @@ void rig_elect(struct rig *rig, uint64_t id);
 void rig_connect(struct rig *rig, uint64_t a, uint64_t b, bool up);
 void rig_journal_done(struct rig *rig, uint64_t id);
 void rig_zone_done(struct rig *rig, uint64_t id);
+/* Take the snapshot that was held back. */
+void rig_snapshot_done(struct rig *rig, uint64_t id);
 /* Answer the DO_PULL of @id with the state of @from, or with @rv. */
 void rig_pull_done(struct rig *rig, uint64_t id, uint64_t from, int rv);
 /* Submit a WRITE of @len bytes; answers appear in the trace as "<id> answer <token>

@@ -418,6 +418,90 @@ static void doubt_is_longer(void)
     end(&f);
 }
 
+/* A connection that broke may have broken after the op was carried out: with nobody to
+ * ask any more, it is in doubt and not refused. */
+static void lost_connection_leaves_doubt(void)
+{
+    struct fixture f = {0};
+
+    init(&f);
+    zone_known(&f);
+    mutate(&f, 70);
+    for (uint64_t number = 2; number <= 4; number++) {
+        node(&f, number, false);
+    }
+    (void)trace(&f);
+    pass(&f, ROUTER_DOUBT_MS - 1);
+    CHECK_STR(trace(&f), "");
+    pass(&f, 1);
+    CHECK_STR(trace(&f), "answer 70 IN_DOUBT\n");
+    end(&f);
+}
+
+/* So it is when a leader that lost its leadership says that it does not know. */
+static void try_later_leaves_doubt(void)
+{
+    struct fixture f = {0};
+
+    init(&f);
+    zone_known(&f);
+    mutate(&f, 70);
+    answer(&f, 0, 2, OUT_TRY_LATER, 0);
+    for (uint64_t number = 2; number <= 4; number++) {
+        node(&f, number, false);
+    }
+    (void)trace(&f);
+    pass(&f, ROUTER_DOUBT_MS - 1);
+    CHECK_STR(trace(&f), "");
+    pass(&f, 1);
+    CHECK_STR(trace(&f), "answer 70 IN_DOUBT\n");
+    end(&f);
+}
+
+/* The same when a new leader took over while the old one had it. */
+static void new_leader_leaves_doubt(void)
+{
+    struct router_event event = {.type = ROUTER_EV_LEADER, .node = 3};
+    struct fixture f = {0};
+
+    init(&f);
+    zone_known(&f);
+    mutate(&f, 70);
+    memcpy(event.zone_id, zone_id, 16);
+    step(&f, &event);
+    answer(&f, 0, 3, OUT_NOT_LEADER, 0); /* That one has certainly not. */
+    for (uint64_t number = 2; number <= 4; number++) {
+        node(&f, number, false);
+    }
+    (void)trace(&f);
+    pass(&f, ROUTER_DOUBT_MS - 1);
+    CHECK_STR(trace(&f), "");
+    pass(&f, 1);
+    CHECK_STR(trace(&f), "answer 70 IN_DOUBT\n");
+    end(&f);
+}
+
+/* And when a member said nothing at all, whatever others say of themselves later. */
+static void silence_leaves_doubt(void)
+{
+    struct fixture f = {0};
+
+    init(&f);
+    zone_known(&f);
+    mutate(&f, 70);
+    pass(&f, ROUTER_RESEND_MS);
+    answer(&f, 0, 3, OUT_NOT_LEADER, 0);
+    for (uint64_t number = 2; number <= 4; number++) {
+        node(&f, number, false);
+    }
+    CHECK_STR(trace(&f), "send w1/1 to 2\nsend w1/1 to 3\n");
+    pass(&f, ROUTER_DOUBT_MS - ROUTER_RESEND_MS - 1);
+    CHECK_STR(trace(&f), "");
+    pass(&f, 1);
+    CHECK_STR(trace(&f), "answer 70 IN_DOUBT\n");
+    end(&f);
+}
+
 /* A leader that is full is asked again, more and more slowly. */
 static void full_leader(void)
 {
@@ -539,5 +623,7 @@ TEST_MAIN(CHECK_TEST(hint_is_followed), CHECK_TEST(same_number_after_silence),
           CHECK_TEST(reads_go_close), CHECK_TEST(closest_by_distance),
           CHECK_TEST(silent_member), CHECK_TEST(silent_self), CHECK_TEST(striped),
           CHECK_TEST(new_leader), CHECK_TEST(bounded_wait), CHECK_TEST(doubt_is_longer),
+          CHECK_TEST(lost_connection_leaves_doubt), CHECK_TEST(try_later_leaves_doubt),
+          CHECK_TEST(new_leader_leaves_doubt), CHECK_TEST(silence_leaves_doubt),
           CHECK_TEST(full_leader), CHECK_TEST(circle_of_hints), CHECK_TEST(zone_gone),
           CHECK_TEST(cancelled), CHECK_TEST(stranger_answers), CHECK_TEST(bounded))
