@@ -7,11 +7,13 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define NUMBER_MAX 24u
 #define NODE_MAX 300u
+#define STATE_MAX 64u
 #define USED_MAX (2u * UNITS_TEXT_MAX + 16u)
 
 const char *show_text(const cJSON *object, const char *key)
@@ -127,6 +129,16 @@ void show_zones(const cJSON *zones, FILE *file)
     table_deinit(&table);
 }
 
+static const char *state_of(const cJSON *member, char out[STATE_MAX])
+{
+    if (!flag(member, "up")) {
+        return "unreachable";
+    }
+    (void)snprintf(out, STATE_MAX, "%s%s", dash_if_empty(show_text(member, "state")),
+                   flag(member, "slow") ? ", slow disk" : "");
+    return out;
+}
+
 static void show_members(const cJSON *zone, FILE *file)
 {
     static const char *const heads[] = {"MEMBER",   "POOL",     "ROLE", "STATE",
@@ -142,6 +154,7 @@ static void show_members(const cJSON *zone, FILE *file)
         const char *node = show_text(member, "node");
         const char *role = show_text(member, "role");
         bool up = flag(member, "up");
+        char state[STATE_MAX];
         char commit[NUMBER_MAX];
         char applied[NUMBER_MAX];
         char lag[NUMBER_MAX];
@@ -155,7 +168,7 @@ static void show_members(const cJSON *zone, FILE *file)
                 node,
                 dash_if_empty(show_text(member, "pool")),
                 leader[0] != '\0' && strcmp(node, leader) == 0 ? "leader" : role,
-                up ? dash_if_empty(show_text(member, "state")) : "unreachable",
+                state_of(member, state),
                 up ? decimal(member, "commit_index", commit) : "-",
                 up ? decimal(member, "applied_index", applied) : "-",
                 cJSON_HasObjectItem(member, "lag") ? decimal(member, "lag", lag) : "-",

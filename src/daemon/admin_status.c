@@ -50,6 +50,9 @@ static cJSON *local_zone(const struct node *node, struct host *host)
     json_put_u64(json, "applied_index", report.replica.applied_index);
     json_put_u64(json, "lease_ms", report.replica.lease_ms);
     json_put_u64(json, "read_lease_ms", report.replica.read_lease_ms);
+    cJSON_AddBoolToObject(json, "slow", report.replica.slow);
+    json_put_u64(json, "release_ms", report.replica.release_ms);
+    json_put_u64(json, "own_ms", report.replica.own_ms);
     json_put_u64(json, "quota_bytes", report.usage.quota_bytes);
     json_put_u64(json, "used_bytes", report.usage.used_bytes);
     json_put_u64(json, "inodes", report.usage.inodes);
@@ -237,6 +240,10 @@ static cJSON *merged_member(const struct admin_call *call,
     json_put_u64(json, "applied_index", applied);
     json_put_u64(json, "match_index", number_in(view, "match_index"));
     json_put_u64(json, "read_lease_ms", number_in(own, "read_lease_ms"));
+    cJSON_AddBoolToObject(json, "slow",
+                          cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(own, "slow")));
+    json_put_u64(json, "release_ms", number_in(own, "release_ms"));
+    json_put_u64(json, "own_ms", number_in(own, "own_ms"));
     json_put_u64(json, "lag", own != NULL && commit > applied ? commit - applied : 0);
     json_put_u64(json, "disk_bytes", number_in(own, "disk_bytes"));
     json_put_u64(json, "journal_bytes", number_in(own, "journal_bytes"));

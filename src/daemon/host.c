@@ -6,6 +6,7 @@
 #include "daemon/event.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,6 +101,31 @@ const char *host_fault_text(int rv)
 
 static void timer_arm(struct host *host);
 
+/* Writers waited for this member's disk, and no longer do. */
+static void note_pace(struct host *host)
+{
+    struct replica_status status = {0};
+
+    if (host->replica == NULL) {
+        return;
+    }
+    replica_status(host->replica, host_now_ms(), &status);
+    if (status.slow == host->told_slow) {
+        return;
+    }
+    host->told_slow = status.slow;
+    if (status.slow) {
+        log_warn("daemon",
+                 "msg=\"this disk is slow, and the zone's writers wait for it\" zone=%s "
+                 "others_ms=%" PRIu64 " then_own_ms=%" PRIu64 " hands_over=%d",
+                 host->config.label, status.release_ms, status.own_ms,
+                 status.transferring || status.state != RGROUP_LEADER);
+    } else {
+        log_info("daemon", "msg=\"nobody waits for this disk any more\" zone=%s",
+                 host->config.label);
+    }
+}
+
 static void act_answer(struct host *host, const struct replica_action *action)
 {
     if (host_token_is_read(action->token)) {
@@ -154,6 +180,7 @@ static void act_one(struct host *host, struct replica_action *action)
         break;
     case REPLICA_DO_NOTE:
         host_room_note(host);
+        note_pace(host);
         host->callbacks.note(host->callbacks.ctx, host);
         break;
     case REPLICA_DO_FAIL:

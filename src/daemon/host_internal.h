@@ -109,6 +109,7 @@ struct host {
     bool has_ballast;
     bool making_ballast;
     _Atomic bool told_full;  /* The last host_is_full. */
+    bool told_slow;          /* The last that was said of the disk's pace. */
     uint64_t settle_from_ms; /* After a full disk: when to settle again. */
     uint64_t owed_index;     /* A compaction that met a full disk; 0 none. */
     uint64_t owed_term;

@@ -123,6 +123,7 @@ static void tick(struct replica *r)
     replica_lease_tick(r);
     replica_read_tick(r);
     report_applied(r);
+    replica_slow_tick(r);
     replica_housekeep(r);
 }
 
@@ -139,6 +140,7 @@ static void turn(struct replica *r)
     replica_held_release(r);
     replica_apply_issue(r);
     replica_send_pump(r);
+    replica_slow_go_on(r);
     replica_compact_go_on(r);
     replica_log_evict(r);
     if (r->noted && r->rv == 0) {

@@ -26,6 +26,9 @@
  * that remove, and hands leadership to a voter that has room. A follower without room
  * stops nobody.
  *
+ * Nor does one with a slow disk. A leader with a slow one hands leadership to a voter
+ * whose disk is clearly quicker, at most once in 20 election timeouts (replica_slow.c).
+ *
  * A member that starts takes part in nothing until it has heard from the others whether
  * its log is what it acknowledged (replica_roll.c). If it is not, replica_new or a step
  * gives -ESTALE: this state must never be started again under this raft id.
@@ -307,7 +310,10 @@ struct replica_status {
     bool pulling;
     bool calling; /* It asks the others whether its log is what it acknowledged. */
     bool transferring;
-    bool full;               /* No room on this member's disk: it takes nothing new. */
+    bool full;           /* No room on this member's disk: it takes nothing new. */
+    bool slow;           /* Lately its own disk held writers up, for long, as leader. */
+    uint64_t release_ms; /* Then, or as leader now: until a write is released; */
+    uint64_t own_ms;     /* and until its own disk and zone are there, too. */
     uint64_t released_index; /* Nothing above it was applied or answered. */
     uint64_t lease_ms;       /* Leader: its lease lasts so long yet; 0: none. */
     uint64_t read_lease_ms;  /* Others: their read lease, likewise. */

@@ -132,6 +132,7 @@ static void take_state(struct replica *r, const struct rgroup_update *update,
         replica_send_reset(r);
     }
     replica_lease_changed(r);
+    replica_slow_changed(r);
     replica_read_again(r);
 }
 

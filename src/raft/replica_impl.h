@@ -90,6 +90,12 @@ struct replica_sent {
     uint64_t bytes;
 };
 
+/* Of the last eight samples or so, the newest an eighth of it. */
+struct replica_average {
+    uint64_t sum_ms;
+    uint32_t n;
+};
+
 struct replica_peer {
     uint64_t id;
     bool up;
@@ -111,6 +117,40 @@ struct replica_peer {
     uint64_t sent_ms;        /* Last frame with entries. */
     uint64_t beat_ms;        /* Last frame on the log channel. */
     uint64_t lease_after_ms; /* It was late: no read lease before that. */
+
+    /* Of the entry that replica_slow.c follows: did it get there, and after how long? */
+    bool acked;
+    bool shown; /* Applied, as reported. */
+    uint64_t ack_ms;
+    uint64_t apply_ms;
+    struct replica_average acks; /* Of those before. */
+    struct replica_average applies;
+};
+
+/* The parts of the time that a write takes at the leader. */
+struct replica_parts {
+    uint64_t release_ms;
+    uint64_t journal_ms;
+    uint64_t apply_ms;
+};
+
+/* What the leader knows of its own disk: replica_slow.c. */
+struct replica_pace {
+    uint64_t index; /* Of the entry that is followed, 0: none; */
+    uint64_t at_ms; /* since when; */
+    bool is_released;
+    bool is_durable;      /* Here. */
+    uint64_t released_ms; /* After so long. */
+    uint64_t durable_ms;
+    struct replica_average release; /* Of those before: until it is released, */
+    struct replica_average journal; /* then until it is durable here too, */
+    struct replica_average apply;   /* then until it is applied. */
+    uint64_t done_ms;               /* When the last one ended. */
+    uint64_t since_ms;              /* Slow since then; 0: it is not. */
+    uint64_t after_ms;              /* No handing over before that. */
+
+    uint64_t slow_until_ms;    /* For status: it was slow lately, */
+    struct replica_parts slow; /* in this way. */
 };
 
 struct replica_submit {
@@ -308,6 +348,7 @@ struct replica {
     bool compact_due;
     uint64_t compact_index;
     struct replica_pull pull;
+    struct replica_pace pace;
 
     struct rgroup_conf conf; /* Scratch: rgroup_conf_now. */
     struct rgroup_update update;
@@ -409,8 +450,21 @@ void replica_propose_deinit(struct replica *r);
 /* replica_transfer.c */
 void replica_transfer_begin(struct replica *r, const struct replica_event *event);
 void replica_transfer_go_on(struct replica *r);
+/* Hand over to voter @target; @token is answered, 0: nobody asked. */
+void replica_transfer_start(struct replica *r, uint64_t target, uint64_t token);
 /* A leader without room hands over to a voter that has some. Once a heartbeat. */
 void replica_transfer_for_room(struct replica *r);
+
+/* replica_slow.c */
+/* State, leader or term is another. */
+void replica_slow_changed(struct replica *r);
+void replica_slow_go_on(struct replica *r);
+/* Judge, and hand over if need be. Once a heartbeat. */
+void replica_slow_tick(struct replica *r);
+/* Was our own disk the slowest part of a write, for long and as leader, lately? @out: as it
+ * was then, or is as leader now. */
+bool replica_slow_was(const struct replica *r, uint64_t now_ms,
+                      struct replica_parts *out);
 
 /* replica_read.c */
 void replica_read_new(struct replica *r, const struct replica_event *event);

@@ -80,6 +80,7 @@ void replica_status(const struct replica *replica, uint64_t now_ms,
                     struct replica_status *out)
 {
     const struct replica *r = replica;
+    struct replica_parts parts;
     struct rgroup_conf conf;
 
     rgroup_conf_now(r->group, &conf);
@@ -96,6 +97,9 @@ void replica_status(const struct replica *replica, uint64_t now_ms,
     out->calling = r->roll.open;
     out->transferring = r->transfer.active;
     out->full = replica_disk_full(r);
+    out->slow = replica_slow_was(r, now_ms, &parts);
+    out->release_ms = parts.release_ms;
+    out->own_ms = parts.journal_ms + parts.apply_ms;
     out->pending_bytes = r->pending_bytes;
     out->cache_bytes = r->log.cache_bytes;
     out->n_members = conf.n;

@@ -45,7 +45,7 @@ static bool is_voter(struct replica *r, uint64_t id)
     return false;
 }
 
-static void transfer_start(struct replica *r, uint64_t target, uint64_t token)
+void replica_transfer_start(struct replica *r, uint64_t target, uint64_t token)
 {
     replica_submit_flush(r);
     r->transfer = (struct replica_transfer){
@@ -81,7 +81,7 @@ void replica_transfer_begin(struct replica *r, const struct replica_event *event
         replica_answer(r, event->token, OUT_INVAL);
         return;
     }
-    transfer_start(r, target, event->token);
+    replica_transfer_start(r, target, event->token);
 }
 
 void replica_transfer_for_room(struct replica *r)
@@ -95,7 +95,7 @@ void replica_transfer_for_room(struct replica *r)
     r->give_way_ms = r->now_ms + REPLICA_GIVE_WAY_MS;
     target = best_target(r, true);
     if (target != 0) {
-        transfer_start(r, target, 0);
+        replica_transfer_start(r, target, 0);
     }
 }
 

@@ -95,6 +95,7 @@ class Node:
         self.config = os.path.join(self.dir, "grapevine.conf")
         self.pools = {pool: os.path.join(self.dir, "pools", pool) for pool in pools}
         self.process = None
+        self.environment = {}  # Beside the test's own.
         if make:
             os.makedirs(os.path.join(self.dir, "state"))
             for path in self.pools.values():
@@ -125,7 +126,7 @@ class Node:
             self.process = subprocess.Popen(
                 [program("daemon", "grapevined"), "--config", self.config],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, user=self.user,
-                preexec_fn=preexec)
+                env={**os.environ, **self.environment}, preexec_fn=preexec)
         wait(self.answers_or_ended, "%s answers" % self.name)
         assert self.running(), "%s did not start:\n%s" % (self.name, self.log_tail(5))
 
@@ -219,11 +220,13 @@ class Grapevine:
     def __init__(self, base):
         self.nodes = []
         self.base = base
+        self.environment = lambda node: {}
 
     def add_node(self, pools=("tank",)):
         name = NAMES[len(self.nodes)]
         node = Node(self.base, name, "127.0.0.%d" % (len(self.nodes) + 1), pools)
         self.nodes.append(node)
+        node.environment = self.environment(node)
         node.start()
         if len(self.nodes) == 1:
             node.ask("init")

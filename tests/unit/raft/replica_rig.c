@@ -277,6 +277,17 @@ static void do_send(struct rig *rig, uint64_t id, const struct replica_action *a
                            .body = slice_ref(action->body)};
 }
 
+static void do_note(struct rig *rig, uint64_t id)
+{
+    struct replica_status status;
+
+    rig_status(rig, id, &status);
+    if (status.slow) {
+        rig->nodes[id].slow_notes++;
+        rig->nodes[id].slow = status;
+    }
+}
+
 static void carry_out(struct rig *rig, uint64_t id, const struct replica_action *action)
 {
     struct rig_node *node = &rig->nodes[id];
@@ -328,6 +339,7 @@ static void carry_out(struct rig *rig, uint64_t id, const struct replica_action 
         node->rests += action->rest ? 1 : 0;
         break;
     case REPLICA_DO_NOTE:
+        do_note(rig, id);
         break;
     case REPLICA_DO_FAIL:
         node->failed++;

@@ -66,6 +66,8 @@ struct rig_node {
     uint32_t settles;
     uint32_t rests;
     uint32_t failed;
+    uint32_t slow_notes;        /* That its disk is slow; */
+    struct replica_status slow; /* its status then. */
     uint64_t pull_index;
     bool hold_pull;
     bool hold_snapshot; /* Snapshots wait for rig_snapshot_done. */
