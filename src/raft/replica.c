@@ -326,6 +326,19 @@ static void fifos_init(struct replica *r)
     replica_fifo_init(&r->reads_ready, sizeof(struct replica_read));
 }
 
+static void default_to(uint64_t *value, uint64_t bytes)
+{
+    *value = *value == 0 ? bytes : *value;
+}
+
+static void fill_in(struct replica_config *config)
+{
+    default_to(&config->journal_bytes_max, JOURNAL_BYTES_DEFAULT);
+    default_to(&config->window_bytes, REPLICA_WINDOW_BYTES);
+    default_to(&config->cache_bytes, REPLICA_CACHE_BYTES);
+    default_to(&config->pending_bytes_max, REPLICA_PENDING_BYTES);
+}
+
 int replica_new(const struct replica_config *config, const struct replica_start *start,
                 struct replica_actions *actions, struct replica **out)
 {
@@ -338,9 +351,7 @@ int replica_new(const struct replica_config *config, const struct replica_start 
     ASSERT(config->self != 0 && config->heartbeat_ms > 0);
     r->config = *config;
     r->settle_rest = true;
-    if (r->config.journal_bytes_max == 0) {
-        r->config.journal_bytes_max = JOURNAL_BYTES_DEFAULT;
-    }
+    fill_in(&r->config);
     fifos_init(r);
     r->out = actions;
     r->now_ms = start->now_ms;

@@ -96,6 +96,9 @@ struct replica_config {
     uint64_t journal_bytes_max; /* Default 256 MiB. */
     bool leases;                /* Reads under leases; else each batch asks. */
     bool roll_call;             /* Ask the others before taking part. */
+    uint64_t window_bytes;      /* In flight to a follower, default 8 MiB; */
+    uint64_t cache_bytes;       /* of entries in memory, REPLICA_CACHE_BYTES; */
+    uint64_t pending_bytes_max; /* of proposals, REPLICA_PENDING_BYTES. */
     uint32_t guards_off;        /* Tests only. */
     uint32_t mutation;          /* Tests only: enum replica_mutation. */
 };

@@ -195,14 +195,14 @@ static bool slot_evictable(const struct replica *r, const struct replica_slot *s
         return false;
     }
     return index <= r->applied ||
-           r->log.cache_bytes > REPLICA_CACHE_BYTES + REPLICA_PENDING_BYTES;
+           r->log.cache_bytes > r->config.cache_bytes + r->config.pending_bytes_max;
 }
 
 void replica_log_evict(struct replica *r)
 {
     struct replica_log *log = &r->log;
 
-    while (log->cache_bytes > REPLICA_CACHE_BYTES && log->cache_low <= log->last) {
+    while (log->cache_bytes > r->config.cache_bytes && log->cache_low <= log->last) {
         struct replica_slot *slot = replica_log_slot(r, log->cache_low);
 
         if (slot != NULL && slot->cached != NULL && slot->type != RGROUP_CHANGE) {

@@ -65,7 +65,8 @@ static int admit(const struct replica *r, const struct replica_event *event)
         return OUT_NOT_LEADER;
     }
     if (replica_journal_full(r) || r->stalled || r->applied_full ||
-        r->pending_bytes + event->head.len + event->body.len > REPLICA_PENDING_BYTES) {
+        r->pending_bytes + event->head.len + event->body.len >
+            r->config.pending_bytes_max) {
         return OUT_FULL;
     }
     return check(r, event);

@@ -227,7 +227,7 @@ static void send_append(struct replica *r, struct replica_peer *peer,
  * room and let it fall, which no lost connection tells. */
 static bool is_stuck(const struct replica *r, const struct replica_peer *peer)
 {
-    return peer->inflight_bytes >= REPLICA_WINDOW_BYTES &&
+    return peer->inflight_bytes >= r->config.window_bytes &&
            r->now_ms - peer->moved_ms >= r->config.election_ms;
 }
 
@@ -355,13 +355,13 @@ static bool pump_one(struct replica *r, struct replica_peer *peer)
         return true;
     }
     if (!replica_gate_open(r, range->gate, range->msg.after_index) ||
-        peer->inflight_bytes >= REPLICA_WINDOW_BYTES) {
+        peer->inflight_bytes >= r->config.window_bytes) {
         return false;
     }
     n = collect(r, &range->msg);
     if (n == 0) {
         if (replica_fetch(r, FETCH_PEER, range->msg.index + 1,
-                          range->msg.index + range->msg.n, REPLICA_WINDOW_BYTES / 2)) {
+                          range->msg.index + range->msg.n, r->config.window_bytes / 2)) {
             r->fetch_peer = peer->id;
         }
         return false;
@@ -408,7 +408,7 @@ void replica_send_fetched(struct replica *r, const struct replica_event *event)
         return;
     }
     while (at < event->n_entries && peer->n_ranges > 0 &&
-           peer->inflight_bytes < REPLICA_WINDOW_BYTES) {
+           peer->inflight_bytes < r->config.window_bytes) {
         const struct replica_entry *first = &event->entries[at];
         const struct rgroup_msg *msg = &peer->ranges[0].msg;
         uint32_t n = 0;

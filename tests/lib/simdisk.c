@@ -26,6 +26,7 @@ static int begin(struct simdisk *sim, enum simdisk_op op)
         if (sim->off_after > 0) {
             sim->off_after--;
             sim->on = sim->off_after > 0;
+            sim->off_op = op;
         }
     }
     if (fault->nth == 0) {
@@ -408,6 +409,11 @@ static const struct disk_ops sim_ops = {
     .list = sim_list,
     .space = sim_space,
 };
+
+enum simdisk_op simdisk_off_op(const struct simdisk *sim)
+{
+    return sim->off_op;
+}
 
 struct simdisk *simdisk_new(uint64_t capacity)
 {

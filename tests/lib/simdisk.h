@@ -59,6 +59,8 @@ enum simdisk_op {
     SIMDISK_NAME,  /* Creating open, unlink, rename, mkdir. */
     SIMDISK_OPS,
 };
+/* In what kind of call the power last went by itself. */
+enum simdisk_op simdisk_off_op(const struct simdisk *sim);
 /*
  * The @nth call of that kind from now gives @error (negated errno) and does nothing, once
  * or from then on. A failed sync loses what it should have made durable, as Linux does:

@@ -64,6 +64,7 @@ struct simdisk {
     size_t cap_changes;
     uint64_t changes;
     uint64_t off_after;
+    enum simdisk_op off_op;
     struct fault faults[SIMDISK_OPS];
     bool on;
     bool lie;

@@ -64,6 +64,37 @@ enum sys_mutation {
     SYS_MUTS = 16,
 };
 
+/* What a node's disk is at: see sys_points.c. */
+enum sys_point {
+    SYS_AT_REST = 0,
+    SYS_AT_FIRST_START = 1,
+    SYS_AT_START = 2,
+    SYS_AT_APPEND = 3,
+    SYS_AT_SEGMENT = 4,
+    SYS_AT_APPLY = 5,
+    SYS_AT_SNAPSHOT = 6,
+    SYS_AT_COMPACT = 7,
+    SYS_AT_PLAN = 8,
+    SYS_AT_SETTLE = 9,
+    SYS_AT_FINISH = 10,
+    SYS_AT_SHADOW = 11,
+    SYS_AT_ROWS = 12,
+    SYS_AT_BLOCKS = 13,
+    SYS_AT_SWITCH = 14,
+    SYS_AT_CUT = 15,
+    SYS_AT_SOURCE = 16,
+    SYS_POINTS = 17,
+};
+
+/* Kinds of faults that --without switches off. */
+enum sys_kind {
+    SYS_KIND_SLOW = 0,   /* Disks that are slow for long, or stand still. */
+    SYS_KIND_FRAMES = 1, /* Connections that break at any frame. */
+    SYS_KIND_SMALL = 2,  /* Small windows, caches and queues. */
+    SYS_KIND_TRAPS = 3,  /* Power lost at rare points. */
+    SYS_KINDS = 4,
+};
+
 struct sys;
 struct sys_node;
 struct sys_host;
@@ -85,6 +116,7 @@ struct sys_job {
     struct sys_host *host;
     unsigned thread;
     uint64_t epoch;
+    enum sys_point point;
     int rv;
     void (*run)(struct sys_job *job);
     void (*done)(struct sys_job *job);
@@ -183,6 +215,7 @@ struct sys_host {
     struct sys_copy copies[SYS_COPIES];
     struct sys_ask *asks;
     uint64_t leader; /* As last told to the router. */
+    bool giving_way; /* Since its disk is slow. */
 };
 
 struct sys_node {
@@ -195,14 +228,19 @@ struct sys_node {
     struct router *router;
     uint64_t router_at_us;
     struct sys_host *hosts[SYS_ZONES];
-    int64_t clock_ppm;  /* Drift of both clocks. */
-    uint64_t clock_ms;  /* Boot time at sim time 0; jumps forward. */
-    int64_t wall_ns;    /* Wall clock less sim time; jumps both ways. */
-    uint64_t last_ms;   /* Never back. */
-    uint64_t asleep_us; /* Suspended until then. */
-    bool broken;        /* Its disk gave an error: faults are no surprise. */
-    bool full;          /* Its disk takes no more, for a while. */
-    uint64_t slow_us;   /* The disk is slow until then. */
+    int64_t clock_ppm;    /* Drift of both clocks. */
+    uint64_t clock_ms;    /* Boot time at sim time 0; jumps forward. */
+    int64_t wall_ns;      /* Wall clock less sim time; jumps both ways. */
+    uint64_t last_ms;     /* Never back. */
+    uint64_t asleep_us;   /* Suspended until then. */
+    bool broken;          /* Its disk gave an error: faults are no surprise. */
+    bool full;            /* Its disk takes no more, for a while. */
+    uint64_t slow_us;     /* The disk is slow until then. */
+    bool made[SYS_ZONES]; /* Its dataset was whole once. */
+    uint64_t slower_us;   /* Each call of it takes up to so much more, for good. */
+    uint64_t still_us;    /* It stands still until then. */
+    enum sys_point at;
+    enum sys_point trap; /* There the power goes. */
     uint64_t next_cursor;
     uint64_t next_pull;
     struct roll_marks marks[SYS_ZONES]; /* Kept apart from the disk. */
@@ -306,8 +344,15 @@ struct sys_counts {
     uint64_t settles;
     uint64_t fetches;
     uint64_t leaders;
-    uint64_t leased; /* Reads given while a read lease was held, */
-    uint64_t older;  /* and those that saw less than what was answered by then. */
+    uint64_t leased;       /* Reads given while a read lease was held, */
+    uint64_t older;        /* and those that saw less than what was answered by then. */
+    uint64_t frame_breaks; /* Connections that broke at a frame. */
+    uint64_t slow_disks;
+    uint64_t still_disks;
+    uint64_t handed_over; /* Leaders whose disk was slow. */
+    uint64_t lost[SYS_POINTS];
+    uint64_t lost_pulling;
+    uint64_t lost_settling;
     uint64_t flips;
     uint64_t bad_blocks; /* Found, each time. */
     uint64_t healed;
@@ -318,6 +363,7 @@ struct sys_options {
     enum sys_mutation mutation;
     bool trace;
     uint32_t seconds; /* Of faults. */
+    uint32_t without; /* Bits of enum sys_kind. */
 };
 
 struct sys {
@@ -346,6 +392,10 @@ struct sys {
     uint32_t frame_delay_us;
     uint32_t think_us;
     uint64_t journal_bytes;
+    uint64_t window_bytes;
+    uint64_t cache_bytes;
+    uint64_t pending_bytes;
+    uint64_t frames_each; /* One frame of so many breaks its connection; 0: none. */
     bool leases;
     uint64_t rotten; /* The node whose disk rots; 0 none. */
     struct prng rot;
@@ -399,7 +449,7 @@ bool sys_node_lost_power(struct sys_node *node);
 void sys_host_fault(struct sys_host *host, const char *what, int rv);
 
 /* sys_open.c */
-int sys_host_open(struct sys_node *node, uint32_t zone_nr, bool create);
+int sys_host_open(struct sys_node *node, uint32_t zone_nr);
 void sys_host_close(struct sys_host *host);
 
 /* sys_host.c */
@@ -448,7 +498,15 @@ void sys_clients_start(struct sys *sys);
 void sys_client_answer(struct sys *sys, uint64_t op_nr, int outcome, struct slice result,
                        struct slice data);
 
+/* sys_points.c */
+void sys_point_enter(struct sys_node *node, enum sys_point point);
+/* The node lost power, where it is. */
+void sys_point_lost(struct sys_node *node);
+void sys_point_trap(struct sys *sys);
+void sys_points_print(const struct sys_counts *total);
+
 /* sys_fault.c */
+bool sys_with(const struct sys *sys, enum sys_kind kind);
 void sys_faults_start(struct sys *sys, uint64_t until_us);
 
 /* sys_check.c */

@@ -5,6 +5,11 @@
 
 static uint64_t end_us;
 
+bool sys_with(const struct sys *sys, enum sys_kind kind)
+{
+    return (sys->options.without >> kind & 1) == 0;
+}
+
 static struct sys_node *some_node(struct sys *sys)
 {
     return &sys->nodes[1 + sys_rand(sys, SYS_NODES)];
@@ -89,6 +94,30 @@ static void crash_soon(struct sys *sys)
 
     if (node->up) {
         simdisk_power_off_after(node->disk, 1 + sys_rand(sys, 40));
+    }
+}
+
+/* A disk that goes on being slow, or stands still for seconds: up to half a minute, or
+ * until the faults are over. */
+static void slow_disk(struct sys *sys)
+{
+    struct sys_node *node = some_node(sys);
+
+    if (!sys_with(sys, SYS_KIND_SLOW) || sys_chance(sys, 3)) {
+        node->slow_us = sys->now_us + sys_rand(sys, 2000 * SYS_US);
+        return;
+    }
+    if (sys_chance(sys, 2)) {
+        node->slower_us = node->slower_us > 0 ? 0 : sys_rand(sys, 150 * SYS_US);
+        sys->counts.slow_disks += node->slower_us > 0;
+        sys_trace(sys, "node %u: each call takes %u ms more", (unsigned)node->number,
+                  (unsigned)(node->slower_us / SYS_US));
+    } else {
+        node->still_us =
+            sys->now_us + sys_rand(sys, (sys_chance(sys, 3) ? 30000 : 5000) * SYS_US);
+        sys->counts.still_disks++;
+        sys_trace(sys, "node %u: its disk stands still until %u", (unsigned)node->number,
+                  (unsigned)(node->still_us / SYS_US));
     }
 }
 
@@ -210,7 +239,7 @@ static void change_role(struct sys *sys)
 
 static void one_fault(struct sys *sys)
 {
-    switch (sys_rand(sys, 21)) {
+    switch (sys_rand(sys, sys_with(sys, SYS_KIND_TRAPS) ? 23 : 21)) {
     case 0:
     case 1:
         break_link(sys);
@@ -240,7 +269,7 @@ static void one_fault(struct sys *sys)
         }
         break;
     case 12:
-        some_node(sys)->slow_us = sys->now_us + sys_rand(sys, 2000 * SYS_US);
+        slow_disk(sys);
         break;
     case 13:
         sleep_node(sys);
@@ -258,6 +287,10 @@ static void one_fault(struct sys *sys)
     case 16:
     case 17:
         change_role(sys);
+        break;
+    case 21:
+    case 22:
+        sys_point_trap(sys);
         break;
     default:
         transfer(sys);

@@ -264,6 +264,10 @@ static void do_note(struct sys_host *host)
               (unsigned)status.commit_index, (unsigned)status.applied_index,
               status.pulling ? " pulling" : "");
     host->sys->counts.leaders += status.state == RGROUP_LEADER;
+    if (status.slow && status.transferring && !host->giving_way) {
+        host->sys->counts.handed_over++;
+    }
+    host->giving_way = status.slow && status.transferring;
     if (status.leader != host->leader && host->node->router != NULL) {
         host->leader = status.leader;
         memcpy(event.zone_id, host->sys->zones[host->zone_nr].id, 16);

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define SETTLE_BYTES (256u << 10)
+#define STILL_STEP_US (20 * SYS_US)
 
 enum { JOURNAL = 0, ZONE = 1, POOL = 2 };
 
@@ -72,6 +73,9 @@ static uint64_t duration(struct sys_host *host, unsigned thread)
     if (host->node->slow_us > sys->now_us) {
         us += sys_rand(sys, (thread == JOURNAL ? 400 : 60) * SYS_US);
     }
+    if (host->node->slower_us > 0) {
+        us += host->node->slower_us / 2 + sys_rand(sys, host->node->slower_us);
+    }
     return us;
 }
 
@@ -105,6 +109,10 @@ static void job_end(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
                (struct sys_event){.fn = job_end, .a = a, .b = b});
         return;
     }
+    if (host->node->still_us > sys->now_us) {
+        sys_in(sys, STILL_STEP_US, (struct sys_event){.fn = job_end, .a = a, .b = b});
+        return;
+    }
     thread = &host->threads[a & 0xff];
     job = thread->first;
     thread->first = job->next;
@@ -129,8 +137,10 @@ static void job_run(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
         return;
     }
     job = host->threads[a & 0xff].first;
+    sys_point_enter(host->node, job->point);
     job->run(job);
     if (!sys_node_lost_power(host->node)) {
+        sys_point_enter(host->node, SYS_AT_REST);
         sys_in(sys, duration(host, (unsigned)(a & 0xff)),
                (struct sys_event){.fn = job_end, .a = a, .b = b});
     }
@@ -207,8 +217,10 @@ static void done_append(struct sys_job *job)
 
 void sys_do_journal(struct sys_host *host, struct replica_action *action)
 {
-    struct sys_job job = {
-        .run = run_append, .done = done_append, .ticket = action->ticket};
+    struct sys_job job = {.run = run_append,
+                          .done = done_append,
+                          .point = action->has_base ? SYS_AT_CUT : SYS_AT_APPEND,
+                          .ticket = action->ticket};
 
     job.batch = (struct journal_batch){
         .has_meta = action->has_meta,
@@ -281,7 +293,8 @@ static enum zone_apply_kind kind_of(enum rgroup_entry_type type)
 
 void sys_do_apply(struct sys_host *host, struct replica_action *action)
 {
-    struct sys_job job = {.run = run_apply, .done = done_apply, .n = action->n};
+    struct sys_job job = {
+        .run = run_apply, .done = done_apply, .point = SYS_AT_APPLY, .n = action->n};
 
     job.items = sys_alloc(action->n, sizeof *job.items);
     job.results = sys_alloc(action->n, sizeof *job.results);
@@ -429,8 +442,10 @@ static void done_snapshot(struct sys_job *job)
 
 void sys_do_snapshot(struct sys_host *host)
 {
-    sys_job_post(host, ZONE,
-                 (struct sys_job){.run = run_snapshot, .done = done_snapshot});
+    sys_job_post(
+        host, ZONE,
+        (struct sys_job){
+            .run = run_snapshot, .done = done_snapshot, .point = SYS_AT_SNAPSHOT});
 }
 
 static void run_compact(struct sys_job *job)
@@ -464,10 +479,12 @@ static void done_compact(struct sys_job *job)
 
 void sys_do_compact(struct sys_host *host, uint64_t index, uint64_t term)
 {
-    sys_job_post(
-        host, ZONE,
-        (struct sys_job){
-            .run = run_compact, .done = done_compact, .index = index, .term = term});
+    sys_job_post(host, ZONE,
+                 (struct sys_job){.run = run_compact,
+                                  .done = done_compact,
+                                  .point = SYS_AT_COMPACT,
+                                  .index = index,
+                                  .term = term});
 }
 
 /* Settling: plan and finish on the zone's thread, the writing in the pool. */
@@ -511,6 +528,7 @@ static void done_write(struct sys_job *job)
     sys_job_post(job->host, ZONE,
                  (struct sys_job){.run = run_finish,
                                   .done = done_finish,
+                                  .point = SYS_AT_FINISH,
                                   .rv = job->rv,
                                   .settle = job->settle});
     job->settle = NULL;
@@ -527,8 +545,10 @@ static void done_plan(struct sys_job *job)
 
     if (job->rv == 0) {
         sys_job_post(host, POOL,
-                     (struct sys_job){
-                         .run = run_write, .done = done_write, .settle = job->settle});
+                     (struct sys_job){.run = run_write,
+                                      .done = done_write,
+                                      .point = SYS_AT_SETTLE,
+                                      .settle = job->settle});
         job->settle = NULL;
         return;
     }
@@ -542,6 +562,8 @@ void sys_do_settle(struct sys_host *host)
 {
     if (!host->settling) {
         host->settling = true;
-        sys_job_post(host, ZONE, (struct sys_job){.run = run_plan, .done = done_plan});
+        sys_job_post(
+            host, ZONE,
+            (struct sys_job){.run = run_plan, .done = done_plan, .point = SYS_AT_PLAN});
     }
 }

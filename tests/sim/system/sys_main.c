@@ -13,7 +13,8 @@
 
 static const char usage[] =
     "usage: gvsim-system [--seeds N] [--first S] [--seconds N] [--mutate NAME]\n"
-    "                    [--until-failure] [--limit SECONDS] [--trace]\n"
+    "                    [--without KIND]... [--until-failure] [--limit SECONDS]\n"
+    "                    [--trace]\n"
     "\n"
     "Runs N seeds, the first one S, each with so many virtual seconds of faults; "
     "--limit\n"
@@ -22,6 +23,7 @@ static const char usage[] =
     "no-dedup,\n"
     "early-floor, lease-alone, no-wait, no-receipt, no-names, lease-kept, "
     "wild-clocks.\n"
+    "--without leaves out a kind of fault: slow, frames, small, traps.\n"
     "--until-failure: success means that a seed failed.\n";
 
 static const char *const mutations[SYS_MUTS] = {
@@ -43,6 +45,13 @@ static const char *const mutations[SYS_MUTS] = {
     [SYS_MUT_WILD_CLOCKS] = "wild-clocks",
 };
 
+static const char *const kinds[SYS_KINDS] = {
+    [SYS_KIND_SLOW] = "slow",
+    [SYS_KIND_FRAMES] = "frames",
+    [SYS_KIND_SMALL] = "small",
+    [SYS_KIND_TRAPS] = "traps",
+};
+
 struct settings {
     struct sys_options options;
     uint64_t first;
@@ -51,13 +60,24 @@ struct settings {
     bool until_failure;
 };
 
-static char replay[256];
+static char replay[512];
 
 static bool parse_mutation(const char *text, enum sys_mutation *out)
 {
     for (uint32_t i = 0; i < SYS_MUTS; i++) {
         if (strcmp(text, mutations[i]) == 0) {
             *out = (enum sys_mutation)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool parse_kind(const char *text, uint32_t *without)
+{
+    for (uint32_t i = 0; i < SYS_KINDS; i++) {
+        if (strcmp(text, kinds[i]) == 0) {
+            *without |= 1u << i;
             return true;
         }
     }
@@ -71,6 +91,7 @@ static bool parse(int argc, char **argv, struct settings *settings)
         {"first", required_argument, NULL, 's'},
         {"seconds", required_argument, NULL, 't'},
         {"mutate", required_argument, NULL, 'm'},
+        {"without", required_argument, NULL, 'w'},
         {"until-failure", no_argument, NULL, 'u'},
         {"limit", required_argument, NULL, 'l'},
         {"trace", no_argument, NULL, 'v'},
@@ -92,6 +113,9 @@ static bool parse(int argc, char **argv, struct settings *settings)
             break;
         case 'm':
             ok = parse_mutation(optarg, &settings->options.mutation);
+            break;
+        case 'w':
+            ok = parse_kind(optarg, &settings->options.without);
             break;
         case 'u':
             settings->until_failure = true;
@@ -127,15 +151,24 @@ static void aborted(int signal_nr)
 
 static void note_replay(const struct settings *settings, uint64_t seed)
 {
+    char without[128] = "";
+
+    for (uint32_t i = 0; i < SYS_KINDS; i++) {
+        if ((settings->options.without >> i & 1) != 0) {
+            (void)strcat(strcat(without, " --without "), kinds[i]);
+        }
+    }
     (void)snprintf(replay, sizeof replay,
                    "seed %" PRIu64 " failed\n"
-                   "replay: gvsim-system --first %" PRIu64 " --seeds 1 --seconds %u%s%s "
+                   "replay: gvsim-system --first %" PRIu64
+                   " --seeds 1 --seconds %u%s%s%s "
                    "--trace\n",
                    seed, seed, settings->options.seconds,
                    settings->options.mutation == SYS_MUT_NONE ? "" : " --mutate ",
                    settings->options.mutation == SYS_MUT_NONE
                        ? ""
-                       : mutations[settings->options.mutation]);
+                       : mutations[settings->options.mutation],
+                   without);
 }
 
 static void add_counts(struct sys_counts *to, const struct sys_counts *from)
@@ -163,6 +196,11 @@ static void print_totals(const struct sys_counts *total)
            total->transfers, total->changes, total->disk_faults, total->full_disks,
            total->pulls, total->snapshots, total->settles, total->fetches, total->leased,
            total->older, total->again, total->flips, total->bad_blocks, total->healed);
+    printf("connections broken at a frame %" PRIu64 ", slow disks %" PRIu64
+           ", standing still %" PRIu64 ", leaders that gave way %" PRIu64 "\n",
+           total->frame_breaks, total->slow_disks, total->still_disks,
+           total->handed_over);
+    sys_points_print(total);
 }
 
 int main(int argc, char **argv)

@@ -103,6 +103,14 @@ static void arm(struct sys *sys, struct sys_channel *channel, uint64_t from, uin
                .fn = deliver, .a = from << 8 | to, .b = link->epoch << 2 | channel_nr});
 }
 
+static void frame_break(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
+{
+    (void)ptr;
+    if (link_of(sys, a >> 8, a & 0xff)->epoch == b) {
+        sys_net_break(sys, a >> 8, a & 0xff);
+    }
+}
+
 static uint64_t frame_delay(struct sys *sys, const struct sys_msg *msg)
 {
     uint64_t delay_us = 30 + sys_rand(sys, sys->frame_delay_us);
@@ -111,6 +119,18 @@ static uint64_t frame_delay(struct sys *sys, const struct sys_msg *msg)
         delay_us += sys_rand(sys, 100 * SYS_US);
     }
     return delay_us + msg->body.len / 100; /* 100 MB/s. */
+}
+
+/* The connection breaks just when the frames that are on their way before this one have
+ * arrived: so it may break behind any frame. */
+static void break_at_frame(struct sys *sys, const struct sys_channel *channel,
+                           uint64_t from, uint64_t to)
+{
+    struct sys_link *link = link_of(sys, from, to);
+
+    sys->counts.frame_breaks++;
+    sys_at(sys, channel->last->at_us,
+           (struct sys_event){.fn = frame_break, .a = from << 8 | to, .b = link->epoch});
 }
 
 void sys_net_send(struct sys *sys, struct sys_msg msg)
@@ -139,6 +159,9 @@ void sys_net_send(struct sys *sys, struct sys_msg msg)
     }
     channel->last = copy;
     arm(sys, channel, msg.from, msg.to, msg.channel);
+    if (sys->frames_each != 0 && !sys->calm && sys_chance(sys, sys->frames_each)) {
+        break_at_frame(sys, channel, msg.from, msg.to);
+    }
 }
 
 static void tell(struct sys *sys, void *ptr, uint64_t a, uint64_t b)

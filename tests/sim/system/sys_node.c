@@ -74,7 +74,7 @@ static void boot_event(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
     }
 }
 
-static bool open_hosts(struct sys_node *node, bool create)
+static bool open_hosts(struct sys_node *node)
 {
     struct sys *sys = node->sys;
 
@@ -88,7 +88,7 @@ static bool open_hosts(struct sys_node *node, bool create)
         if (!member) {
             continue;
         }
-        rv = sys_host_open(node, z, create);
+        rv = sys_host_open(node, z);
         if (sys_node_lost_power(node)) {
             return false;
         }
@@ -133,6 +133,7 @@ void sys_node_boot(struct sys_node *node)
     simdisk_power_on(node->disk);
     node->broken = false;
     node->full = false;
+    node->at = SYS_AT_REST;
     simdisk_set_capacity(node->disk, 0);
     for (int op = 0; op < SIMDISK_OPS; op++) {
         simdisk_fail(node->disk, (enum simdisk_op)op, 0, -EIO, false);
@@ -143,9 +144,14 @@ void sys_node_boot(struct sys_node *node)
     ASSERT(router_new(&config, &node->router) == 0);
     node->router_at_us = UINT64_MAX;
     sys_trace(sys, "node %u boots", (unsigned)node->number);
-    if (!open_hosts(node, create)) {
+    sys_point_enter(node, create ? SYS_AT_FIRST_START : SYS_AT_START);
+    if (!sys->calm && sys_with(sys, SYS_KIND_TRAPS) && sys_chance(sys, create ? 5 : 12)) {
+        simdisk_power_off_after(node->disk, 1 + sys_rand(sys, 50));
+    }
+    if (!open_hosts(node)) {
         return;
     }
+    sys_point_enter(node, SYS_AT_REST);
     tell_zones(node);
     sys_net_node_up(sys, node->number);
 }
@@ -180,6 +186,7 @@ void sys_node_halt(struct sys_node *node, bool power)
     node->up = false;
     node->epoch++;
     if (power) {
+        sys_point_lost(node);
         simdisk_crash(node->disk, &sys->prng);
     }
     for (uint32_t z = 0; z < SYS_ZONES; z++) {

@@ -109,24 +109,45 @@ static int open_store(struct sys_host *host, bool create)
     return rv;
 }
 
-static int open_disk(struct sys_host *host, bool create, struct found *found)
+/* What a crash left half-made has no marker, and is made again. */
+static bool has_marker(struct sys_host *host)
 {
-    char dir[64];
-    int rv = 0;
+    struct disk *disk = simdisk_disk(host->node->disk);
+    struct disk_file *file = NULL;
+    char path[64];
 
-    if (create) {
-        dir_of(host, "", dir, sizeof dir);
-        rv = simdisk_disk(host->node->disk)
-                 ->ops->mkdir(simdisk_disk(host->node->disk), dir);
-        if (rv == 0) {
-            rv = simdisk_disk(host->node->disk)
-                     ->ops->syncdir(simdisk_disk(host->node->disk), "/");
-        }
+    dir_of(host, "/marker", path, sizeof path);
+    if (disk->ops->open(disk, path, DISK_READ, &file) != 0) {
+        return false;
+    }
+    disk->ops->close(disk, file);
+    return true;
+}
+
+static int make_folder(struct sys_host *host)
+{
+    struct disk *disk = simdisk_disk(host->node->disk);
+    char dir[64];
+    int rv;
+
+    dir_of(host, "", dir, sizeof dir);
+    rv = disk->ops->mkdir(disk, dir);
+    return rv == 0 ? disk->ops->syncdir(disk, "/") : rv;
+}
+
+/* As the daemon: the journal first, the marker last. */
+static int open_disk(struct sys_host *host, struct found *found)
+{
+    bool create = !has_marker(host);
+    int rv = create ? make_folder(host) : 0;
+
+    if (create && host->node->made[host->zone_nr] && simdisk_is_on(host->node->disk)) {
+        return -ENOENT; /* It was there: nothing makes it anew. */
     }
     if (rv == 0) {
         rv = open_journal(host, create, found);
     }
-    if (rv == 0 && create) {
+    if (rv == 0 && create && found->state.last_index == 0) {
         rv = bootstrap(host);
         journal_close(host->journal);
         host->journal = NULL;
@@ -135,7 +156,11 @@ static int open_disk(struct sys_host *host, bool create, struct found *found)
             rv = open_journal(host, false, found);
         }
     }
-    return rv != 0 ? rv : open_store(host, create);
+    if (rv == 0) {
+        rv = open_store(host, create);
+    }
+    host->node->made[host->zone_nr] = host->node->made[host->zone_nr] || rv == 0;
+    return rv;
 }
 
 static uint32_t replica_mutation(enum sys_mutation mutation)
@@ -160,6 +185,9 @@ static int start(struct sys_host *host, const struct found *found)
         .journal_bytes_max = sys->journal_bytes,
         .leases = sys->leases,
         .roll_call = true,
+        .window_bytes = sys->window_bytes,
+        .cache_bytes = sys->cache_bytes,
+        .pending_bytes_max = sys->pending_bytes,
         .mutation = replica_mutation(sys->options.mutation),
     };
     struct replica_start begin = {
@@ -202,7 +230,7 @@ static int start(struct sys_host *host, const struct found *found)
     return rv;
 }
 
-int sys_host_open(struct sys_node *node, uint32_t zone_nr, bool create)
+int sys_host_open(struct sys_node *node, uint32_t zone_nr)
 {
     struct sys_host *host = sys_alloc(1, sizeof *host);
     struct found found = {0};
@@ -213,7 +241,7 @@ int sys_host_open(struct sys_node *node, uint32_t zone_nr, bool create)
     host->zone_nr = zone_nr;
     host->tick_at_us = UINT64_MAX;
     node->hosts[zone_nr] = host;
-    rv = open_disk(host, create, &found);
+    rv = open_disk(host, &found);
     if (rv == 0) {
         rv = start(host, &found);
     }

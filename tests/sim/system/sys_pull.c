@@ -173,6 +173,7 @@ void sys_pull_request(struct sys_host *host, uint64_t from, struct slice head)
     sys_job_post(host, 1,
                  (struct sys_job){.run = run_source,
                                   .done = done_source,
+                                  .point = SYS_AT_SOURCE,
                                   .from = from,
                                   .head = slice_ref(head)});
 }
@@ -305,7 +306,9 @@ void sys_do_pull(struct sys_host *host, const struct replica_action *action)
         pull_fail(host);
         return;
     }
-    sys_job_post(host, 1, (struct sys_job){.run = run_begin, .done = done_begin});
+    sys_job_post(
+        host, 1,
+        (struct sys_job){.run = run_begin, .done = done_begin, .point = SYS_AT_SHADOW});
 }
 
 static void run_switch(struct sys_job *job)
@@ -389,12 +392,16 @@ static void done_wants(struct sys_job *job)
         return;
     }
     host->pull.phase = SWITCH;
-    sys_job_post(host, 1, (struct sys_job){.run = run_switch, .done = done_switch});
+    sys_job_post(
+        host, 1,
+        (struct sys_job){.run = run_switch, .done = done_switch, .point = SYS_AT_SWITCH});
 }
 
 static void pull_blocks(struct sys_host *host)
 {
-    sys_job_post(host, 1, (struct sys_job){.run = run_wants, .done = done_wants});
+    sys_job_post(
+        host, 1,
+        (struct sys_job){.run = run_wants, .done = done_wants, .point = SYS_AT_BLOCKS});
 }
 
 static void run_load(struct sys_job *job)
@@ -481,12 +488,15 @@ void sys_pull_answer(struct sys_host *host, struct slice head, struct slice body
         }
     } else if (kind == NEXT) {
         sys_job_post(host, 1,
-                     (struct sys_job){
-                         .run = run_load, .done = done_load, .body = slice_ref(body)});
+                     (struct sys_job){.run = run_load,
+                                      .done = done_load,
+                                      .point = SYS_AT_ROWS,
+                                      .body = slice_ref(body)});
     } else {
         sys_job_post(host, 1,
                      (struct sys_job){.run = run_put,
                                       .done = done_put,
+                                      .point = SYS_AT_BLOCKS,
                                       .head = slice_ref(head),
                                       .body = slice_ref(body)});
     }

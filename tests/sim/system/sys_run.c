@@ -85,6 +85,9 @@ static void calm(struct sys *sys)
     for (uint64_t number = 1; number <= SYS_NODES; number++) {
         sys->nodes[number].asleep_us = 0;
         sys->nodes[number].slow_us = 0;
+        sys->nodes[number].slower_us = 0;
+        sys->nodes[number].still_us = 0;
+        sys->nodes[number].trap = SYS_AT_REST;
         sys->nodes[number].full = false;
         simdisk_set_capacity(sys->nodes[number].disk, 0);
         simdisk_power_off_after(sys->nodes[number].disk, 0);
@@ -150,6 +153,14 @@ bool sys_run(struct sys *sys, const struct sys_options *options, uint64_t seed)
     sys->think_us = (sys_chance(sys, 3) ? 15 : 70) * (uint32_t)SYS_US;
     sys->journal_bytes = (sys_chance(sys, 2) ? 900u : 1536u) << 10;
     sys->leases = options->mutation >= SYS_MUT_LEASE_ALONE || !sys_chance(sys, 8);
+    if (sys_with(sys, SYS_KIND_SMALL) && sys_chance(sys, 2)) {
+        sys->window_bytes = 16384u << sys_rand(sys, 5);
+        sys->cache_bytes = 16384u << sys_rand(sys, 6);
+        sys->pending_bytes = 262144u << sys_rand(sys, 4);
+    }
+    if (sys_with(sys, SYS_KIND_FRAMES) && sys_chance(sys, 2)) {
+        sys->frames_each = 100u << sys_rand(sys, 7);
+    }
     make_zones(sys);
     for (uint64_t number = 1; number <= SYS_NODES; number++) {
         sys_node_init(sys, number);

@@ -1,0 +1,90 @@
+/*
+ * Where the power goes. What a node is at is known while it is at it, so that a run can
+ * say which moments it has hit, and a trap can wait for one that is rare.
+ */
+#include "sys.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static const char *const names[SYS_POINTS] = {
+    [SYS_AT_REST] = "between jobs",
+    [SYS_AT_FIRST_START] = "first start",
+    [SYS_AT_START] = "start",
+    [SYS_AT_APPEND] = "append",
+    [SYS_AT_SEGMENT] = "new segment",
+    [SYS_AT_APPLY] = "apply",
+    [SYS_AT_SNAPSHOT] = "snapshot",
+    [SYS_AT_COMPACT] = "compaction",
+    [SYS_AT_PLAN] = "settle plan",
+    [SYS_AT_SETTLE] = "settling",
+    [SYS_AT_FINISH] = "settle end",
+    [SYS_AT_SHADOW] = "pull, shadow",
+    [SYS_AT_ROWS] = "pull, rows",
+    [SYS_AT_BLOCKS] = "pull, blocks",
+    [SYS_AT_SWITCH] = "pull, switch",
+    [SYS_AT_CUT] = "pull, cut",
+    [SYS_AT_SOURCE] = "source of a pull",
+};
+
+void sys_point_enter(struct sys_node *node, enum sys_point point)
+{
+    struct sys *sys = node->sys;
+
+    node->at = point;
+    if (point != SYS_AT_REST && node->trap == point) {
+        node->trap = SYS_AT_REST;
+        simdisk_power_off_after(node->disk, 1 + sys_rand(sys, 12));
+    }
+}
+
+/* Calls that change names, in an append, make a new segment. */
+static enum sys_point point_of(const struct sys_node *node)
+{
+    bool in_call = !simdisk_is_on(node->disk);
+
+    if (in_call && node->at == SYS_AT_APPEND &&
+        simdisk_off_op(node->disk) == SIMDISK_NAME) {
+        return SYS_AT_SEGMENT;
+    }
+    return node->at;
+}
+
+void sys_point_lost(struct sys_node *node)
+{
+    struct sys *sys = node->sys;
+
+    sys->counts.lost[point_of(node)]++;
+    for (uint32_t z = 0; z < SYS_ZONES; z++) {
+        const struct sys_host *host = node->hosts[z];
+
+        sys->counts.lost_pulling += host != NULL && host->pull.active;
+        sys->counts.lost_settling += host != NULL && host->settling;
+    }
+}
+
+/* The next time that some node comes to a rare point, it loses power there. */
+void sys_point_trap(struct sys *sys)
+{
+    static const enum sys_point rare[] = {
+        SYS_AT_SHADOW,  SYS_AT_ROWS,   SYS_AT_BLOCKS,   SYS_AT_SWITCH,
+        SYS_AT_SWITCH,  SYS_AT_CUT,    SYS_AT_SOURCE,   SYS_AT_SNAPSHOT,
+        SYS_AT_COMPACT, SYS_AT_FINISH, SYS_AT_SNAPSHOT, SYS_AT_PLAN,
+    };
+    enum sys_point point = rare[sys_rand(sys, sizeof rare / sizeof rare[0])];
+
+    sys_trace(sys, "a trap waits for: %s", names[point]);
+    for (uint64_t number = 1; number <= SYS_NODES; number++) {
+        sys->nodes[number].trap = point;
+    }
+}
+
+void sys_points_print(const struct sys_counts *total)
+{
+    printf("power lost:");
+    for (unsigned i = 0; i < SYS_POINTS; i++) {
+        printf("%s %s %" PRIu64, i == 0 ? "" : ",", names[i], total->lost[i]);
+    }
+    printf("; while a pull was under way %" PRIu64 ", while settling %" PRIu64 "\n",
+           total->lost_pulling, total->lost_settling);
+}
