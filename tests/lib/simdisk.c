@@ -23,7 +23,7 @@ static int begin(struct simdisk *sim, enum simdisk_op op)
     }
     if (op != SIMDISK_READ) {
         sim->changes++;
-        if (sim->off_after > 0) {
+        if (sim->off_after > 0 && (sim->off_in == SIMDISK_OPS || sim->off_in == op)) {
             sim->off_after--;
             sim->on = sim->off_after > 0;
             sim->off_op = op;
@@ -129,6 +129,12 @@ static void sim_close(struct disk *disk, struct disk_file *file)
     }
 }
 
+static bool touches_bad(const struct inode *inode, uint64_t offset, uint64_t len)
+{
+    return len > 0 && offset / SIMDISK_SECTOR <= inode->bad &&
+           (offset + len - 1) / SIMDISK_SECTOR >= inode->bad;
+}
+
 static int sim_pread(struct disk *disk, struct disk_file *file, void *buf, size_t len,
                      uint64_t offset)
 {
@@ -143,6 +149,9 @@ static int sim_pread(struct disk *disk, struct disk_file *file, void *buf, size_
     }
     if (offset > file->inode->now.size || len > file->inode->now.size - offset) {
         return -ENODATA;
+    }
+    if (file->inode->has_bad && touches_bad(file->inode, offset, len)) {
+        return -EIO;
     }
     pages_read(&file->inode->now, offset, buf, len);
     return 0;
@@ -179,6 +188,9 @@ static int sim_pwritev(struct disk *disk, struct disk_file *file, const struct i
             memcpy(write.data + at, iov[i].iov_base, iov[i].iov_len);
         }
         at += iov[i].iov_len;
+    }
+    if (touches_bad(file->inode, offset, write.len)) {
+        file->inode->has_bad = false; /* The disk has put another in its place. */
     }
     simdisk_inode_write(sim, file->inode, write);
     return end(sim);

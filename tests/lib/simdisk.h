@@ -59,6 +59,8 @@ enum simdisk_op {
     SIMDISK_NAME,  /* Creating open, unlink, rename, mkdir. */
     SIMDISK_OPS,
 };
+/* The same at the @n-th call of that kind. */
+void simdisk_power_off_in(struct simdisk *sim, enum simdisk_op op, uint64_t n);
 /* In what kind of call the power last went by itself. */
 enum simdisk_op simdisk_off_op(const struct simdisk *sim);
 /*
@@ -73,6 +75,9 @@ void simdisk_set_capacity(struct simdisk *sim, uint64_t capacity);
 /* Flip bit @bit (0 to 7) of the byte at @offset, for reads now and after a crash. Returns
  * false if there is no such byte. */
 bool simdisk_flip(struct simdisk *sim, const char *path, uint64_t offset, unsigned bit);
+/* The sector at @offset cannot be read any more, now or after a crash, until it is written
+ * to. One for each file. False if there is no such byte. */
+bool simdisk_bad(struct simdisk *sim, const char *path, uint64_t offset);
 /* While true, syncs report success and do nothing: for checking that a test notices. */
 void simdisk_lie(struct simdisk *sim, bool lie);
 /* Bytes in use, as counted against the capacity. */

@@ -134,6 +134,13 @@ void simdisk_power_on(struct simdisk *sim)
 void simdisk_power_off_after(struct simdisk *sim, uint64_t n)
 {
     sim->off_after = n;
+    sim->off_in = SIMDISK_OPS;
+}
+
+void simdisk_power_off_in(struct simdisk *sim, enum simdisk_op op, uint64_t n)
+{
+    sim->off_after = n;
+    sim->off_in = op;
 }
 
 bool simdisk_is_on(const struct simdisk *sim)
@@ -167,6 +174,23 @@ static void flip_in(struct pages *pages, uint64_t offset, uint8_t mask)
         byte ^= mask;
         pages_write(pages, offset, &byte, 1);
     }
+}
+
+bool simdisk_bad(struct simdisk *sim, const char *path, uint64_t offset)
+{
+    char spelt[SIMDISK_PATH_MAX];
+    const struct name *name;
+
+    if (simdisk_spell(path, spelt) != 0) {
+        return false;
+    }
+    name = simdisk_names_find(&sim->now, spelt);
+    if (name == NULL || offset >= name->inode->now.size) {
+        return false;
+    }
+    name->inode->has_bad = true;
+    name->inode->bad = offset / SIMDISK_SECTOR;
+    return true;
 }
 
 bool simdisk_flip(struct simdisk *sim, const char *path, uint64_t offset, unsigned bit)

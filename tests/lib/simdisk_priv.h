@@ -20,6 +20,8 @@ struct inode {
     uint32_t refs; /* Names, changes of names, open files. */
     bool folder;
     bool settled; /* By the crash being resolved. */
+    bool has_bad; /* A sector that cannot be read: */
+    uint64_t bad;
     struct pages now;
     struct pages synced;
     struct write *writes;
@@ -64,6 +66,7 @@ struct simdisk {
     size_t cap_changes;
     uint64_t changes;
     uint64_t off_after;
+    enum simdisk_op off_in; /* SIMDISK_OPS: in any. */
     enum simdisk_op off_op;
     struct fault faults[SIMDISK_OPS];
     bool on;

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "base/prng.h"
+#include "daemon/reconcile.h"
 #include "lib/simdisk.h"
 #include "raft/heal.h"
 #include "raft/replica.h"
@@ -21,7 +22,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SYS_NODES 4u /* Numbers 1 to 4; 4 is no member of any zone. */
+#define SYS_NODES 4u /* Numbers 1 to 4; 4 is no member of any zone at first. */
 #define SYS_ZONES 2u
 #define SYS_CLIENTS 6u
 #define SYS_NAMES 8u
@@ -88,11 +89,14 @@ enum sys_point {
 
 /* Kinds of faults that --without switches off. */
 enum sys_kind {
-    SYS_KIND_SLOW = 0,   /* Disks that are slow for long, or stand still. */
-    SYS_KIND_FRAMES = 1, /* Connections that break at any frame. */
-    SYS_KIND_SMALL = 2,  /* Small windows, caches and queues. */
-    SYS_KIND_TRAPS = 3,  /* Power lost at rare points. */
-    SYS_KINDS = 4,
+    SYS_KIND_SLOW = 0,    /* Disks that are slow for long, or stand still. */
+    SYS_KIND_FRAMES = 1,  /* Connections that break at any frame. */
+    SYS_KIND_SMALL = 2,   /* Small windows, caches and queues. */
+    SYS_KIND_TRAPS = 3,   /* Power lost at rare points. */
+    SYS_KIND_MEMBERS = 4, /* Members that come and go. */
+    SYS_KIND_MOVES = 5,   /* Clients that go to another node with a call. */
+    SYS_KIND_DAMAGE = 6,  /* Bits that flip, sectors that cannot be read. */
+    SYS_KINDS = 7,
 };
 
 struct sys;
@@ -198,6 +202,8 @@ struct sys_host {
     struct sys *sys;
     struct sys_node *node;
     uint32_t zone_nr;
+    uint64_t raft_id;
+    uint64_t serial; /* Of all hosts that ever were: events of another one are void. */
     struct journal *journal;
     struct store *store;
     struct zone *zone;
@@ -214,8 +220,11 @@ struct sys_host {
     bool heal_armed;
     struct sys_copy copies[SYS_COPIES];
     struct sys_ask *asks;
-    uint64_t leader; /* As last told to the router. */
-    bool giving_way; /* Since its disk is slow. */
+    uint64_t leader;   /* As last told to the router. */
+    bool giving_way;   /* Since its disk is slow. */
+    uint64_t leave_us; /* As leader: since when somebody cannot go. */
+    struct reconcile_mark mark;
+    uint64_t links[SYS_NODES + 1]; /* Raft id of whoever it was told is up; 0: nobody. */
 };
 
 struct sys_node {
@@ -228,17 +237,20 @@ struct sys_node {
     struct router *router;
     uint64_t router_at_us;
     struct sys_host *hosts[SYS_ZONES];
-    int64_t clock_ppm;    /* Drift of both clocks. */
-    uint64_t clock_ms;    /* Boot time at sim time 0; jumps forward. */
-    int64_t wall_ns;      /* Wall clock less sim time; jumps both ways. */
-    uint64_t last_ms;     /* Never back. */
-    uint64_t asleep_us;   /* Suspended until then. */
-    bool broken;          /* Its disk gave an error: faults are no surprise. */
-    bool full;            /* Its disk takes no more, for a while. */
-    uint64_t slow_us;     /* The disk is slow until then. */
-    bool made[SYS_ZONES]; /* Its dataset was whole once. */
-    uint64_t slower_us;   /* Each call of it takes up to so much more, for good. */
-    uint64_t still_us;    /* It stands still until then. */
+    int64_t clock_ppm;  /* Drift of both clocks. */
+    uint64_t clock_ms;  /* Boot time at sim time 0; jumps forward. */
+    int64_t wall_ns;    /* Wall clock less sim time; jumps both ways. */
+    uint64_t last_ms;   /* Never back. */
+    uint64_t asleep_us; /* Suspended until then. */
+    bool broken;        /* Its disk gave an error: faults are no surprise. */
+    bool full;          /* Its disk takes no more, for a while. */
+    uint64_t slow_us;   /* The disk is slow until then. */
+    bool damaged[SYS_ZONES];
+    uint32_t damage_faults[SYS_ZONES]; /* That it led to. */
+    bool made[SYS_ZONES];              /* Its dataset was whole once. */
+    bool sees[SYS_NODES + 1];          /* Connected, as far as it knows. */
+    uint64_t slower_us; /* Each call of it takes up to so much more, for good. */
+    uint64_t still_us;  /* It stands still until then. */
     enum sys_point at;
     enum sys_point trap; /* There the power goes. */
     uint64_t next_cursor;
@@ -251,6 +263,8 @@ struct sys_msg {
     uint64_t at_us;
     uint64_t from;
     uint64_t to;
+    uint64_t from_id; /* Raft ids; 0: it is not between members. */
+    uint64_t to_id;
     uint8_t channel;
     uint8_t type;
     uint8_t zone_nr;
@@ -293,7 +307,9 @@ struct sys_op {
     uint32_t zone_nr;
     bool is_read;
     bool ended;
-    bool acked; /* With a result. */
+    bool acked;       /* With a result. */
+    uint32_t attempt; /* At the present node. */
+    bool lost;        /* With the node that had it; it goes on elsewhere. */
     unsigned name;
     struct slice op;
     struct slice payload;
@@ -317,8 +333,9 @@ struct sys_logged {
 
 struct sys_zone {
     uint8_t id[16];
-    uint32_t n_members;
-    uint64_t members[SYS_NODES];
+    struct directory_zone row;
+    struct rgroup_conf first;
+    uint64_t damaged;       /* The node whose member may give errors; 0: none. */
     struct sys_logged *log; /* [0] is index 1. */
     uint64_t n_log;
     uint64_t cap_log;
@@ -349,6 +366,15 @@ struct sys_counts {
     uint64_t frame_breaks; /* Connections that broke at a frame. */
     uint64_t slow_disks;
     uint64_t still_disks;
+    uint64_t flips;
+    uint64_t bad_sectors;
+    uint64_t journals_damaged;
+    uint64_t read_errors; /* That clients saw. */
+    uint64_t given_up;
+    uint64_t joined;
+    uint64_t left;
+    uint64_t moved;       /* Calls that went on at another node, */
+    uint64_t moved_done;  /* and were answered there. */
     uint64_t handed_over; /* Leaders whose disk was slow. */
     uint64_t lost[SYS_POINTS];
     uint64_t lost_pulling;
@@ -372,6 +398,7 @@ struct sys {
     struct prng prng;
     uint64_t now_us;
     uint64_t order;
+    uint64_t serial;
     struct sys_event *events; /* A heap. */
     uint32_t n_events;
     uint32_t cap_events;
@@ -443,6 +470,11 @@ void sys_node_frame(struct sys_node *node, struct sys_msg *msg);
 void sys_router_step(struct sys_node *node, struct router_event *event);
 /* The power went inside a call: the node is gone. */
 bool sys_node_lost_power(struct sys_node *node);
+/* The node's member of the zone, which it has by its row, begins to run. */
+void sys_node_open_zone(struct sys_node *node, uint32_t zone_nr);
+/* The router hears who the members are, the replica whom of them it can reach. */
+void sys_node_tell_zone(struct sys_node *node, uint32_t zone_nr);
+void sys_node_tell_links(struct sys_host *host);
 
 /* A fault of this host's disk: expected if an error was made, then the node restarts;
  * else a failure. */
@@ -476,7 +508,7 @@ void sys_do_settle(struct sys_host *host);
 
 /* sys_pull.c */
 void sys_do_pull(struct sys_host *host, const struct replica_action *action);
-void sys_pull_request(struct sys_host *host, uint64_t from, struct slice head);
+void sys_pull_request(struct sys_host *host, const struct sys_msg *msg);
 void sys_pull_answer(struct sys_host *host, struct slice head, struct slice body);
 void sys_pull_close(struct sys_host *host);
 
@@ -495,8 +527,29 @@ void sys_rot_start(struct sys *sys);
 
 /* sys_client.c */
 void sys_clients_start(struct sys *sys);
-void sys_client_answer(struct sys *sys, uint64_t op_nr, int outcome, struct slice result,
+void sys_client_answer(struct sys *sys, uint64_t token, int outcome, struct slice result,
                        struct slice data);
+/* The node that it asked is gone. */
+void sys_client_lost(struct sys_client *client);
+
+/* sys_member.c */
+/* The raft id of the zone's member on @node; 0: it has none. */
+uint64_t sys_member_id(const struct sys_zone *zone, uint64_t node);
+void sys_members_init(struct sys_zone *zone, const uint64_t *nodes, uint32_t n);
+void sys_members_start(struct sys *sys);
+void sys_members_fault(struct sys *sys);
+bool sys_members_quiet(struct sys *sys, uint32_t zone_nr);
+
+/* sys_damage.c */
+void sys_damage(struct sys *sys);
+/* Is the fault of this host what was to be expected of its damaged disk? */
+bool sys_damage_shows(struct sys_host *host, int rv);
+/* It was seen often enough: this member does not start any more, */
+bool sys_damage_is_end(const struct sys_node *node, uint32_t zone_nr);
+/* and leaves; */
+void sys_damage_give_up(struct sys_node *node, uint32_t zone_nr);
+/* and is gone. */
+void sys_damage_over(struct sys_node *node, uint32_t zone_nr);
 
 /* sys_points.c */
 void sys_point_enter(struct sys_node *node, enum sys_point point);

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define SETTLED_US (5000 * SYS_US)
+#define ATTEMPTS_MAX 200u
 
 static void client_go(struct sys *sys, void *ptr, uint64_t a, uint64_t b);
 
@@ -144,12 +145,78 @@ static struct sys_op *record_new(struct sys *sys)
     return &sys->ops[sys->n_ops++];
 }
 
+/* The op goes to the router of the client's node, under a token of this attempt. */
+static void client_ask(struct sys_client *client, const struct sys_op *record)
+{
+    struct router_event event = {
+        .type = record->is_read ? ROUTER_EV_READ : ROUTER_EV_MUTATE,
+        .token = record->nr << 8 | record->attempt,
+        .op = record->op,
+        .payload = record->payload};
+
+    memcpy(event.zone_id, client->sys->zones[record->zone_nr].id, 16);
+    if (!record->is_read && sys_with(client->sys, SYS_KIND_MOVES)) {
+        memcpy(event.rpc_key, &record->nr, sizeof record->nr);
+        event.rpc_key[15] = 1;
+    }
+    sys_router_step(&client->sys->nodes[client->node], &event);
+}
+
+/* Another node that is up; the same if there is none. */
+static uint64_t another_node(struct sys_client *client)
+{
+    uint64_t first = sys_rand(client->sys, SYS_NODES);
+
+    for (uint64_t i = 0; i < SYS_NODES; i++) {
+        uint64_t number = 1 + (first + i) % SYS_NODES;
+
+        if (number != client->node && client->sys->nodes[number].up) {
+            return number;
+        }
+    }
+    return client->node;
+}
+
+/* The client goes to another node with its call. Perhaps the one that it leaves notices,
+ * perhaps its answer goes nowhere. */
+static void client_move(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
+{
+    struct sys_client *client = ptr;
+    struct sys_op *record = &sys->ops[a - 1];
+    uint64_t to = another_node(client);
+
+    if (!client->busy || client->op_nr != a || record->attempt != b ||
+        record->attempt == ATTEMPTS_MAX) {
+        return;
+    }
+    if (!sys->nodes[to].up) {
+        sys_in(sys, 50 * SYS_US,
+               (struct sys_event){.fn = client_move, .ptr = client, .a = a, .b = b});
+        return;
+    }
+    if (to == client->node && !record->lost) {
+        return; /* There is no other, and this one has it. */
+    }
+    record->attempt++;
+    if (!record->lost && sys->nodes[client->node].up && sys_chance(sys, 2)) {
+        struct router_event event = {.type = ROUTER_EV_CANCEL,
+                                     .token = record->nr << 8 | (record->attempt - 1)};
+
+        sys_router_step(&sys->nodes[client->node], &event);
+    }
+    record->lost = false;
+    sys->counts.moved++;
+    sys_trace(sys, "client %u goes from node %u to %u with op %u", client->nr,
+              (unsigned)client->node, (unsigned)to, (unsigned)a);
+    client->node = to;
+    client_ask(client, record);
+}
+
 static void client_go(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
 {
     struct sys_client *client = ptr;
     struct sys_node *node = &sys->nodes[client->node];
     struct zone_op op = {.type = choose(sys)};
-    struct router_event event = {.type = ROUTER_EV_MUTATE};
     struct sys_op *record;
     struct buf *bytes = NULL;
 
@@ -181,6 +248,7 @@ static void client_go(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
     client->busy = true;
     client->op_nr = record->nr;
     client->zone_nr = record->zone_nr;
+<<<<<<< HEAD
     memcpy(event.zone_id, sys->zones[record->zone_nr].id, 16);
     event.type = record->is_read ? ROUTER_EV_READ : ROUTER_EV_MUTATE;
     event.token = record->nr;
@@ -188,6 +256,13 @@ static void client_go(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
     event.op = record->op;
     event.payload = record->payload;
     sys_router_step(node, &event);
+=======
+    if (sys_with(sys, SYS_KIND_MOVES) && sys_chance(sys, 12)) {
+        sys_in(sys, sys_rand(sys, (sys_chance(sys, 2) ? 30 : 1500) * SYS_US),
+               (struct sys_event){.fn = client_move, .ptr = client, .a = record->nr});
+    }
+    client_ask(client, record);
+>>>>>>> 597e24e (tests/sim: members that come and go, clients that move, disks that forget)
 }
 
 /* "Try later" is no answer to what was asked when nothing was wrong any more. */
@@ -224,6 +299,10 @@ static void got(struct sys_client *client, struct sys_op *record, struct slice r
         }
         return;
     }
+    if (record->is_read && decoded.outcome == OUT_IO && zone->damaged != 0) {
+        sys->counts.read_errors++; /* Never wrong bytes. */
+        return;
+    }
     record->acked = true;
     record->at = decoded.index;
     if (record->is_read && record->at < record->floor) {
@@ -248,12 +327,17 @@ static void got(struct sys_client *client, struct sys_op *record, struct slice r
     }
 }
 
-void sys_client_answer(struct sys *sys, uint64_t op_nr, int outcome, struct slice result,
+void sys_client_answer(struct sys *sys, uint64_t token, int outcome, struct slice result,
                        struct slice data)
 {
+    uint64_t op_nr = token >> 8;
     struct sys_op *record = &sys->ops[op_nr - 1];
     struct sys_client *client = &sys->clients[record->client];
 
+    if ((token & 0xff) != record->attempt) {
+        return; /* Of a node that it has left. */
+    }
+    sys->counts.moved_done += record->attempt > 0 && outcome == 0;
     if (record->ended || client->op_nr != op_nr) {
         sys_fail(sys, "op %u was answered twice", (unsigned)op_nr);
         return;
@@ -273,6 +357,24 @@ void sys_client_answer(struct sys *sys, uint64_t op_nr, int outcome, struct slic
         sys_fail(sys, "op %u ended with %s", (unsigned)op_nr, outcome_name(outcome));
     }
     again(client);
+}
+
+void sys_client_lost(struct sys_client *client)
+{
+    struct sys *sys = client->sys;
+    struct sys_op *record = &sys->ops[client->op_nr - 1];
+
+    if (sys_with(sys, SYS_KIND_MOVES) && !sys->stop && record->attempt < ATTEMPTS_MAX &&
+        sys_chance(sys, 2)) {
+        record->lost = true;
+        sys_in(
+            sys, sys_rand(sys, 300 * SYS_US),
+            (struct sys_event){
+                .fn = client_move, .ptr = client, .a = record->nr, .b = record->attempt});
+        return;
+    }
+    sys_client_answer(sys, record->nr << 8 | record->attempt, OUT_TRY_LATER,
+                      (struct slice){0}, (struct slice){0});
 }
 
 void sys_clients_start(struct sys *sys)

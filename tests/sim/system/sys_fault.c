@@ -206,7 +206,7 @@ static void full_disk(struct sys *sys)
 static void change_role(struct sys *sys)
 {
     uint32_t zone_nr = (uint32_t)sys_rand(sys, sys->n_zones);
-    uint64_t whose = 1 + sys_rand(sys, 3);
+    uint64_t whose = sys_rand(sys, 8);
 
     for (uint64_t number = 1; number <= SYS_NODES; number++) {
         struct sys_host *host = sys->nodes[number].hosts[zone_nr];
@@ -226,7 +226,7 @@ static void change_role(struct sys *sys)
         for (uint32_t i = 0; i < conf.n; i++) {
             enum rgroup_role role = status.members[i].role;
 
-            if (status.members[i].id == whose) {
+            if (i == whose % conf.n) {
                 role = role == RGROUP_VOTER ? RGROUP_STANDBY : RGROUP_VOTER;
             }
             conf.servers[i] =
@@ -239,7 +239,7 @@ static void change_role(struct sys *sys)
 
 static void one_fault(struct sys *sys)
 {
-    switch (sys_rand(sys, sys_with(sys, SYS_KIND_TRAPS) ? 23 : 21)) {
+    switch (sys_rand(sys, 26)) {
     case 0:
     case 1:
         break_link(sys);
@@ -290,7 +290,20 @@ static void one_fault(struct sys *sys)
         break;
     case 21:
     case 22:
-        sys_point_trap(sys);
+        if (sys_with(sys, SYS_KIND_TRAPS)) {
+            sys_point_trap(sys);
+        }
+        break;
+    case 23:
+    case 24:
+        if (sys_with(sys, SYS_KIND_MEMBERS)) {
+            sys_members_fault(sys);
+        }
+        break;
+    case 25:
+        if (sys_with(sys, SYS_KIND_DAMAGE)) {
+            sys_damage(sys);
+        }
         break;
     default:
         transfer(sys);

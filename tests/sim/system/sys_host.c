@@ -16,7 +16,9 @@ static struct sys_host *host_of(struct sys *sys, uint64_t a, uint64_t b)
 {
     struct sys_node *node = &sys->nodes[a >> 8];
 
-    return node->up && node->epoch == b ? node->hosts[a & 0xff] : NULL;
+    struct sys_host *host = node->up ? node->hosts[a & 0xff] : NULL;
+
+    return host != NULL && host->serial == b ? host : NULL;
 }
 
 static uint64_t host_name(const struct sys_host *host)
@@ -38,9 +40,8 @@ static void arm(struct sys_host *host)
     at_us = sys->now_us + (wake_ms > now_ms ? (wake_ms - now_ms) * SYS_US : 0) + 100;
     if (at_us < host->tick_at_us) {
         host->tick_at_us = at_us;
-        sys_at(
-            sys, at_us,
-            (struct sys_event){.fn = tick, .a = host_name(host), .b = host->node->epoch});
+        sys_at(sys, at_us,
+               (struct sys_event){.fn = tick, .a = host_name(host), .b = host->serial});
     }
 }
 
@@ -81,8 +82,7 @@ void sys_host_flush_soon(struct sys_host *host)
     if (!host->flush_due) {
         host->flush_due = true;
         sys_in(host->sys, sys_rand(host->sys, 300),
-               (struct sys_event){
-                   .fn = flush, .a = host_name(host), .b = host->node->epoch});
+               (struct sys_event){.fn = flush, .a = host_name(host), .b = host->serial});
     }
 }
 
@@ -248,7 +248,7 @@ void sys_host_op(struct sys_host *host, struct sys_ask ask, struct slice head,
 static void do_answer(struct replica_action *action)
 {
     sys_host_answer((struct sys_ask *)(uintptr_t)action->token, action->outcome,
-                    action->leader, action->result, action->data);
+                    directory_raft_node(action->leader), action->result, action->data);
 }
 
 /* The router of this node hears who leads. */
@@ -271,7 +271,7 @@ static void do_note(struct sys_host *host)
     if (status.leader != host->leader && host->node->router != NULL) {
         host->leader = status.leader;
         memcpy(event.zone_id, host->sys->zones[host->zone_nr].id, 16);
-        event.node = status.leader;
+        event.node = directory_raft_node(status.leader);
         if (event.node != 0) {
             sys_router_step(host->node, &event);
         }
@@ -281,7 +281,9 @@ static void do_note(struct sys_host *host)
 static void do_send(struct sys_host *host, struct replica_action *action)
 {
     sys_net_send(host->sys, (struct sys_msg){.from = host->node->number,
-                                             .to = action->to,
+                                             .to = directory_raft_node(action->to),
+                                             .from_id = host->raft_id,
+                                             .to_id = action->to,
                                              .channel = action->channel,
                                              .type = action->frame_type,
                                              .zone_nr = (uint8_t)host->zone_nr,
@@ -308,7 +310,7 @@ void sys_host_fault(struct sys_host *host, const char *what, int rv)
     if (rv == -ENOSPC && node->full && host->pull.active) {
         node->broken = true;
     }
-    if (!node->broken) {
+    if (!node->broken && !sys_damage_shows(host, rv)) {
         sys_fail(host->sys, "n%u z%u %s: %d", (unsigned)node->number, host->zone_nr, what,
                  rv);
         return;
@@ -369,7 +371,9 @@ static void act(struct sys_host *host, struct replica_action *action)
         do_note(host);
         break;
     case REPLICA_DO_FAIL:
-        sys_host_fault(host, "stopped", action->rv);
+        if (action->rv != -ECANCELED) { /* See sys_member.c. */
+            sys_host_fault(host, "stopped", action->rv);
+        }
         break;
     }
 }
@@ -380,7 +384,9 @@ void sys_host_actions(struct sys_host *host, struct replica_actions *actions)
         act(host, &actions->items[i]);
     }
     replica_actions_deinit(actions);
-    arm(host);
+    if (!host->failed) {
+        arm(host);
+    }
 }
 
 void sys_host_step(struct sys_host *host, struct replica_event *event)

@@ -83,7 +83,9 @@ static struct sys_host *host_of(struct sys *sys, uint64_t a, uint64_t b)
 {
     struct sys_node *node = &sys->nodes[a >> 16];
 
-    return node->up && node->epoch == b ? node->hosts[a >> 8 & 0xff] : NULL;
+    struct sys_host *host = node->up ? node->hosts[a >> 8 & 0xff] : NULL;
+
+    return host != NULL && host->serial == b ? host : NULL;
 }
 
 static uint64_t thread_name(const struct sys_host *host, unsigned thread)
@@ -150,10 +152,9 @@ static void job_start(struct sys_host *host, unsigned thread)
 {
     if (!host->threads[thread].busy && host->threads[thread].first != NULL) {
         host->threads[thread].busy = true;
-        sys_in(
-            host->sys, sys_rand(host->sys, 30),
-            (struct sys_event){
-                .fn = job_run, .a = thread_name(host, thread), .b = host->node->epoch});
+        sys_in(host->sys, sys_rand(host->sys, 30),
+               (struct sys_event){
+                   .fn = job_run, .a = thread_name(host, thread), .b = host->serial});
     }
 }
 
@@ -375,7 +376,8 @@ static void run_read(struct sys_job *job)
               (unsigned)job->host->node->number, job->host->zone_nr,
               (unsigned)op.cred.groups[0], op.type, (unsigned)result.index,
               outcome_name(result.outcome));
-    if (job->rv == 0 && result.outcome == OUT_IO && job->host->node->broken) {
+    if (job->rv == 0 && result.outcome == OUT_IO && job->host->node->broken &&
+        !job->host->node->damaged[job->host->zone_nr]) {
         job->rv = -EIO; /* The block is not bad, the disk is. */
     }
     job->is_bad = job->rv == 0 && result.outcome == OUT_IO && result.has_obj;

@@ -23,7 +23,8 @@ static const char usage[] =
     "no-dedup,\n"
     "early-floor, lease-alone, no-wait, no-receipt, no-names, lease-kept, "
     "wild-clocks.\n"
-    "--without leaves out a kind of fault: slow, frames, small, traps.\n"
+    "--without leaves out a kind of fault: slow, frames, small, traps,\n"
+    "members, moves, damage.\n"
     "--until-failure: success means that a seed failed.\n";
 
 static const char *const mutations[SYS_MUTS] = {
@@ -46,10 +47,10 @@ static const char *const mutations[SYS_MUTS] = {
 };
 
 static const char *const kinds[SYS_KINDS] = {
-    [SYS_KIND_SLOW] = "slow",
-    [SYS_KIND_FRAMES] = "frames",
-    [SYS_KIND_SMALL] = "small",
-    [SYS_KIND_TRAPS] = "traps",
+    [SYS_KIND_SLOW] = "slow",       [SYS_KIND_FRAMES] = "frames",
+    [SYS_KIND_SMALL] = "small",     [SYS_KIND_TRAPS] = "traps",
+    [SYS_KIND_MEMBERS] = "members", [SYS_KIND_MOVES] = "moves",
+    [SYS_KIND_DAMAGE] = "damage",
 };
 
 struct settings {
@@ -200,6 +201,14 @@ static void print_totals(const struct sys_counts *total)
            ", standing still %" PRIu64 ", leaders that gave way %" PRIu64 "\n",
            total->frame_breaks, total->slow_disks, total->still_disks,
            total->handed_over);
+    printf("members joined %" PRIu64 ", left %" PRIu64
+           "; calls taken to another node %" PRIu64 ", answered there %" PRIu64 "\n",
+           total->joined, total->left, total->moved, total->moved_done);
+    printf("bits flipped %" PRIu64 ", sectors gone bad %" PRIu64
+           ", of these in journals %" PRIu64 "; reads that gave an error %" PRIu64
+           ", members given up %" PRIu64 "\n",
+           total->flips, total->bad_sectors, total->journals_damaged, total->read_errors,
+           total->given_up);
     sys_points_print(total);
 }
 

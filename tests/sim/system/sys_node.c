@@ -74,50 +74,103 @@ static void boot_event(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
     }
 }
 
+/* False: the node is gone, or going. */
+static bool open_zone(struct sys_node *node, uint32_t z)
+{
+    int rv = sys_host_open(node, z);
+
+    if (sys_node_lost_power(node)) {
+        return false;
+    }
+    if (rv != 0 && !node->broken && sys_damage_shows(node->hosts[z], rv)) {
+        sys_host_close(node->hosts[z]);
+        node->hosts[z] = NULL;
+        sys_damage_give_up(node, z);
+        return true; /* The node's other zones go on. */
+    }
+    /* A dataset that there was no room to make is made by the next start. */
+    node->broken = node->broken || (rv == -ENOSPC && node->full);
+    if (rv != 0 && node->broken) {
+        sys_host_fault(node->hosts[z], "cannot open", rv);
+        return false;
+    }
+    if (rv != 0) {
+        sys_fail(node->sys, "node %u cannot open zone %u: %d", (unsigned)node->number, z,
+                 rv);
+        return false;
+    }
+    return true;
+}
+
 static bool open_hosts(struct sys_node *node)
 {
     struct sys *sys = node->sys;
 
     for (uint32_t z = 0; z < sys->n_zones; z++) {
-        bool member = false;
-        int rv;
-
-        for (uint32_t i = 0; i < sys->zones[z].n_members; i++) {
-            member = member || sys->zones[z].members[i] == node->number;
-        }
-        if (!member) {
+        if (sys_member_id(&sys->zones[z], node->number) == 0) {
             continue;
         }
-        rv = sys_host_open(node, z);
-        if (sys_node_lost_power(node)) {
-            return false;
-        }
-        if (rv != 0 && node->broken) {
-            sys_host_fault(node->hosts[z], "cannot open", rv);
-            return false;
-        }
-        if (rv != 0) {
-            sys_fail(sys, "node %u cannot open zone %u: %d", (unsigned)node->number, z,
-                     rv);
+        if (sys_damage_is_end(node, z)) {
+            sys_damage_give_up(node, z);
+        } else if (!open_zone(node, z)) {
             return false;
         }
     }
     return true;
 }
 
-static void tell_zones(struct sys_node *node)
+void sys_node_open_zone(struct sys_node *node, uint32_t zone_nr)
 {
     struct sys *sys = node->sys;
 
-    for (uint32_t z = 0; z < sys->n_zones; z++) {
-        struct router_zone zone = {.n_members = sys->zones[z].n_members};
-        struct router_event event = {.type = ROUTER_EV_ZONE, .zone = &zone};
+    if (!node->up) {
+        return; /* When it starts. */
+    }
+    sys_point_enter(node, SYS_AT_FIRST_START);
+    if (!sys->calm && sys_with(sys, SYS_KIND_TRAPS) && sys_chance(sys, 4)) {
+        simdisk_power_off_after(node->disk, 1 + sys_rand(sys, 50));
+    }
+    if (open_zone(node, zone_nr) && node->hosts[zone_nr] != NULL) {
+        sys_point_enter(node, SYS_AT_REST);
+        sys_node_tell_links(node->hosts[zone_nr]);
+    }
+}
 
-        memcpy(zone.id, sys->zones[z].id, 16);
-        for (uint32_t i = 0; i < zone.n_members; i++) {
-            zone.nodes[i] = sys->zones[z].members[(i + node->number) % zone.n_members];
+void sys_node_tell_zone(struct sys_node *node, uint32_t zone_nr)
+{
+    const struct directory_zone *row = &node->sys->zones[zone_nr].row;
+    struct router_zone zone = {.n_members = row->n_members};
+    struct router_event event = {.type = ROUTER_EV_ZONE, .zone = &zone};
+
+    memcpy(zone.id, row->id, 16);
+    for (uint32_t i = 0; i < zone.n_members; i++) {
+        zone.nodes[i] = row->members[(i + node->number) % zone.n_members].node;
+    }
+    sys_router_step(node, &event);
+}
+
+/* Once for each that comes up or goes down. */
+static void tell_link(struct sys_host *host, uint64_t other, bool up)
+{
+    uint64_t id = sys_member_id(&host->sys->zones[host->zone_nr], other);
+    struct replica_event event = {.type = REPLICA_EV_PEER, .from = id, .up = up};
+
+    if (!up) {
+        event.from = host->links[other];
+    }
+    if (event.from == 0 || (up && host->links[other] == id)) {
+        return;
+    }
+    host->links[other] = up ? id : 0;
+    sys_host_step(host, &event);
+}
+
+void sys_node_tell_links(struct sys_host *host)
+{
+    for (uint64_t other = 1; other <= SYS_NODES; other++) {
+        if (other != host->node->number && host->node->sees[other]) {
+            tell_link(host, other, true);
         }
-        sys_router_step(node, &event);
     }
 }
 
@@ -134,6 +187,7 @@ void sys_node_boot(struct sys_node *node)
     node->broken = false;
     node->full = false;
     node->at = SYS_AT_REST;
+    memset(node->sees, 0, sizeof node->sees);
     simdisk_set_capacity(node->disk, 0);
     for (int op = 0; op < SIMDISK_OPS; op++) {
         simdisk_fail(node->disk, (enum simdisk_op)op, 0, -EIO, false);
@@ -152,7 +206,9 @@ void sys_node_boot(struct sys_node *node)
         return;
     }
     sys_point_enter(node, SYS_AT_REST);
-    tell_zones(node);
+    for (uint32_t z = 0; z < sys->n_zones; z++) {
+        sys_node_tell_zone(node, z);
+    }
     sys_net_node_up(sys, node->number);
 }
 
@@ -166,8 +222,7 @@ static void close_router(struct sys_node *node)
         struct sys_client *client = &sys->clients[i];
 
         if (client->node == node->number && client->busy) {
-            sys_client_answer(sys, client->op_nr, OUT_TRY_LATER, (struct slice){0},
-                              (struct slice){0});
+            sys_client_lost(client);
         }
     }
 }
@@ -226,11 +281,10 @@ void sys_node_link(struct sys_node *node, uint64_t other, bool up)
     struct router_event to_router = {.type = ROUTER_EV_NODE, .node = other, .up = up};
     struct router_event distance = {.type = ROUTER_EV_DISTANCE, .node = other};
 
+    node->sees[other] = up;
     for (uint32_t z = 0; z < SYS_ZONES; z++) {
-        struct replica_event event = {.type = REPLICA_EV_PEER, .from = other, .up = up};
-
         if (node->hosts[z] != NULL && node->up) {
-            sys_host_step(node->hosts[z], &event);
+            tell_link(node->hosts[z], other, up);
         }
     }
     if (node->up) {
@@ -389,6 +443,25 @@ void sys_router_step(struct sys_node *node, struct router_event *event)
     router_arm(node);
 }
 
+/* The asker's view of the zone is an old one. */
+static void no_member(struct sys_node *node, const struct sys_msg *msg, uint64_t seq)
+{
+    struct buf *head = buf_new(20);
+    struct wire_enc enc = wire_enc(head->data, head->cap);
+
+    wire_put_u64(&enc, seq);
+    wire_put_u32(&enc, OUT_STALE);
+    wire_put_u64(&enc, 0);
+    head->len = enc.len;
+    sys_net_send(node->sys, (struct sys_msg){.from = node->number,
+                                             .to = msg->from,
+                                             .channel = 1,
+                                             .type = SYS_FRAME_ANSWER,
+                                             .zone_nr = msg->zone_nr,
+                                             .head = slice_of(head, 0, head->len)});
+    buf_unref(head);
+}
+
 static void frame_op(struct sys_node *node, struct sys_msg *msg)
 {
     struct wire_dec dec = wire_dec(msg->head.data, msg->head.len);
@@ -400,6 +473,8 @@ static void frame_op(struct sys_node *node, struct sys_msg *msg)
     head = sys_slice_copy(slice_borrow(msg->head.data + 9, msg->head.len - 9));
     if (node->hosts[msg->zone_nr] != NULL) {
         sys_host_op(node->hosts[msg->zone_nr], ask, head, msg->body);
+    } else {
+        no_member(node, msg, ask.seq);
     }
     slice_unref(&head);
 }
@@ -422,11 +497,14 @@ void sys_node_frame(struct sys_node *node, struct sys_msg *msg)
 {
     struct sys_host *host = node->hosts[msg->zone_nr];
     struct replica_event event = {.type = REPLICA_EV_FRAME,
-                                  .from = msg->from,
+                                  .from = msg->from_id,
                                   .frame_type = msg->type,
                                   .head = msg->head,
                                   .body = msg->body};
 
+    if (host != NULL && msg->to_id != 0 && msg->to_id != host->raft_id) {
+        return; /* For a member that was here before. */
+    }
     switch (msg->type) {
     case SYS_FRAME_OP:
         frame_op(node, msg);
@@ -436,7 +514,7 @@ void sys_node_frame(struct sys_node *node, struct sys_msg *msg)
         break;
     case SYS_FRAME_PULL:
         if (host != NULL) {
-            sys_pull_request(host, msg->from, msg->head);
+            sys_pull_request(host, msg);
         }
         break;
     case SYS_FRAME_PULLED:

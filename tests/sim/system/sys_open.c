@@ -47,7 +47,8 @@ static void found_clear(struct found *found)
 
 static void dir_of(const struct sys_host *host, const char *below, char *out, size_t cap)
 {
-    (void)snprintf(out, cap, "/zone%u%s", host->zone_nr, below);
+    (void)snprintf(out, cap, "/zone%u-%u%s", host->zone_nr,
+                   (unsigned)(host->raft_id & 0xffff), below);
 }
 
 static int open_journal(struct sys_host *host, bool create, struct found *found)
@@ -70,18 +71,13 @@ static int open_journal(struct sys_host *host, bool create, struct found *found)
 static int bootstrap(struct sys_host *host)
 {
     const struct sys_zone *zone = &host->sys->zones[host->zone_nr];
-    struct rgroup_conf conf = {.n = zone->n_members};
     uint8_t bytes[1024];
     size_t len = 0;
     struct journal_entry entry = {.index = 1, .term = 1, .type = RGROUP_CHANGE};
     struct journal_batch batch = {
         .has_meta = true, .term = 1, .entries = &entry, .n_entries = 1};
 
-    for (uint32_t i = 0; i < zone->n_members; i++) {
-        conf.servers[i] =
-            (struct rgroup_server){.id = zone->members[i], .role = RGROUP_VOTER};
-    }
-    ASSERT(rgroup_conf_encode(&conf, bytes, sizeof bytes, &len) == 0);
+    ASSERT(rgroup_conf_encode(&zone->first, bytes, sizeof bytes, &len) == 0);
     entry.head = slice_borrow(bytes, len);
     return journal_append(host->journal, &batch);
 }
@@ -135,6 +131,11 @@ static int make_folder(struct sys_host *host)
     return rv == 0 ? disk->ops->syncdir(disk, "/") : rv;
 }
 
+static bool is_first(const struct sys_host *host)
+{
+    return (host->raft_id & 0xffff) == 1;
+}
+
 /* As the daemon: the journal first, the marker last. */
 static int open_disk(struct sys_host *host, struct found *found)
 {
@@ -147,7 +148,7 @@ static int open_disk(struct sys_host *host, struct found *found)
     if (rv == 0) {
         rv = open_journal(host, create, found);
     }
-    if (rv == 0 && create && found->state.last_index == 0) {
+    if (rv == 0 && create && found->state.last_index == 0 && is_first(host)) {
         rv = bootstrap(host);
         journal_close(host->journal);
         host->journal = NULL;
@@ -178,7 +179,7 @@ static int start(struct sys_host *host, const struct found *found)
     struct sys *sys = host->sys;
     struct zone_snapshot snapshot = {0};
     struct replica_config config = {
-        .self = host->node->number,
+        .self = host->raft_id,
         .election_ms = SYS_ELECTION_MS,
         .heartbeat_ms = SYS_HEARTBEAT_MS,
         .seed = sys_rand(sys, UINT64_MAX),
@@ -239,6 +240,8 @@ int sys_host_open(struct sys_node *node, uint32_t zone_nr)
     host->sys = node->sys;
     host->node = node;
     host->zone_nr = zone_nr;
+    host->raft_id = sys_member_id(&node->sys->zones[zone_nr], node->number);
+    host->serial = ++node->sys->serial;
     host->tick_at_us = UINT64_MAX;
     node->hosts[zone_nr] = host;
     rv = open_disk(host, &found);

@@ -34,7 +34,12 @@ void sys_point_enter(struct sys_node *node, enum sys_point point)
     node->at = point;
     if (point != SYS_AT_REST && node->trap == point) {
         node->trap = SYS_AT_REST;
-        simdisk_power_off_after(node->disk, 1 + sys_rand(sys, 12));
+        simdisk_power_off_after(node->disk,
+                                1 + sys_rand(sys, point == SYS_AT_SETTLE ? 12 : 4));
+    }
+    if (point == SYS_AT_APPEND && node->trap == SYS_AT_SEGMENT) {
+        node->trap = SYS_AT_REST;
+        simdisk_power_off_in(node->disk, SIMDISK_NAME, 1 + sys_rand(sys, 2));
     }
 }
 
@@ -67,9 +72,9 @@ void sys_point_lost(struct sys_node *node)
 void sys_point_trap(struct sys *sys)
 {
     static const enum sys_point rare[] = {
-        SYS_AT_SHADOW,  SYS_AT_ROWS,   SYS_AT_BLOCKS,   SYS_AT_SWITCH,
-        SYS_AT_SWITCH,  SYS_AT_CUT,    SYS_AT_SOURCE,   SYS_AT_SNAPSHOT,
-        SYS_AT_COMPACT, SYS_AT_FINISH, SYS_AT_SNAPSHOT, SYS_AT_PLAN,
+        SYS_AT_SHADOW,  SYS_AT_ROWS,   SYS_AT_BLOCKS,   SYS_AT_SWITCH,  SYS_AT_SWITCH,
+        SYS_AT_CUT,     SYS_AT_SOURCE, SYS_AT_SNAPSHOT, SYS_AT_COMPACT, SYS_AT_FINISH,
+        SYS_AT_SEGMENT, SYS_AT_PLAN,   SYS_AT_SEGMENT,
     };
     enum sys_point point = rare[sys_rand(sys, sizeof rare / sizeof rare[0])];
 

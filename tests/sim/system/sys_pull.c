@@ -161,6 +161,7 @@ static void done_source(struct sys_job *job)
     }
     sys_net_send(job->host->sys, (struct sys_msg){.from = job->host->node->number,
                                                   .to = job->from,
+                                                  .to_id = job->index,
                                                   .channel = 2,
                                                   .type = SYS_FRAME_PULLED,
                                                   .zone_nr = (uint8_t)job->host->zone_nr,
@@ -168,14 +169,15 @@ static void done_source(struct sys_job *job)
                                                   .body = slice_ref(job->body)});
 }
 
-void sys_pull_request(struct sys_host *host, uint64_t from, struct slice head)
+void sys_pull_request(struct sys_host *host, const struct sys_msg *msg)
 {
     sys_job_post(host, 1,
                  (struct sys_job){.run = run_source,
                                   .done = done_source,
                                   .point = SYS_AT_SOURCE,
-                                  .from = from,
-                                  .head = slice_ref(head)});
+                                  .from = msg->from,
+                                  .index = msg->from_id,
+                                  .head = slice_ref(msg->head)});
 }
 
 /* The puller's side. */
@@ -201,12 +203,16 @@ static void ask(struct sys_host *host, uint8_t kind, const struct store_want *wa
     }
     ASSERT(!enc.failed);
     head->len = enc.len;
-    sys_net_send(host->sys, (struct sys_msg){.from = host->node->number,
-                                             .to = pull->from,
-                                             .channel = 2,
-                                             .type = SYS_FRAME_PULL,
-                                             .zone_nr = (uint8_t)host->zone_nr,
-                                             .head = slice_of(head, 0, head->len)});
+    sys_net_send(host->sys,
+                 (struct sys_msg){
+                     .from = host->node->number,
+                     .to = pull->from,
+                     .from_id = host->raft_id,
+                     .to_id = sys_member_id(&host->sys->zones[host->zone_nr], pull->from),
+                     .channel = 2,
+                     .type = SYS_FRAME_PULL,
+                     .zone_nr = (uint8_t)host->zone_nr,
+                     .head = slice_of(head, 0, head->len)});
     buf_unref(head);
 }
 
@@ -283,11 +289,13 @@ void sys_do_pull(struct sys_host *host, const struct replica_action *action)
 {
     struct sys *sys = host->sys;
     const struct sys_zone *zone = &sys->zones[host->zone_nr];
-    uint64_t from = action->to;
+    uint64_t from = directory_raft_node(action->to);
+    const struct directory_zone *row = &zone->row;
 
     ASSERT(!host->pull.active);
-    while (from == 0 || from == host->node->number || sys_chance(sys, 4)) {
-        from = zone->members[sys_rand(sys, zone->n_members)];
+    while (row->n_members > 1 &&
+           (from == 0 || from == host->node->number || sys_chance(sys, 4))) {
+        from = row->members[sys_rand(sys, row->n_members)].node;
     }
     host->pull =
         (struct sys_pull){.active = true,
@@ -302,7 +310,8 @@ void sys_do_pull(struct sys_host *host, const struct replica_action *action)
            (struct sys_event){.fn = silence,
                               .a = host->node->number << 8 | host->zone_nr,
                               .b = host->pull.number});
-    if (!sys_net_is_up(sys, host->node->number, from)) {
+    if (from == 0 || from == host->node->number ||
+        !sys_net_is_up(sys, host->node->number, from)) {
         pull_fail(host);
         return;
     }

@@ -15,14 +15,15 @@ static void make_zones(struct sys *sys)
     sys->n_zones = 1 + (uint32_t)sys_rand(sys, SYS_ZONES);
     for (uint32_t z = 0; z < sys->n_zones; z++) {
         struct sys_zone *zone = &sys->zones[z];
+        uint64_t nodes[3];
         uint32_t n = z == 0 ? 3 : 1 + (uint32_t)sys_rand(sys, 3);
 
         memcpy(zone->id, "sim-zone-", 9);
         zone->id[9] = (uint8_t)('0' + z);
-        zone->n_members = n;
         for (uint32_t i = 0; i < n; i++) {
-            zone->members[i] = 1 + (i + z) % 3;
+            nodes[i] = 1 + (i + z) % 3;
         }
+        sys_members_init(zone, nodes, n);
     }
 }
 
@@ -50,6 +51,9 @@ static bool quiet(struct sys *sys)
     for (uint32_t z = 0; z < sys->n_zones; z++) {
         uint64_t first = 0;
 
+        if (!sys_members_quiet(sys, z)) {
+            return false;
+        }
         for (uint64_t number = 1; number <= SYS_NODES; number++) {
             struct sys_host *host = sys->nodes[number].hosts[z];
             struct replica_status status;
@@ -170,6 +174,7 @@ bool sys_run(struct sys *sys, const struct sys_options *options, uint64_t seed)
     }
     sys_net_start(sys);
     sys_clients_start(sys);
+    sys_members_start(sys);
     sys_faults_start(sys, end_us);
     sys_rot_start(sys);
     sys_go(sys, end_us, NULL);
