@@ -237,6 +237,29 @@ static void change_role(struct sys *sys)
     }
 }
 
+static void rare_fault(struct sys *sys)
+{
+    switch (sys_rand(sys, 5)) {
+    case 0:
+    case 1:
+        if (sys_with(sys, SYS_KIND_TRAPS)) {
+            sys_point_trap(sys);
+        }
+        break;
+    case 2:
+    case 3:
+        if (sys_with(sys, SYS_KIND_MEMBERS)) {
+            sys_members_fault(sys);
+        }
+        break;
+    default:
+        if (sys_with(sys, SYS_KIND_DAMAGE)) {
+            sys_damage(sys);
+        }
+        break;
+    }
+}
+
 static void one_fault(struct sys *sys)
 {
     switch (sys_rand(sys, 26)) {
@@ -290,20 +313,10 @@ static void one_fault(struct sys *sys)
         break;
     case 21:
     case 22:
-        if (sys_with(sys, SYS_KIND_TRAPS)) {
-            sys_point_trap(sys);
-        }
-        break;
     case 23:
     case 24:
-        if (sys_with(sys, SYS_KIND_MEMBERS)) {
-            sys_members_fault(sys);
-        }
-        break;
     case 25:
-        if (sys_with(sys, SYS_KIND_DAMAGE)) {
-            sys_damage(sys);
-        }
+        rare_fault(sys);
         break;
     default:
         transfer(sys);
