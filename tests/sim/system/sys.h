@@ -379,7 +379,6 @@ struct sys_counts {
     uint64_t lost[SYS_POINTS];
     uint64_t lost_pulling;
     uint64_t lost_settling;
-    uint64_t flips;
     uint64_t bad_blocks; /* Found, each time. */
     uint64_t healed;
     uint64_t again; /* Reads of a file without a name that were asked again. */

@@ -151,6 +151,7 @@ static void client_ask(struct sys_client *client, const struct sys_op *record)
     struct router_event event = {
         .type = record->is_read ? ROUTER_EV_READ : ROUTER_EV_MUTATE,
         .token = record->nr << 8 | record->attempt,
+        .read_bytes = record->is_read && record->nr % 2 == 0 ? ROUTER_STRIPE_BYTES : 0,
         .op = record->op,
         .payload = record->payload};
 
@@ -248,21 +249,11 @@ static void client_go(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
     client->busy = true;
     client->op_nr = record->nr;
     client->zone_nr = record->zone_nr;
-<<<<<<< HEAD
-    memcpy(event.zone_id, sys->zones[record->zone_nr].id, 16);
-    event.type = record->is_read ? ROUTER_EV_READ : ROUTER_EV_MUTATE;
-    event.token = record->nr;
-    event.read_bytes = record->is_read && record->nr % 2 == 0 ? ROUTER_STRIPE_BYTES : 0;
-    event.op = record->op;
-    event.payload = record->payload;
-    sys_router_step(node, &event);
-=======
     if (sys_with(sys, SYS_KIND_MOVES) && sys_chance(sys, 12)) {
         sys_in(sys, sys_rand(sys, (sys_chance(sys, 2) ? 30 : 1500) * SYS_US),
                (struct sys_event){.fn = client_move, .ptr = client, .a = record->nr});
     }
     client_ask(client, record);
->>>>>>> 597e24e (tests/sim: members that come and go, clients that move, disks that forget)
 }
 
 /* "Try later" is no answer to what was asked when nothing was wrong any more. */

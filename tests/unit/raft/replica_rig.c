@@ -67,6 +67,8 @@ static void do_journal(struct rig *rig, uint64_t id, const struct replica_action
     struct rig_node *node = &rig->nodes[id];
 
     node->journals++;
+    node->metas += action->has_meta;
+    node->bases += action->has_base;
     if (action->has_meta) {
         node->term = action->term;
         node->vote = action->vote;
@@ -91,31 +93,35 @@ static void do_journal(struct rig *rig, uint64_t id, const struct replica_action
         (struct rig_ticket){.ticket = action->ticket, .n = action->n};
 }
 
+void rig_journal_one(struct rig *rig, uint64_t id, int rv)
+{
+    struct rig_node *node = &rig->nodes[id];
+    struct rig_ticket ticket = node->tickets[0];
+    static struct replica_place places[65536];
+    struct replica_event event = {.type = REPLICA_EV_JOURNALED,
+                                  .ticket = ticket.ticket,
+                                  .rv = rv,
+                                  .places = places,
+                                  .n_entries = ticket.n};
+
+    CHECK(node->n_tickets > 0);
+    for (uint32_t i = 0; i < ticket.n; i++) {
+        places[i] = (struct replica_place){.segment = 1, .offset = i};
+    }
+    memmove(&node->tickets[0], &node->tickets[1],
+            --node->n_tickets * sizeof node->tickets[0]);
+    (void)rig_step(rig, id, &event);
+}
+
 void rig_journal_done(struct rig *rig, uint64_t id)
 {
     struct rig_node *node = &rig->nodes[id];
 
     while (node->n_tickets > 0 && node->replica != NULL) {
-        struct rig_ticket ticket = node->tickets[0];
-        static struct replica_place places[65536];
-        struct replica_event event = {.type = REPLICA_EV_JOURNALED,
-                                      .ticket = ticket.ticket,
-                                      .places = places,
-                                      .n_entries = ticket.n};
+        int rv = node->full_journal ? -ENOSPC : node->fail_journal ? -EIO : 0;
 
-        if (node->fail_journal) {
-            node->fail_journal = false;
-            event.rv = -EIO;
-        }
-        if (node->full_journal) {
-            event.rv = -ENOSPC;
-        }
-        for (uint32_t i = 0; i < ticket.n; i++) {
-            places[i] = (struct replica_place){.segment = 1, .offset = i};
-        }
-        memmove(&node->tickets[0], &node->tickets[1],
-                --node->n_tickets * sizeof node->tickets[0]);
-        (void)rig_step(rig, id, &event);
+        node->fail_journal = false;
+        rig_journal_one(rig, id, rv);
     }
 }
 
@@ -156,7 +162,11 @@ static void do_apply(struct rig *rig, uint64_t id, const struct replica_action *
         CHECK(entry->index <= node->last); /* Durable here. */
         CHECK_UINT(entry->term, node->log[entry->index % RIG_LOG_MAX].term);
         if (entry->type == RGROUP_COMMAND) {
+            struct zone_entry decoded;
+
             CHECK(entry->head.len > 0 && entry->segment == 1);
+            CHECK_INT(zone_entry_decode(entry->head.data, entry->head.len, &decoded), 0);
+            node->zone_time_ns = decoded.time_ns;
         }
         if (entry->type == RGROUP_CHANGE) {
             CHECK(entry->head.len <= sizeof node->conf);
@@ -172,18 +182,17 @@ static void do_apply(struct rig *rig, uint64_t id, const struct replica_action *
     }
 }
 
-static void do_fetch(struct rig *rig, uint64_t id, const struct replica_action *action)
+void rig_fetch_done(struct rig *rig, uint64_t id)
 {
     struct rig_node *node = &rig->nodes[id];
     static struct replica_entry entries[REPLICA_APPLY_MAX];
     struct replica_event event = {
-        .type = REPLICA_EV_FETCHED, .entries = entries, .index = action->index};
+        .type = REPLICA_EV_FETCHED, .index = node->fetch_index, .entries = entries};
     uint64_t bytes = 0;
 
-    node->fetches++;
-    CHECK(action->n <= REPLICA_APPLY_MAX);
-    for (uint32_t i = 0; i < action->n && (i == 0 || bytes < action->bytes); i++) {
-        uint64_t index = action->index + i;
+    for (uint32_t i = 0; i < node->fetch_n && (i == 0 || bytes < node->fetch_bytes);
+         i++) {
+        uint64_t index = node->fetch_index + i;
         const struct rig_entry *entry = &node->log[index % RIG_LOG_MAX];
 
         CHECK(index > node->base_index && index <= node->last);
@@ -200,7 +209,23 @@ static void do_fetch(struct rig *rig, uint64_t id, const struct replica_action *
         bytes += entry->payload.len;
         event.n_entries++;
     }
+    node->fetch_n = 0;
     (void)rig_step(rig, id, &event);
+}
+
+static void do_fetch(struct rig *rig, uint64_t id, const struct replica_action *action)
+{
+    struct rig_node *node = &rig->nodes[id];
+
+    node->fetches++;
+    CHECK(action->n > 0 && action->n <= REPLICA_APPLY_MAX);
+    CHECK_UINT(node->fetch_n, 0);
+    node->fetch_index = action->index;
+    node->fetch_n = action->n;
+    node->fetch_bytes = action->bytes;
+    if (!node->hold_fetch) {
+        rig_fetch_done(rig, id);
+    }
 }
 
 static void take_snapshot(struct rig_node *node)
@@ -235,6 +260,8 @@ void rig_pull_done(struct rig *rig, uint64_t id, uint64_t from, int rv)
         node->applied_term = source->applied_term;
         node->conf_index = source->conf_index;
         node->conf_len = source->conf_len;
+        node->zone_time_ns = source->zone_time_ns;
+        event.wall_ns = source->zone_time_ns;
         memcpy(node->conf, source->conf, source->conf_len);
         take_snapshot(node);
         event.snapshot = node->snapshot;
@@ -246,6 +273,7 @@ static void do_compact(struct rig *rig, uint64_t id, const struct replica_action
 {
     struct rig_node *node = &rig->nodes[id];
 
+    node->compactions++;
     CHECK(node->has_snapshot && action->index <= node->snapshot.index);
     CHECK_UINT(action->term, node->log[action->index % RIG_LOG_MAX].term);
     for (uint64_t i = node->base_index + 1; i <= action->index; i++) {
@@ -397,6 +425,24 @@ static void deliver(struct rig *rig)
     slice_unref(&frame.body);
 }
 
+struct slice rig_take(struct rig *rig, uint64_t from, uint64_t to, uint8_t type)
+{
+    for (; rig->n_frames > 0; deliver(rig)) {
+        struct rig_frame *frame = &rig->frames[rig->at];
+
+        if (frame->from == from && frame->to == to && frame->type == type) {
+            struct slice head = frame->head;
+
+            slice_unref(&frame->body);
+            rig->at = (rig->at + 1) % RIG_FRAMES_MAX;
+            rig->n_frames--;
+            return head;
+        }
+    }
+    CHECK_FAIL("no such frame");
+    return (struct slice){0};
+}
+
 void rig_settle(struct rig *rig)
 {
     while (rig->n_frames > 0) {
@@ -446,6 +492,8 @@ int rig_start(struct rig *rig, uint64_t id)
                                     .journal_bytes_max = rig->journal_bytes_max,
                                     .leases = rig->leases,
                                     .roll_call = rig->roll_call,
+                                    .cache_bytes = rig->cache_bytes,
+                                    .pending_bytes_max = rig->pending_bytes,
                                     .mutation = rig->mutation};
     struct replica_start start = {.now_ms = rig->now_ms,
                                   .term = node->term,
@@ -458,6 +506,7 @@ int rig_start(struct rig *rig, uint64_t id)
                                   .n_entries = (uint32_t)(node->last - node->base_index),
                                   .applied_index = node->applied,
                                   .applied_term = node->applied_term,
+                                  .zone_time_ns = node->zone_time_ns,
                                   .marks = &node->marks};
     struct replica_actions actions = {0};
     int rv;
@@ -494,6 +543,7 @@ void rig_stop(struct rig *rig, uint64_t id)
     node->replica = NULL;
     node->n_tickets = 0;
     node->apply_n = 0;
+    node->fetch_n = 0;
     for (uint64_t other = 1; other <= rig->n; other++) {
         if (other != id && rig->nodes[other].replica != NULL) {
             rig_connect(rig, other, id, false);
@@ -591,7 +641,7 @@ void rig_submit(struct rig *rig, uint64_t id, uint64_t token, size_t len)
     CHECK_INT(zone_op_encode(&op, &op_bytes), 0);
     entry.op = slice_borrow(op_bytes->data, op_bytes->len);
     CHECK_INT(zone_entry_encode(&entry, &head), 0);
-    event.wall_ns = (int64_t)rig->now_ms * 1000000;
+    event.wall_ns = (int64_t)rig->now_ms * 1000000 - rig->wall_back_ns;
     event.head = slice_borrow(NULL, 0);
     event.head = slice_of(head, 0, head->len);
     event.body = op.data;

@@ -71,6 +71,14 @@ struct rig_node {
     uint64_t pull_index;
     bool hold_pull;
     bool hold_snapshot; /* Snapshots wait for rig_snapshot_done. */
+    bool hold_fetch;    /* Entries read back wait for rig_fetch_done. */
+    uint64_t fetch_index;
+    uint32_t fetch_n; /* 0: none is waited for. */
+    uint64_t fetch_bytes;
+    uint32_t metas; /* Journal batches with term and vote, */
+    uint32_t bases; /* and with a cut. */
+    uint32_t compactions;
+    int64_t zone_time_ns; /* Of the last entry applied. */
     uint64_t peak_cache;
     struct roll_marks marks; /* Given to its next start. */
 };
@@ -91,6 +99,9 @@ struct rig {
     uint32_t mutation;
     bool leases;
     bool roll_call;
+    uint64_t cache_bytes;
+    uint64_t pending_bytes;
+    int64_t wall_back_ns;               /* How far clocks of the day are behind. */
     struct rig_node nodes[RIG_MAX + 1]; /* By raft id. */
     bool cut[RIG_MAX + 1][RIG_MAX + 1]; /* Frames from, to are dropped. */
     struct rig_frame *frames;
@@ -111,6 +122,9 @@ void rig_stop(struct rig *rig, uint64_t id);
 void rig_lose(struct rig *rig, uint64_t id, uint64_t index);
 /* One event into one replica; carries out the actions. The time is filled in. */
 int rig_step(struct rig *rig, uint64_t id, struct replica_event *event);
+/* Deliver frames until the next one is of this type, from @from to @to, and take its head
+ * out: it will not arrive. */
+struct slice rig_take(struct rig *rig, uint64_t from, uint64_t to, uint8_t type);
 /* Deliver frames until none is left. */
 void rig_settle(struct rig *rig);
 /* Let @ms pass in steps of 10 ms, ticking and delivering. */
@@ -119,7 +133,10 @@ void rig_run(struct rig *rig, uint64_t ms);
 void rig_elect(struct rig *rig, uint64_t id);
 void rig_connect(struct rig *rig, uint64_t a, uint64_t b, bool up);
 void rig_journal_done(struct rig *rig, uint64_t id);
+/* Answer the oldest ticket alone, with @rv. */
+void rig_journal_one(struct rig *rig, uint64_t id, int rv);
 void rig_zone_done(struct rig *rig, uint64_t id);
+void rig_fetch_done(struct rig *rig, uint64_t id);
 /* Take the snapshot that was held back. */
 void rig_snapshot_done(struct rig *rig, uint64_t id);
 /* Answer the DO_PULL of @id with the state of @from, or with @rv. */

@@ -261,9 +261,36 @@ static void standby_vote_is_written(void)
     rig_free(rig);
 }
 
-TEST_MAIN(CHECK_TEST(lost_leader), CHECK_TEST(standby_vote_is_written),
-          CHECK_TEST(elects_and_replicates), CHECK_TEST(survives_the_leader),
-          CHECK_TEST(membership_up_and_down), CHECK_TEST(changes_are_checked),
-          CHECK_TEST(transfers), CHECK_TEST(snapshot_of_what_was_offered),
+/* A vote that nobody can have been asked for is no vote, and changes nothing. */
+static void vote_that_nobody_asked_for(void)
+{
+    struct rgroup_conf conf = rig_conf(3, 3);
+    struct rig *rig = rig_new(0);
+    struct rgroup_msg result = {.type = RGROUP_MSG_VOTE_RESULT,
+                                .peer = 2,
+                                .version = 2,
+                                .granted = true,
+                                .features = 1,
+                                .capacity = 65535};
+    struct rgroup_event tick = {.type = RGROUP_EV_TICK};
+    uint64_t term;
+
+    rig_log(rig, 1, &conf, 0, 1);
+    rig_start(rig, 1);
+    rig->now_ms += 3 * RIG_ELECTION_MS;
+    CHECK_INT(rig_step(rig, 1, &tick), 0);
+    CHECK_INT(rig->members[1].update.state, RGROUP_CANDIDATE);
+    term = rgroup_term(rig->members[1].group);
+    result.term = term + 5;
+    CHECK_INT(rig_receive(rig, 1, &result, NULL), -EPROTO);
+    CHECK_UINT(rgroup_term(rig->members[1].group), term);
+    rig_free(rig);
+}
+
+TEST_MAIN(CHECK_TEST(lost_leader), CHECK_TEST(vote_that_nobody_asked_for),
+          CHECK_TEST(standby_vote_is_written), CHECK_TEST(elects_and_replicates),
+          CHECK_TEST(survives_the_leader), CHECK_TEST(membership_up_and_down),
+          CHECK_TEST(changes_are_checked), CHECK_TEST(transfers),
+          CHECK_TEST(snapshot_of_what_was_offered),
           CHECK_TEST(snapshot_of_something_newer),
           CHECK_TEST(snapshot_before_the_commit_index_is_known))

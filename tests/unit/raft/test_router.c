@@ -15,6 +15,7 @@ struct fixture {
     uint64_t now_ms;
     uint64_t seqs[16]; /* The router's numbers, by order of first sending. */
     uint32_t n_seqs;
+    uint8_t rpc_key[16]; /* Of the last entry sent. */
     char trace[16384];
     size_t len;
 };
@@ -73,6 +74,7 @@ static void show(struct fixture *f, const struct router_action *action)
         return;
     }
     CHECK_INT(zone_entry_decode(action->head.data, action->head.len, &entry), 0);
+    memcpy(f->rpc_key, entry.rpc_key, sizeof f->rpc_key);
     CHECK_UINT(entry.origin.node, 1);
     CHECK_UINT(entry.origin.boot, 5);
     put(f, "send w%u/%u to %u\n", (unsigned)entry.origin.seq,
@@ -502,6 +504,27 @@ static void silence_leaves_doubt(void)
     end(&f);
 }
 
+/* The client's call goes along with each attempt: by it the zone knows a copy that came
+ * over another node. */
+static void call_goes_along(void)
+{
+    struct fixture f = {0};
+    struct router_event event = {.type = ROUTER_EV_MUTATE,
+                                 .token = 70,
+                                 .op = slice_borrow("op", 2),
+                                 .rpc_key = "the client's one"};
+
+    init(&f);
+    zone_known(&f);
+    memcpy(event.zone_id, zone_id, 16);
+    step(&f, &event);
+    CHECK_MEM(f.rpc_key, "the client's one", 16);
+    memset(f.rpc_key, 0, sizeof f.rpc_key);
+    node(&f, 2, false);
+    CHECK_MEM(f.rpc_key, "the client's one", 16);
+    end(&f);
+}
+
 /* A leader that is full is asked again, more and more slowly. */
 static void full_leader(void)
 {
@@ -625,5 +648,6 @@ TEST_MAIN(CHECK_TEST(hint_is_followed), CHECK_TEST(same_number_after_silence),
           CHECK_TEST(new_leader), CHECK_TEST(bounded_wait), CHECK_TEST(doubt_is_longer),
           CHECK_TEST(lost_connection_leaves_doubt), CHECK_TEST(try_later_leaves_doubt),
           CHECK_TEST(new_leader_leaves_doubt), CHECK_TEST(silence_leaves_doubt),
-          CHECK_TEST(full_leader), CHECK_TEST(circle_of_hints), CHECK_TEST(zone_gone),
-          CHECK_TEST(cancelled), CHECK_TEST(stranger_answers), CHECK_TEST(bounded))
+          CHECK_TEST(call_goes_along), CHECK_TEST(full_leader),
+          CHECK_TEST(circle_of_hints), CHECK_TEST(zone_gone), CHECK_TEST(cancelled),
+          CHECK_TEST(stranger_answers), CHECK_TEST(bounded))

@@ -1,0 +1,361 @@
+/* What is durable, what only will be, and what is remembered of it: disks that are full for
+ * a while, batches that end one by one, caches too small, clocks that went back. */
+#include "base/outcome.h"
+#include "lib/check.h"
+#include "replica_rig.h"
+#include "zone/op.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PULL_TRIES 6u /* Of the replica, before it takes up its old state. */
+
+/* Too large for a stack; each test begins with an empty one. */
+static struct rig rig;
+
+static void begin(uint32_t n, uint64_t journal_bytes_max, uint64_t cache_bytes)
+{
+    memset(&rig, 0, sizeof rig);
+    rig.journal_bytes_max = journal_bytes_max;
+    rig.cache_bytes = cache_bytes;
+    rig.pending_bytes = cache_bytes;
+    rig_init(&rig, n);
+    rig_elect(&rig, 1);
+}
+
+static void write_at(uint64_t id, uint64_t first, uint32_t n, size_t len)
+{
+    for (uint64_t token = first; token < first + n; token++) {
+        rig_submit(&rig, id, token, len);
+        rig_flush(&rig, id);
+        rig_settle(&rig);
+    }
+}
+
+/* Member 3 lacks what the leader's journal has no longer, and has begun to pull. */
+static void make_late(void)
+{
+    rig.nodes[3].no_entries = true;
+    write_at(1, 500, 200, 4000);
+    rig_disk(&rig, 1, 1000u << 10);
+    rig.nodes[3].hold_pull = true;
+    rig_connect(&rig, 1, 3, false);
+    rig_connect(&rig, 1, 3, true);
+    rig_run(&rig, 3000);
+    (void)rig_trace(&rig);
+}
+
+/* The pull fails until the member takes up what it had. */
+static void fail_pull(void)
+{
+    for (uint32_t i = 0; i < PULL_TRIES; i++) {
+        rig_pull_done(&rig, 3, 1, -EIO);
+        if (i == PULL_TRIES - 1) {
+            rig_connect(&rig, 1, 3, false);
+        }
+        rig_run(&rig, 2000);
+    }
+}
+
+/* When the first of two batches is on the disk, what comes after both is not. */
+static void durable_batch_by_batch(void)
+{
+    uint64_t applied;
+
+    begin(1, 0, 0);
+    applied = rig_applied(&rig, 1);
+    rig.nodes[1].hold_journal = true;
+    write_at(1, 10, 5, 100);
+    CHECK_UINT(rig.nodes[1].n_tickets, 2);
+    rig_journal_one(&rig, 1, 0);
+    CHECK_UINT(rig_applied(&rig, 1), applied + 1);
+    CHECK_STR(rig_trace(&rig), "1 answer 10 OK\n");
+    rig_deinit(&rig);
+}
+
+/* The first of two batches met a full disk, the second was refused for the gap: both are
+ * written again, together and in order, and that is no fault. */
+static void batch_behind_a_full_disk(void)
+{
+    begin(1, 0, 0);
+    rig.nodes[1].hold_journal = true;
+    write_at(1, 10, 2, 100);
+    CHECK_UINT(rig.nodes[1].n_tickets, 2);
+    rig_journal_one(&rig, 1, -ENOSPC);
+    rig_journal_one(&rig, 1, -EINVAL);
+    CHECK_UINT(rig.nodes[1].failed, 0);
+    rig_run(&rig, 1000);
+    CHECK_UINT(rig.nodes[1].n_tickets, 1);
+    CHECK_UINT(rig.nodes[1].tickets[0].n, 2);
+    rig_journal_one(&rig, 1, 0);
+    CHECK_STR(rig_trace(&rig), "1 answer 10 OK\n1 answer 11 OK\n");
+    rig_deinit(&rig);
+}
+
+/* Term and vote that met a full disk are written again before anybody hears of them. */
+static void vote_behind_a_full_disk(void)
+{
+    struct replica_status status;
+    uint32_t metas;
+
+    memset(&rig, 0, sizeof rig);
+    rig_init(&rig, 3);
+    rig.nodes[2].full_journal = true;
+    rig_connect(&rig, 1, 3, false);
+    rig_connect(&rig, 2, 3, false);
+    rig_run(&rig, 6000);
+    rig_status(&rig, 1, &status);
+    CHECK(status.state != RGROUP_LEADER);
+    metas = rig.nodes[2].metas;
+    CHECK(metas > 0);
+    rig.nodes[2].full_journal = false;
+    rig_run(&rig, 6000);
+    CHECK(rig.nodes[2].metas > metas);
+    rig_status(&rig, 1, &status);
+    CHECK(status.leader == 1 || status.leader == 2);
+    rig_deinit(&rig);
+}
+
+/* So is the cut that ends a pull. */
+static void cut_behind_a_full_disk(void)
+{
+    begin(3, 1u << 20, 0);
+    make_late();
+    CHECK_UINT(rig.nodes[3].pulls, 1);
+    rig.nodes[3].full_journal = true;
+    rig_pull_done(&rig, 3, 1, 0);
+    rig_run(&rig, 2000);
+    CHECK(rig.nodes[3].bases > 0);
+    rig.nodes[3].no_entries = false;
+    rig.nodes[3].full_journal = false;
+    rig_run(&rig, 4000);
+    CHECK_UINT(rig_applied(&rig, 3), rig_applied(&rig, 1));
+    rig_deinit(&rig);
+}
+
+/* A state older than what was offered is no state: the log goes on behind it nowhere. */
+static void pulled_state_is_too_old(void)
+{
+    begin(3, 1u << 20, 0);
+    make_late();
+    CHECK(rig_applied(&rig, 3) < rig.nodes[3].pull_index);
+    rig_pull_done(&rig, 3, 3, 0);
+    CHECK_UINT(rig.nodes[3].bases, 0);
+    rig_run(&rig, 1000);
+    CHECK_UINT(rig.nodes[3].pulls, 2);
+    rig.nodes[3].no_entries = false;
+    rig_pull_done(&rig, 3, 1, 0);
+    rig_run(&rig, 2000);
+    CHECK_UINT(rig_applied(&rig, 3), rig_applied(&rig, 1));
+    rig_deinit(&rig);
+}
+
+/* The member has its new state only when its journal says so, too. */
+static void pull_ends_with_its_cut(void)
+{
+    struct replica_status status;
+
+    begin(3, 1u << 20, 0);
+    make_late();
+    rig.nodes[3].hold_journal = true;
+    rig_pull_done(&rig, 3, 1, 0);
+    rig_run(&rig, 500);
+    rig_status(&rig, 3, &status);
+    CHECK(status.pulling);
+    rig.nodes[3].no_entries = false;
+    rig.nodes[3].hold_journal = false;
+    rig_journal_done(&rig, 3);
+    rig_run(&rig, 2000);
+    rig_status(&rig, 3, &status);
+    CHECK(!status.pulling);
+    CHECK_UINT(rig_applied(&rig, 3), rig_applied(&rig, 1));
+    rig_deinit(&rig);
+}
+
+/* What was not yet given to the journal when a pull began never will be: if the pull comes
+ * to nothing, it is not in the log either. */
+static void pull_drops_what_was_not_written(void)
+{
+    struct rig_node *late = &rig.nodes[3];
+    struct replica_status status;
+
+    begin(3, 1u << 20, 0);
+    write_at(1, 10, 20, 100);
+    rig_run(&rig, 200);
+    late->hold_journal = true;
+    write_at(1, 100, 5, 100); /* Two batches, and three entries that wait. */
+    CHECK_UINT(late->n_tickets, 2);
+    make_late();
+    late->hold_journal = false;
+    rig_journal_done(&rig, 3);
+    rig_run(&rig, 500);
+    CHECK_UINT(late->pulls, 1);
+    fail_pull();
+    rig_status(&rig, 3, &status);
+    CHECK(!status.pulling);
+    CHECK_UINT(status.last_index, late->last);
+    rig_deinit(&rig);
+}
+
+/* A follower that is a little behind, and up, finds what it needs in the log. */
+static void slow_follower_need_not_pull(void)
+{
+    begin(3, 1u << 20, 0);
+    write_at(1, 10, 100, 100);
+    rig_run(&rig, 200);
+    rig.nodes[3].no_entries = true;
+    write_at(1, 300, 130, 4000);
+    rig_disk(&rig, 1, 600u << 10); /* Half full: a snapshot is due, room there is. */
+    rig_run(&rig, 300);
+    CHECK(rig.nodes[1].compactions > 0);
+    CHECK(rig.nodes[1].base_index <= rig.nodes[3].last);
+    rig.nodes[3].no_entries = false;
+    rig_deinit(&rig);
+}
+
+/* The log is not cut under somebody who reads it back. */
+static void no_cut_while_reading_back(void)
+{
+    struct rig_node *leader = &rig.nodes[1];
+
+    begin(3, 1u << 20, 64u << 10);
+    rig_connect(&rig, 1, 3, false);
+    write_at(1, 10, 150, 4000); /* Most of it leaves the cache. */
+    leader->hold_fetch = true;
+    rig_connect(&rig, 1, 3, true);
+    rig_run(&rig, 2000);
+    CHECK(leader->fetch_n > 0);
+    rig_disk(&rig, 1, 1000u << 10);
+    rig_run(&rig, 500);
+    CHECK_UINT(leader->snapshots, 1);
+    CHECK_UINT(leader->compactions, 0);
+    leader->hold_fetch = false;
+    rig_fetch_done(&rig, 1);
+    rig_run(&rig, 500);
+    CHECK(leader->compactions > 0);
+    rig_deinit(&rig);
+}
+
+/* However small the cache, what is not on the disk stays in it: there is no other place. */
+static void undurable_entries_stay_cached(void)
+{
+    begin(3, 0, 64u << 10);
+    rig.nodes[3].hold_journal = true;
+    write_at(1, 10, 60, 20000);
+    rig_run(&rig, 200);
+    CHECK(rig.nodes[3].n_tickets > 0);
+    rig.nodes[3].hold_journal = false;
+    rig_journal_done(&rig, 3);
+    rig_run(&rig, 2000);
+    CHECK_UINT(rig_applied(&rig, 3), rig_applied(&rig, 1));
+    CHECK_UINT(rig.nodes[3].failed, 0);
+    rig_deinit(&rig);
+}
+
+/* Nor do configurations leave it, since raft may have to begin anew from the log. */
+static void configurations_stay_cached(void)
+{
+    struct replica_status status;
+
+    begin(3, 1u << 20, 16u << 10);
+    write_at(1, 10, 50, 4000);
+    rig_run(&rig, 200);
+    make_late();
+    fail_pull();
+    CHECK_UINT(rig.nodes[3].failed, 0);
+    rig_status(&rig, 3, &status);
+    CHECK(!status.pulling);
+    CHECK_UINT(status.n_members, 3);
+    rig_deinit(&rig);
+}
+
+static int64_t time_of(uint64_t id, uint64_t index)
+{
+    const struct rig_entry *logged = &rig.nodes[id].log[index % RIG_LOG_MAX];
+    struct zone_entry entry;
+
+    CHECK_INT(zone_entry_decode(logged->head.data, logged->head.len, &entry), 0);
+    return entry.time_ns;
+}
+
+/* Zone time never falls, and no two entries have the same: not after a restart with the
+ * clock set back, whether the last time is known from the zone or from the log only. */
+static void zone_time_outlives_a_restart(void)
+{
+    int64_t last_ns;
+
+    for (unsigned applied = 0; applied < 2; applied++) {
+        begin(1, 0, 0);
+        rig.nodes[1].hold_zone = applied == 0;
+        write_at(1, 10, 3, 100);
+        last_ns = time_of(1, rig.nodes[1].last);
+        rig_stop(&rig, 1);
+        rig.nodes[1].hold_zone = false;
+        rig.wall_back_ns = 3600ll * 1000000000;
+        CHECK_INT(rig_start(&rig, 1), 0);
+        rig_run(&rig, 2000);
+        write_at(1, 20, 2, 100);
+        CHECK(time_of(1, rig.nodes[1].last) > last_ns);
+        CHECK(time_of(1, rig.nodes[1].last) > time_of(1, rig.nodes[1].last - 1));
+        rig_deinit(&rig);
+        rig.wall_back_ns = 0;
+    }
+}
+
+/* Nor with a log that has been cut, or is empty behind a pulled state: then only the
+ * state knows the time. */
+static void zone_time_comes_with_the_state(void)
+{
+    struct replica_event event = {.type = REPLICA_EV_TRANSFER, .from = 3, .token = 7};
+    struct replica_status status;
+    int64_t last_ns;
+
+    begin(3, 1u << 20, 0);
+    make_late();
+    last_ns = time_of(1, rig.nodes[1].last);
+    rig.nodes[3].no_entries = false;
+    rig_pull_done(&rig, 3, 1, 0);
+    rig_run(&rig, 1000);
+    CHECK_UINT(rig.nodes[3].base_index, rig.nodes[3].last);
+    rig.wall_back_ns = 3600ll * 1000000000;
+    (void)rig_step(&rig, 1, &event);
+    rig_run(&rig, 1500);
+    rig_status(&rig, 3, &status);
+    CHECK_INT(status.state, RGROUP_LEADER);
+    write_at(3, 900, 1, 100);
+    CHECK(time_of(3, rig.nodes[3].last) > last_ns);
+    rig_deinit(&rig);
+}
+
+/* The same after a restart with nothing but the state. */
+static void zone_time_of_a_cut_log(void)
+{
+    int64_t last_ns;
+
+    begin(1, 1u << 20, 0);
+    write_at(1, 10, 100, 100);
+    write_at(1, 200, 1, 60000); /* More than the tail that is kept. */
+    rig_disk(&rig, 1, 1000u << 10);
+    rig_run(&rig, 300);
+    CHECK_UINT(rig.nodes[1].base_index, rig.nodes[1].last);
+    last_ns = rig.nodes[1].zone_time_ns;
+    rig_stop(&rig, 1);
+    rig.wall_back_ns = 3600ll * 1000000000;
+    rig.journal_bytes_max = 0;
+    CHECK_INT(rig_start(&rig, 1), 0);
+    rig_run(&rig, 2000);
+    write_at(1, 20, 1, 100);
+    CHECK(time_of(1, rig.nodes[1].last) > last_ns);
+    rig_deinit(&rig);
+}
+
+TEST_MAIN(CHECK_TEST(durable_batch_by_batch), CHECK_TEST(batch_behind_a_full_disk),
+          CHECK_TEST(vote_behind_a_full_disk), CHECK_TEST(cut_behind_a_full_disk),
+          CHECK_TEST(pulled_state_is_too_old), CHECK_TEST(pull_ends_with_its_cut),
+          CHECK_TEST(pull_drops_what_was_not_written),
+          CHECK_TEST(slow_follower_need_not_pull), CHECK_TEST(no_cut_while_reading_back),
+          CHECK_TEST(undurable_entries_stay_cached),
+          CHECK_TEST(configurations_stay_cached),
+          CHECK_TEST(zone_time_outlives_a_restart),
+          CHECK_TEST(zone_time_comes_with_the_state), CHECK_TEST(zone_time_of_a_cut_log))
