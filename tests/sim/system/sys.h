@@ -96,7 +96,8 @@ enum sys_kind {
     SYS_KIND_MEMBERS = 4, /* Members that come and go. */
     SYS_KIND_MOVES = 5,   /* Clients that go to another node with a call. */
     SYS_KIND_DAMAGE = 6,  /* Bits that flip, sectors that cannot be read. */
-    SYS_KINDS = 7,
+    SYS_KIND_BASE = 7,    /* All others: crashes, cuts, stalls, clocks, full disks. */
+    SYS_KINDS = 8,
 };
 
 struct sys;
@@ -387,8 +388,9 @@ struct sys_counts {
 struct sys_options {
     enum sys_mutation mutation;
     bool trace;
-    uint32_t seconds; /* Of faults. */
-    uint32_t without; /* Bits of enum sys_kind. */
+    uint32_t seconds;    /* Of faults. */
+    uint32_t without;    /* Bits of enum sys_kind. */
+    enum sys_point trap; /* Traps wait here; SYS_AT_REST: anywhere. */
 };
 
 struct sys {
@@ -556,6 +558,14 @@ void sys_point_enter(struct sys_node *node, enum sys_point point);
 void sys_point_lost(struct sys_node *node);
 void sys_point_trap(struct sys *sys);
 void sys_points_print(const struct sys_counts *total);
+/* The point of this name; SYS_POINTS: there is none. */
+enum sys_point sys_point_named(const char *name);
+/* How often what is called @name was seen: a point, or another rare thing. UINT64_MAX:
+ * nothing is called so. */
+uint64_t sys_sight(const struct sys_counts *total, const char *name);
+/* One line about one seed. */
+void sys_sights_print(uint64_t seed, const struct sys_counts *counts);
+const char *sys_point_name(enum sys_point point);
 
 /* sys_fault.c */
 bool sys_with(const struct sys *sys, enum sys_kind kind);

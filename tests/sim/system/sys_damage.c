@@ -64,11 +64,11 @@ static bool pick_segment(struct sys_node *node, const char *dataset, char *path)
             (void)memmove(files.names[n++], files.names[i], NAME_BYTES);
         }
     }
-    if (n < 4) {
+    if (n < 3) {
         return false;
     }
     (void)snprintf(path, PATH_BYTES, "%s/%s", folder,
-                   files.names[sys_rand(node->sys, n - 3)]);
+                   files.names[sys_rand(node->sys, n - 2)]);
     return true;
 }
 

@@ -260,6 +260,16 @@ static void rare_fault(struct sys *sys)
     }
 }
 
+/* Without what always was. */
+static void other_fault(struct sys *sys)
+{
+    if (sys_with(sys, SYS_KIND_SLOW) && sys_chance(sys, 2)) {
+        slow_disk(sys);
+    } else {
+        rare_fault(sys);
+    }
+}
+
 static void one_fault(struct sys *sys)
 {
     switch (sys_rand(sys, 26)) {
@@ -332,7 +342,11 @@ static void fault(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
     if (sys->now_us >= end_us) {
         return;
     }
-    one_fault(sys);
+    if (sys_with(sys, SYS_KIND_BASE)) {
+        one_fault(sys);
+    } else {
+        other_fault(sys);
+    }
     sys_in(sys, sys_rand(sys, 700 * SYS_US), (struct sys_event){.fn = fault});
 }
 

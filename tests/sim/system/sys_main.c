@@ -14,7 +14,7 @@
 static const char usage[] =
     "usage: gvsim-system [--seeds N] [--first S] [--seconds N] [--mutate NAME]\n"
     "                    [--without KIND]... [--until-failure] [--limit SECONDS]\n"
-    "                    [--trace]\n"
+    "                    [--trap POINT] [--until-seen SIGHT] [--each] [--trace]\n"
     "\n"
     "Runs N seeds, the first one S, each with so many virtual seconds of faults; "
     "--limit\n"
@@ -24,7 +24,10 @@ static const char usage[] =
     "early-floor, lease-alone, no-wait, no-receipt, no-names, lease-kept, "
     "wild-clocks.\n"
     "--without leaves out a kind of fault: slow, frames, small, traps,\n"
-    "members, moves, damage.\n"
+    "members, moves, damage,\n"
+    "base (all others). --trap has the power go at one point: see --each, which says of\n"
+    "each seed where it went. --until-seen: success means that no seed failed, and that\n"
+    "this was seen: a point, given-up, gave-way, read-error, moved, left, stood-still.\n"
     "--until-failure: success means that a seed failed.\n";
 
 static const char *const mutations[SYS_MUTS] = {
@@ -50,7 +53,7 @@ static const char *const kinds[SYS_KINDS] = {
     [SYS_KIND_SLOW] = "slow",       [SYS_KIND_FRAMES] = "frames",
     [SYS_KIND_SMALL] = "small",     [SYS_KIND_TRAPS] = "traps",
     [SYS_KIND_MEMBERS] = "members", [SYS_KIND_MOVES] = "moves",
-    [SYS_KIND_DAMAGE] = "damage",
+    [SYS_KIND_DAMAGE] = "damage",   [SYS_KIND_BASE] = "base",
 };
 
 struct settings {
@@ -59,6 +62,8 @@ struct settings {
     uint64_t seeds;
     double limit;
     bool until_failure;
+    const char *until_seen;
+    bool each;
 };
 
 static char replay[512];
@@ -93,6 +98,9 @@ static bool parse(int argc, char **argv, struct settings *settings)
         {"seconds", required_argument, NULL, 't'},
         {"mutate", required_argument, NULL, 'm'},
         {"without", required_argument, NULL, 'w'},
+        {"trap", required_argument, NULL, 'p'},
+        {"until-seen", required_argument, NULL, 'e'},
+        {"each", no_argument, NULL, 'h'},
         {"until-failure", no_argument, NULL, 'u'},
         {"limit", required_argument, NULL, 'l'},
         {"trace", no_argument, NULL, 'v'},
@@ -117,6 +125,17 @@ static bool parse(int argc, char **argv, struct settings *settings)
             break;
         case 'w':
             ok = parse_kind(optarg, &settings->options.without);
+            break;
+        case 'p':
+            settings->options.trap = sys_point_named(optarg);
+            ok = settings->options.trap != SYS_POINTS;
+            break;
+        case 'e':
+            settings->until_seen = optarg;
+            ok = sys_sight(&(struct sys_counts){0}, optarg) == 0;
+            break;
+        case 'h':
+            settings->each = true;
             break;
         case 'u':
             settings->until_failure = true;
@@ -152,12 +171,15 @@ static void aborted(int signal_nr)
 
 static void note_replay(const struct settings *settings, uint64_t seed)
 {
-    char without[128] = "";
+    char without[256] = "";
 
     for (uint32_t i = 0; i < SYS_KINDS; i++) {
         if ((settings->options.without >> i & 1) != 0) {
             (void)strcat(strcat(without, " --without "), kinds[i]);
         }
+    }
+    if (settings->options.trap != SYS_AT_REST) {
+        (void)strcat(strcat(without, " --trap "), sys_point_name(settings->options.trap));
     }
     (void)snprintf(replay, sizeof replay,
                    "seed %" PRIu64 " failed\n"
@@ -212,6 +234,11 @@ static void print_totals(const struct sys_counts *total)
     sys_points_print(total);
 }
 
+static bool seen(const struct settings *settings, const struct sys_counts *total)
+{
+    return settings->until_seen != NULL && sys_sight(total, settings->until_seen) > 0;
+}
+
 int main(int argc, char **argv)
 {
     struct settings settings = {
@@ -236,7 +263,7 @@ int main(int argc, char **argv)
     (void)signal(SIGABRT, aborted);
     (void)signal(SIGSEGV, aborted);
     for (n = 0; n < settings.seeds && !(settings.until_failure && failures > 0) &&
-                seconds_now() - began < settings.limit;
+                seconds_now() - began < settings.limit && !seen(&settings, &total);
          n++) {
         note_replay(&settings, settings.first + n);
         if (!sys_run(sys, &settings.options, settings.first + n)) {
@@ -245,6 +272,9 @@ int main(int argc, char **argv)
             (void)fflush(stdout);
         }
         virtual_s += (double)sys->now_us / 1e6;
+        if (settings.each) {
+            sys_sights_print(settings.first + n, &sys->counts);
+        }
         add_counts(&total, &sys->counts);
         sys_clear(sys);
     }
@@ -252,5 +282,9 @@ int main(int argc, char **argv)
     printf("%" PRIu64 " seeds, %" PRIu64 " failed; %.0f virtual s in %.1f s\n", n,
            failures, virtual_s, seconds_now() - began);
     print_totals(&total);
+    if (settings.until_seen != NULL && !seen(&settings, &total)) {
+        printf("%s was not seen\n", settings.until_seen);
+        return 1;
+    }
     return (failures > 0) == settings.until_failure ? 0 : 1;
 }

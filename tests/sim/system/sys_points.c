@@ -6,25 +6,18 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 static const char *const names[SYS_POINTS] = {
-    [SYS_AT_REST] = "between jobs",
-    [SYS_AT_FIRST_START] = "first start",
-    [SYS_AT_START] = "start",
-    [SYS_AT_APPEND] = "append",
-    [SYS_AT_SEGMENT] = "new segment",
-    [SYS_AT_APPLY] = "apply",
-    [SYS_AT_SNAPSHOT] = "snapshot",
-    [SYS_AT_COMPACT] = "compaction",
-    [SYS_AT_PLAN] = "settle plan",
-    [SYS_AT_SETTLE] = "settling",
-    [SYS_AT_FINISH] = "settle end",
-    [SYS_AT_SHADOW] = "pull, shadow",
-    [SYS_AT_ROWS] = "pull, rows",
-    [SYS_AT_BLOCKS] = "pull, blocks",
-    [SYS_AT_SWITCH] = "pull, switch",
-    [SYS_AT_CUT] = "pull, cut",
-    [SYS_AT_SOURCE] = "source of a pull",
+    [SYS_AT_REST] = "rest",         [SYS_AT_FIRST_START] = "first-start",
+    [SYS_AT_START] = "start",       [SYS_AT_APPEND] = "append",
+    [SYS_AT_SEGMENT] = "segment",   [SYS_AT_APPLY] = "apply",
+    [SYS_AT_SNAPSHOT] = "snapshot", [SYS_AT_COMPACT] = "compact",
+    [SYS_AT_PLAN] = "plan",         [SYS_AT_SETTLE] = "settle",
+    [SYS_AT_FINISH] = "finish",     [SYS_AT_SHADOW] = "shadow",
+    [SYS_AT_ROWS] = "rows",         [SYS_AT_BLOCKS] = "blocks",
+    [SYS_AT_SWITCH] = "switch",     [SYS_AT_CUT] = "cut",
+    [SYS_AT_SOURCE] = "source",
 };
 
 void sys_point_enter(struct sys_node *node, enum sys_point point)
@@ -78,6 +71,8 @@ void sys_point_trap(struct sys *sys)
     };
     enum sys_point point = rare[sys_rand(sys, sizeof rare / sizeof rare[0])];
 
+    point = sys->options.trap != SYS_AT_REST ? sys->options.trap : point;
+
     sys_trace(sys, "a trap waits for: %s", names[point]);
     for (uint64_t number = 1; number <= SYS_NODES; number++) {
         sys->nodes[number].trap = point;
@@ -92,4 +87,57 @@ void sys_points_print(const struct sys_counts *total)
     }
     printf("; while a pull was under way %" PRIu64 ", while settling %" PRIu64 "\n",
            total->lost_pulling, total->lost_settling);
+}
+
+const char *sys_point_name(enum sys_point point)
+{
+    return names[point];
+}
+
+enum sys_point sys_point_named(const char *name)
+{
+    for (unsigned i = 0; i < SYS_POINTS; i++) {
+        if (strcmp(name, names[i]) == 0) {
+            return (enum sys_point)i;
+        }
+    }
+    return SYS_POINTS;
+}
+
+uint64_t sys_sight(const struct sys_counts *total, const char *name)
+{
+    enum sys_point point = sys_point_named(name);
+    struct {
+        const char *name;
+        uint64_t n;
+    } others[] = {{"given-up", total->given_up},
+                  {"gave-way", total->handed_over},
+                  {"read-error", total->read_errors},
+                  {"moved", total->moved_done},
+                  {"left", total->left},
+                  {"stood-still", total->still_disks}};
+
+    if (point != SYS_POINTS) {
+        return total->lost[point];
+    }
+    for (unsigned i = 0; i < sizeof others / sizeof others[0]; i++) {
+        if (strcmp(name, others[i].name) == 0) {
+            return others[i].n;
+        }
+    }
+    return UINT64_MAX;
+}
+
+void sys_sights_print(uint64_t seed, const struct sys_counts *counts)
+{
+    printf("seed %" PRIu64 ":", seed);
+    for (unsigned i = SYS_AT_FIRST_START; i < SYS_POINTS; i++) {
+        if (counts->lost[i] > 0) {
+            printf(" %s %" PRIu64, names[i], counts->lost[i]);
+        }
+    }
+    printf("; pulls %" PRIu64 " left %" PRIu64 " moved %" PRIu64 " gave-way %" PRIu64
+           " given-up %" PRIu64 " read-error %" PRIu64 "\n",
+           counts->pulls, counts->left, counts->moved_done, counts->handed_over,
+           counts->given_up, counts->read_errors);
 }

@@ -293,6 +293,11 @@ static void do_send(struct rig *rig, uint64_t id, const struct replica_action *a
         action->head.len > APPEND_HEAD_BYTES) {
         return;
     }
+    if ((rig->nodes[action->to].no_appends &&
+         action->frame_type == REPLICA_FRAME_APPEND) ||
+        (rig->nodes[action->to].no_msgs && action->frame_type == REPLICA_FRAME_MSG)) {
+        return;
+    }
     CHECK(rig->n_frames < RIG_FRAMES_MAX);
     rig->appends += action->frame_type == REPLICA_FRAME_APPEND &&
                     action->head.len > APPEND_HEAD_BYTES;

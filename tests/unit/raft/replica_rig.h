@@ -35,6 +35,8 @@ struct rig_node {
     bool full_zone;     /* Applies end with -ENOSPC. */
     uint64_t bad_index; /* The journal cannot give this entry back. */
     bool no_entries;    /* APPENDs with entries to it are lost. */
+    bool no_appends;    /* All APPENDs to it are. */
+    bool no_msgs;       /* Raft's other messages to it are. */
     struct rig_ticket tickets[64];
     uint32_t n_tickets;
 

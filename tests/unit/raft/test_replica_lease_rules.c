@@ -178,6 +178,77 @@ static void ping_of_another_term(void)
     rig_deinit(&rig);
 }
 
+/* Who answers pings helps nobody to lead, itself included, though the log's channel brings
+ * it nothing and its own election timer runs out: the leader reads by that answer. */
+static void answered_pings_hold(void)
+{
+    struct replica_status status;
+
+    begin(true);
+    rig.nodes[3].no_appends = true;
+    for (unsigned i = 0; i < 300; i++) {
+        rig_run(&rig, 10);
+        rig_status(&rig, 3, &status);
+        CHECK_INT(status.state, RGROUP_FOLLOWER);
+        CHECK_UINT(status.leader, 1);
+    }
+    rig_status(&rig, 1, &status);
+    CHECK_INT(status.state, RGROUP_LEADER);
+    rig_deinit(&rig);
+}
+
+static bool votes_for_3(uint64_t id, uint64_t term)
+{
+    struct rgroup_msg msg = {.type = RGROUP_MSG_VOTE,
+                             .version = 2,
+                             .term = term,
+                             .index = rig.nodes[3].last,
+                             .index_term = rig.nodes[3].log[rig.nodes[3].last].term,
+                             .candidate = 3};
+    struct replica_event event = {
+        .type = REPLICA_EV_FRAME, .from = 3, .frame_type = REPLICA_FRAME_MSG};
+    uint8_t bytes[256] = {1};
+    struct wire_enc enc = wire_enc(bytes + 1, sizeof bytes - 1);
+    bool granted = false;
+
+    rgroup_msg_put(&enc, &msg);
+    event.head = slice_borrow(bytes, 1 + enc.len);
+    (void)rig_step(&rig, id, &event);
+    for (uint32_t i = 0; i < rig.n_frames; i++) {
+        const struct rig_frame *frame = &rig.frames[(rig.at + i) % RIG_FRAMES_MAX];
+        struct wire_dec dec = wire_dec(frame->head.data, frame->head.len);
+
+        (void)wire_get_u8(&dec);
+        if (frame->from == id && frame->type == REPLICA_FRAME_MSG &&
+            rgroup_msg_get(&dec, &msg) == 0 && msg.type == RGROUP_MSG_VOTE_RESULT) {
+            granted = granted || msg.granted;
+        }
+    }
+    return granted;
+}
+
+/* A leader that gives up, as it hears no acknowledgements, while a read lease that it gave
+ * is out: its vote must not make another leader before that is over. */
+static void leases_outlast_their_leader(void)
+{
+    struct replica_status status;
+
+    begin(true);
+    rig.nodes[1].no_msgs = true; /* But answers to its pings come. */
+    for (unsigned i = 0; i < 400; i++) {
+        rig_read(&rig, 2, 1000 + i);
+        rig_run(&rig, 10);
+        rig_status(&rig, 1, &status);
+        if (status.state != RGROUP_LEADER) {
+            break;
+        }
+    }
+    CHECK(status.state != RGROUP_LEADER);
+    CHECK(lease_of(2) > 100);
+    CHECK(!votes_for_3(1, status.term + 1));
+    rig_deinit(&rig);
+}
+
 /* Who has told another to lead reads by its own lease no more, for as long as it would
  * have lasted: the voters need not wait for that to be over. */
 static void lease_goes_with_leadership(void)
@@ -260,5 +331,6 @@ static void old_read_answer(void)
 
 TEST_MAIN(CHECK_TEST(receipt_beyond_the_log), CHECK_TEST(no_lease_during_a_change),
           CHECK_TEST(no_lease_for_strangers), CHECK_TEST(lease_begins_with_its_index),
-          CHECK_TEST(ping_of_another_term), CHECK_TEST(lease_goes_with_leadership),
+          CHECK_TEST(ping_of_another_term), CHECK_TEST(answered_pings_hold),
+          CHECK_TEST(leases_outlast_their_leader), CHECK_TEST(lease_goes_with_leadership),
           CHECK_TEST(entries_before_the_lease), CHECK_TEST(old_read_answer))

@@ -184,7 +184,7 @@ static void probe_answered_when_durable(void)
     rig_deinit(&rig);
 }
 
-static bool votes_for(uint64_t id, uint64_t candidate, uint64_t term)
+static void ask_for_vote(uint64_t id, uint64_t candidate, uint64_t term)
 {
     struct rgroup_msg msg = {.type = RGROUP_MSG_VOTE,
                              .version = 2,
@@ -194,16 +194,47 @@ static bool votes_for(uint64_t id, uint64_t candidate, uint64_t term)
                              .candidate = candidate};
     uint8_t bytes[256] = {1}; /* The frame's version. */
     struct wire_enc enc = wire_enc(bytes + 1, sizeof bytes - 1);
-    const struct rig_frame *frame;
 
     rgroup_msg_put(&enc, &msg);
     comes(id, candidate, REPLICA_FRAME_MSG, slice_borrow(bytes, 1 + enc.len));
-    frame = under_way(id, candidate, REPLICA_FRAME_MSG);
+}
+
+static bool has_voted_for(uint64_t id, uint64_t candidate, uint64_t term)
+{
+    const struct rig_frame *frame = under_way(id, candidate, REPLICA_FRAME_MSG);
+    struct rgroup_msg msg = {0};
+
     CHECK(frame != NULL);
     msg_of(frame, &msg);
     CHECK_INT(msg.type, RGROUP_MSG_VOTE_RESULT);
     CHECK_UINT(msg.term, term);
     return msg.granted;
+}
+
+static bool votes_for(uint64_t id, uint64_t candidate, uint64_t term)
+{
+    ask_for_vote(id, candidate, term);
+    return has_voted_for(id, candidate, term);
+}
+
+/* A vote that met a full disk is written when there is room, and then heard of. */
+static void vote_behind_a_full_disk(void)
+{
+    struct replica_event tick = {.type = REPLICA_EV_TICK};
+    uint32_t metas;
+
+    begin(3, 0);
+    rig.now_ms += VOTES_AGAIN_MS;
+    rig.nodes[2].full_journal = true;
+    ask_for_vote(2, 1, 5);
+    CHECK(under_way(2, 1, REPLICA_FRAME_MSG) == NULL);
+    metas = rig.nodes[2].metas;
+    rig.nodes[2].full_journal = false;
+    rig.now_ms += 600; /* It tries again twice a second. */
+    (void)rig_step(&rig, 2, &tick);
+    CHECK_UINT(rig.nodes[2].metas, metas + 1);
+    CHECK(has_voted_for(2, 1, 5));
+    rig_deinit(&rig);
 }
 
 /* A vote that was given in a life before is not given again, to anybody else. */
@@ -463,6 +494,7 @@ static void cut_keeps_its_term(void)
 
 TEST_MAIN(CHECK_TEST(later_term_answers_no_probe), CHECK_TEST(old_answer_to_a_probe),
           CHECK_TEST(probe_answered_when_durable), CHECK_TEST(vote_outlives_a_restart),
+          CHECK_TEST(vote_behind_a_full_disk),
           CHECK_TEST(replaced_entries_are_not_durable),
           CHECK_TEST(change_is_sent_when_durable), CHECK_TEST(commit_is_held_down),
           CHECK_TEST(state_beside_the_log), CHECK_TEST(pull_begins_at_rest),
