@@ -104,7 +104,10 @@ static uint64_t cut_point(struct replica *r, uint64_t index)
     if (!is_tight(r)) {
         uint64_t match = slowest(r);
 
-        cut = match < cut ? match : cut;
+        /* The entry that it has stays, too: raft names its term before the next one. */
+        if (match <= cut) {
+            cut = match == 0 ? 0 : match - 1;
+        }
     }
     if (cut < r->unreadable && r->unreadable <= index) {
         cut = r->unreadable; /* Who needs it must not wait for it. */

@@ -176,19 +176,26 @@ static void pull_drops_what_was_not_written(void)
     rig_deinit(&rig);
 }
 
-/* A follower that is a little behind, and up, finds what it needs in the log. */
+/* A follower that is a little behind, and up, finds what it needs in the log: also the
+ * entry that it has, without whose term raft offers it a snapshot. */
 static void slow_follower_need_not_pull(void)
 {
+    uint64_t last;
+
     begin(3, 1u << 20, 0);
     write_at(1, 10, 100, 100);
     rig_run(&rig, 200);
     rig.nodes[3].no_entries = true;
+    last = rig.nodes[3].last;
     write_at(1, 300, 130, 4000);
     rig_disk(&rig, 1, 600u << 10); /* Half full: a snapshot is due, room there is. */
     rig_run(&rig, 300);
     CHECK(rig.nodes[1].compactions > 0);
-    CHECK(rig.nodes[1].base_index <= rig.nodes[3].last);
+    CHECK(rig.nodes[1].base_index <= last);
     rig.nodes[3].no_entries = false;
+    rig_run(&rig, 2000);
+    CHECK_UINT(rig.nodes[3].pulls, 0);
+    CHECK_UINT(rig_applied(&rig, 3), rig_applied(&rig, 1));
     rig_deinit(&rig);
 }
 
