@@ -253,7 +253,8 @@ struct sys_node {
     uint64_t slower_us; /* Each call of it takes up to so much more, for good. */
     uint64_t still_us;  /* It stands still until then. */
     enum sys_point at;
-    enum sys_point trap; /* There the power goes. */
+    enum sys_point trap; /* There the power goes; */
+    bool ends;           /* and does so at the end of this job. */
     uint64_t next_cursor;
     uint64_t next_pull;
     struct roll_marks marks[SYS_ZONES]; /* Kept apart from the disk. */

@@ -342,6 +342,9 @@ static void fault(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
     if (sys->now_us >= end_us) {
         return;
     }
+    if (sys->options.trap != SYS_AT_REST) {
+        sys_point_trap(sys);
+    }
     if (sys_with(sys, SYS_KIND_BASE)) {
         one_fault(sys);
     } else {

@@ -141,6 +141,11 @@ static void job_run(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
     job = host->threads[a & 0xff].first;
     sys_point_enter(host->node, job->point);
     job->run(job);
+    if (host->node->ends) {
+        host->node->ends = false;
+        sys_node_halt(host->node, true);
+        return;
+    }
     if (!sys_node_lost_power(host->node)) {
         sys_point_enter(host->node, SYS_AT_REST);
         sys_in(sys, duration(host, (unsigned)(a & 0xff)),

@@ -187,6 +187,7 @@ void sys_node_boot(struct sys_node *node)
     node->broken = false;
     node->full = false;
     node->at = SYS_AT_REST;
+    node->ends = false;
     memset(node->sees, 0, sizeof node->sees);
     simdisk_set_capacity(node->disk, 0);
     for (int op = 0; op < SIMDISK_OPS; op++) {

@@ -25,6 +25,11 @@ void sys_point_enter(struct sys_node *node, enum sys_point point)
     struct sys *sys = node->sys;
 
     node->at = point;
+    if (point == SYS_AT_SOURCE && node->trap == point) {
+        node->trap = SYS_AT_REST;
+        node->ends = true; /* It only reads: there is no call for the power to go in. */
+        return;
+    }
     if (point != SYS_AT_REST && node->trap == point) {
         node->trap = SYS_AT_REST;
         simdisk_power_off_after(node->disk,
