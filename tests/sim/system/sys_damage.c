@@ -121,14 +121,33 @@ static bool may_be_damaged(const struct sys *sys, const struct sys_zone *zone,
            (zone->damaged == 0 || zone->damaged == node);
 }
 
+static void restart(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
+{
+    (void)ptr;
+    if (sys->nodes[a].up && sys->nodes[a].epoch == b) {
+        sys_node_halt(&sys->nodes[a], sys_chance(sys, 2));
+    }
+}
+
+/* The one that is damaged already, as a bad disk does not stop at one sector. */
+static const struct directory_member *some_member(struct sys *sys,
+                                                  const struct sys_zone *zone)
+{
+    for (uint32_t i = 0; i < zone->row.n_members; i++) {
+        if (zone->row.members[i].node == zone->damaged) {
+            return &zone->row.members[i];
+        }
+    }
+    return &zone->row.members[sys_rand(sys, zone->row.n_members)];
+}
+
 void sys_damage(struct sys *sys)
 {
     uint32_t zone_nr = (uint32_t)sys_rand(sys, sys->n_zones);
     struct sys_zone *zone = &sys->zones[zone_nr];
-    const struct directory_member *member =
-        &zone->row.members[sys_rand(sys, zone->row.n_members)];
+    const struct directory_member *member = some_member(sys, zone);
     struct sys_node *node = &sys->nodes[member->node];
-    bool journal = sys_with(sys, SYS_KIND_MEMBERS) && sys_chance(sys, 3);
+    bool journal = sys_with(sys, SYS_KIND_MEMBERS) && sys_chance(sys, 2);
     bool flip = sys_chance(sys, 2);
     char dataset[32];
     char path[PATH_BYTES];
@@ -159,6 +178,11 @@ void sys_damage(struct sys *sys)
         (void)simdisk_flip(node->disk, path, offset, (unsigned)sys_rand(sys, 8));
     } else {
         (void)simdisk_bad(node->disk, path, offset);
+    }
+    if (journal && sys_chance(sys, 2)) {
+        /* A start reads all of it. */
+        sys_in(sys, sys_rand(sys, 300 * SYS_US),
+               (struct sys_event){.fn = restart, .a = node->number, .b = node->epoch});
     }
 }
 
