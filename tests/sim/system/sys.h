@@ -62,7 +62,8 @@ enum sys_mutation {
     SYS_MUT_NO_NAMES = 13,
     SYS_MUT_LEASE_KEPT = 14,
     SYS_MUT_WILD_CLOCKS = 15, /* Clocks run apart by far more than leases allow for. */
-    SYS_MUTS = 16,
+    SYS_MUT_NO_KEYS = 16,     /* Entries lose their client's call. */
+    SYS_MUTS = 17,
 };
 
 /* What a node's disk is at: see sys_points.c. */

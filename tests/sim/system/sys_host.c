@@ -183,12 +183,15 @@ static void mutate_entry(struct sys *sys, struct slice *head)
     struct buf *copy = NULL;
 
     if ((sys->options.mutation != SYS_MUT_NO_DEDUP &&
+         sys->options.mutation != SYS_MUT_NO_KEYS &&
          sys->options.mutation != SYS_MUT_EARLY_FLOOR) ||
         zone_entry_decode(head->data, head->len, &entry) != 0) {
         return;
     }
     if (sys->options.mutation == SYS_MUT_NO_DEDUP) {
         entry.origin = (struct zone_origin){0};
+    } else if (sys->options.mutation == SYS_MUT_NO_KEYS) {
+        memset(entry.rpc_key, 0, sizeof entry.rpc_key);
     } else {
         entry.origin.floor = entry.origin.seq + 1;
     }

@@ -22,7 +22,7 @@ static const char usage[] =
     "read-local, apply-undurable, no-floor, early-send, early-report, no-sync, "
     "no-dedup,\n"
     "early-floor, lease-alone, no-wait, no-receipt, no-names, lease-kept, "
-    "wild-clocks.\n"
+    "wild-clocks, no-keys.\n"
     "--without leaves out a kind of fault: slow, frames, small, traps,\n"
     "members, moves, damage,\n"
     "base (all others). --trap has the power go at one point: see --each, which says of\n"
@@ -47,6 +47,7 @@ static const char *const mutations[SYS_MUTS] = {
     [SYS_MUT_NO_NAMES] = "no-names",
     [SYS_MUT_LEASE_KEPT] = "lease-kept",
     [SYS_MUT_WILD_CLOCKS] = "wild-clocks",
+    [SYS_MUT_NO_KEYS] = "no-keys",
 };
 
 static const char *const kinds[SYS_KINDS] = {
