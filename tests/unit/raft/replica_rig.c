@@ -82,6 +82,7 @@ static void do_journal(struct rig *rig, uint64_t id, const struct replica_action
         log_cut(node, entry->index);
         CHECK_UINT(entry->index, node->last + 1);
         node->last = entry->index;
+        entry_drop(&node->log[entry->index % RIG_LOG_MAX]); /* Of a turn before. */
         node->log[entry->index % RIG_LOG_MAX] =
             (struct rig_entry){.term = entry->term,
                                .type = entry->type,
