@@ -297,8 +297,10 @@ static void tell(struct replica *r)
 void replica_roll_tick(struct replica *r)
 {
     if (r->roll.open) {
+        /* Also who has answered: it may have become the leader since, for whom a member
+         * without a configuration waits. */
         for (uint32_t i = 0; i < r->n_peers; i++) {
-            if (r->peers[i]->up && !roll_has_answered(&r->roll, r->peers[i]->id)) {
+            if (r->peers[i]->up) {
                 ask(r, r->peers[i]->id);
             }
         }
