@@ -526,6 +526,7 @@ void sys_heal_settled(struct sys_host *host);
 void sys_heal_close(struct sys_host *host);
 bool sys_heal_quiet(const struct sys_host *host);
 uint32_t sys_heal_scrub(struct sys_host *host);
+void sys_rot_choose(struct sys *sys);
 void sys_rot_start(struct sys *sys);
 
 /* sys_client.c */

@@ -7,6 +7,10 @@ static uint64_t end_us;
 
 bool sys_with(const struct sys *sys, enum sys_kind kind)
 {
+    /* Where a disk rots, every other copy is needed to be there, and good. */
+    if (sys->rotten != 0 && (kind == SYS_KIND_MEMBERS || kind == SYS_KIND_DAMAGE)) {
+        return false;
+    }
     return (sys->options.without >> kind & 1) == 0;
 }
 

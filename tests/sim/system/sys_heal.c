@@ -158,7 +158,7 @@ static void tell(struct sys_host *host)
 
     replica_status(host->replica, sys_node_ms(host->node), &status);
     for (uint32_t i = 0; i < status.n_members; i++) {
-        uint64_t id = status.members[i].id;
+        uint64_t id = directory_raft_node(status.members[i].id); /* None joins here. */
 
         if (id != host->node->number) {
             members[n++] = (struct heal_member){
@@ -358,7 +358,7 @@ static void flip(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
 
         (void)snprintf(path, sizeof path, "/zone%u/data/%02x/%u", zone,
                        (unsigned)ino & 0xff, (unsigned)ino);
-        if (sys->zones[zone].n_members > 1 && /* Else there is no other copy. */
+        if (sys->zones[zone].row.n_members > 1 && /* Else there is no other copy. */
             simdisk_flip(node->disk, path, prng_below(prng, FLIP_BYTES),
                          (unsigned)prng_below(prng, 8))) {
             sys->counts.flips++;
@@ -370,11 +370,17 @@ static void flip(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
 }
 
 /* In one seed of four one node's disk rots. */
-void sys_rot_start(struct sys *sys)
+void sys_rot_choose(struct sys *sys)
 {
     prng_seed(&sys->rot, sys->seed + 0x5eed);
     if (sys->seed % 4 == 0 && sys->options.mutation == SYS_MUT_NONE) {
         sys->rotten = 1 + sys->seed / 4 % 3;
+    }
+}
+
+void sys_rot_start(struct sys *sys)
+{
+    if (sys->rotten != 0) {
         sys_in(sys, 500 * SYS_US, (struct sys_event){.fn = flip});
     }
 }

@@ -214,12 +214,12 @@ static void print_totals(const struct sys_counts *total)
            " snapshots %" PRIu64 " settles %" PRIu64 " fetches %" PRIu64 "\n"
            "reads under read leases %" PRIu64 ", at less than was answered %" PRIu64
            ", asked again %" PRIu64 "\n"
-           "bits flipped %" PRIu64 ", bad blocks found %" PRIu64 ", healed %" PRIu64 "\n",
+           "bad blocks found %" PRIu64 ", healed %" PRIu64 "\n",
            total->events, total->frames, total->writes, total->reads, total->later,
            total->entries, total->duplicates, total->crashes, total->link_faults,
            total->transfers, total->changes, total->disk_faults, total->full_disks,
            total->pulls, total->snapshots, total->settles, total->fetches, total->leased,
-           total->older, total->again, total->flips, total->bad_blocks, total->healed);
+           total->older, total->again, total->bad_blocks, total->healed);
     printf("connections broken at a frame %" PRIu64 ", slow disks %" PRIu64
            ", standing still %" PRIu64 ", leaders that gave way %" PRIu64 "\n",
            total->frame_breaks, total->slow_disks, total->still_disks,

@@ -149,6 +149,7 @@ bool sys_run(struct sys *sys, const struct sys_options *options, uint64_t seed)
     memset(sys, 0, sizeof *sys);
     sys->seed = seed;
     sys->options = *options;
+    sys_rot_choose(sys);
     prng_seed(&sys->prng, seed);
     (void)sqlite3_test_control(SQLITE_TESTCTRL_PRNG_SEED, (int)(seed & 0x7fffffff) | 1,
                                NULL);
