@@ -111,7 +111,7 @@ static void tick(struct replica *r)
 {
     struct rgroup_event event = {.type = RGROUP_EV_TICK};
 
-    if (r->now_ms >= r->wake_ms && !replica_roll_waits(r)) {
+    if (r->now_ms >= r->wake_ms && !replica_roll_open(r)) {
         (void)replica_group_step(r, &event, NULL); /* A fault is latched. */
     }
     replica_submit_flush(r);
@@ -257,7 +257,7 @@ uint64_t replica_wake_ms(const struct replica *replica)
         return UINT64_MAX;
     }
     wake_ms = lease_ms < wake_ms ? lease_ms : wake_ms;
-    if (replica_roll_waits(replica)) {
+    if (replica_roll_open(replica)) {
         return wake_ms;
     }
     return replica->wake_ms < wake_ms ? replica->wake_ms : wake_ms;

@@ -146,6 +146,9 @@ static void take_messages(struct replica *r, const struct rgroup_update *update)
             replica_send_queue(r, msg);
             continue;
         }
+        if (msg->type == RGROUP_MSG_VOTE && replica_roll_waits(r)) {
+            continue;
+        }
         head = replica_put_msg(r, msg);
         replica_control(r, msg->peer, REPLICA_FRAME_MSG, head, msg->after_index);
     }

@@ -512,7 +512,9 @@ uint64_t replica_lease_wake_ms(const struct replica *r);
 void replica_roll_start(struct replica *r, const struct replica_start *start);
 /* Deaf yet. */
 bool replica_roll_open(const struct replica *r);
-/* No election may begin here: deaf, or below the floor. */
+/* Nobody is asked for votes: deaf, or below the floor. Its election timer runs out all
+ * the same: until then it would refuse its vote to all, for a leader's sake who may be
+ * dead. */
 bool replica_roll_waits(const struct replica *r);
 /* @msg asks for help with an election of, or by, somebody below the floor. */
 bool replica_roll_forbids(const struct replica *r, const struct rgroup_msg *msg);
