@@ -189,6 +189,29 @@ static void nobody_below_the_floor(void)
     rig_deinit(&rig);
 }
 
+/* A member below its floor that followed a leader which then dies helps to elect another:
+ * its own election timer runs out, though it asks nobody for a vote. */
+static void below_the_floor_it_still_votes(void)
+{
+    begin(3);
+    rig_elect(&rig, 2);
+    rig_connect(&rig, 1, 2, false);
+    rig_connect(&rig, 1, 3, false);
+    write_some(2, 50);
+    rig_stop(&rig, 1);
+    rig.nodes[1].no_entries = true;
+    CHECK_INT(rig_start(&rig, 1), 0);
+    rig_connect(&rig, 1, 2, true);
+    rig_connect(&rig, 1, 3, true);
+    rig_run(&rig, 500);
+    CHECK(!is_calling(1));
+    rig_stop(&rig, 2);
+    rig.nodes[1].no_entries = false;
+    rig_run(&rig, 20000);
+    CHECK(leads(3));
+    rig_deinit(&rig);
+}
+
 /* A state is never taken for an older one because the log was cut by a later leader, or
  * because its end was not the leader's. */
 static void cut_logs_are_no_rollback(void)
@@ -233,5 +256,5 @@ static void marks_are_bounded(void)
 TEST_MAIN(CHECK_TEST(leader_remembers), CHECK_TEST(others_were_told),
           CHECK_TEST(own_marks_are_enough), CHECK_TEST(sole_voter_is_checked),
           CHECK_TEST(all_restart_at_once), CHECK_TEST(dead_member_is_not_waited_for),
-          CHECK_TEST(nobody_below_the_floor), CHECK_TEST(cut_logs_are_no_rollback),
-          CHECK_TEST(marks_are_bounded))
+          CHECK_TEST(nobody_below_the_floor), CHECK_TEST(below_the_floor_it_still_votes),
+          CHECK_TEST(cut_logs_are_no_rollback), CHECK_TEST(marks_are_bounded))
