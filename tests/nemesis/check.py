@@ -283,87 +283,161 @@ def put(state, name, value):
 
 
 class Search:
-    """All begins and ends in time, in a list from which an op is taken when it has its
-    place in the order, and put back when that led nowhere."""
+    """Looks for an order from left to right: the next op is any that began before the
+    first end of those that have no place yet. What must have happened is tried first, and
+    what may have happened only when none of that can be next; and first with none of it, then
+    with one, and so on: else what really happened drowns in what might have.
+
+    Begins and ends of the former are in a list, in time, from which an op is taken when it
+    has its place, and put back when that led nowhere."""
 
     def __init__(self, ops, model, state):
         self.model = model
         self.state = state
         self.ops = ops
-        self.known = sum(op.end != NEVER for op in ops)
-        events = [(op.begin, 0, i) for i, op in enumerate(ops)]
+        self.maybe = sorted((op.begin, i) for i, op in enumerate(ops) if op.end == NEVER)
+        events = [(op.begin, 0, i) for i, op in enumerate(ops) if op.end != NEVER]
         events += [(op.end, 1, i) for i, op in enumerate(ops) if op.end != NEVER]
         events.sort()  # What begins when another ends is at the same time as it.
         n = len(events)
-        self.of = [i for _, _, i in events]
-        self.is_end = [kind == 1 for _, kind, _ in events]
+        self.left = n // 2  # So many have no place yet.
+        self.events = events
         self.at = {(i, kind): e for e, (_, kind, i) in enumerate(events)}
         self.next = list(range(1, n + 1)) + [0]  # Event n is head and tail.
         self.prev = [n] + list(range(n))
+        self.done = self.done_maybe = 0  # Sets of those that have a place.
+        self.budget = 0  # So many more of what may have happened.
+        self.wanted_more = False
+        self.stack = []
+        self.seen = {}
         self.steps = 0
+        self.farthest = 0
 
     def lift(self, i):
         for kind in (0, 1):
-            e = self.at.get((i, kind))
-            if e is not None:
-                self.next[self.prev[e]] = self.next[e]
-                self.prev[self.next[e]] = self.prev[e]
+            e = self.at[i, kind]
+            self.next[self.prev[e]] = self.next[e]
+            self.prev[self.next[e]] = self.prev[e]
 
     def unlift(self, i):
         for kind in (1, 0):
-            e = self.at.get((i, kind))
-            if e is not None:
-                self.next[self.prev[e]] = e
-                self.prev[self.next[e]] = e
+            e = self.at[i, kind]
+            self.next[self.prev[e]] = e
+            self.prev[self.next[e]] = e
 
-    def tried(self, i, done):
-        """Whether op @i may come now and leads to something new."""
+    def fresh(self, done, done_maybe, state):
+        """Whether this was not reached yet: with as much done of what must be, in the same
+        state, and with no more than this done of what may be."""
+        reached = self.seen.setdefault((done, state), [])
+        if any(known & done_maybe == known for known in reached):
+            return False
+        reached.append(done_maybe)
+        return True
+
+    def take(self, i, place):
+        """Op @i is next, if it can be and leads to something new. @place: where to go on
+        when it led nowhere after all."""
         op = self.ops[i]
+        bit = 1 << i
         after = self.model(self.state, op)
-        if after is None or (op.end == NEVER and after == self.state):
-            return None
-        key = (done | 1 << i, after)
-        if key in self.seen:
-            return None
-        self.seen.add(key)
-        return after
+        if after is None:
+            return False
+        if op.end == NEVER:
+            if after == self.state:
+                return False
+            if self.budget == 0:
+                self.wanted_more = True
+                return False
+            if not self.fresh(self.done, self.done_maybe | bit, after):
+                return False
+            self.budget -= 1
+            self.done_maybe |= bit
+        else:
+            if not self.fresh(self.done | bit, self.done_maybe, after):
+                return False
+            self.done |= bit
+            self.left -= 1
+            self.lift(i)
+        self.stack.append((i, self.state, place))
+        self.state = after
+        return True
+
+    def give_back(self):
+        """The last one taken; its place."""
+        i, self.state, place = self.stack.pop()
+        bit = 1 << i
+        if self.ops[i].end == NEVER:
+            self.budget += 1
+            self.done_maybe &= ~bit
+        else:
+            self.done &= ~bit
+            self.left += 1
+            self.unlift(i)
+        return place
+
+    def take_known(self, e):
+        """One of those that begin at event @e or later, before any ends: True; else the
+        event of that end."""
+        while self.events[e][1] == 0:
+            self.steps += 1
+            if self.take(self.events[e][2], ("known", e)):
+                return True, e
+            e = self.next[e]
+        return False, e
+
+    def take_maybe(self, m, e):
+        """The same for what may have happened, from the @m-th on; @e is the first end."""
+        end = self.events[e][0]
+        while m < len(self.maybe) and self.maybe[m][0] <= end:
+            self.steps += 1
+            begin, i = self.maybe[m]
+            if not self.done_maybe >> i & 1 and self.take(i, ("maybe", m, e)):
+                return True
+            m += 1
+        return False
 
     def run(self):
-        tail = len(self.of)
-        self.seen = set()
-        stack = []
-        done = 0
-        farthest = -1
-        e = self.next[tail]
-        while self.known:
-            self.steps += 1
-            if self.steps > SEARCH_STEPS_MAX:
-                raise Violation("undecided: too many orders", self.ops[:1])
-            i = self.of[e]
-            if not self.is_end[e]:
-                after = self.tried(i, done)
-                if after is None:
-                    e = self.next[e]
-                    continue
-                stack.append((i, self.state))
-                self.state = after
-                done |= 1 << i
-                self.known -= self.ops[i].end != NEVER
-                self.lift(i)
-                e = self.next[tail]
-                continue
-            farthest = max(farthest, e)
-            if not stack:
-                raise Violation("no order explains this", self.around(farthest))
-            i, self.state = stack.pop()
-            done &= ~(1 << i)
-            self.known += self.ops[i].end != NEVER
-            self.unlift(i)
-            e = self.next[self.at[i, 0]]
+        """Returns if there is an order."""
+        for budget in range(len(self.maybe) + 1):
+            self.budget = budget
+            self.wanted_more = False
+            self.seen = {}
+            if self.found():
+                return
+            if not self.wanted_more:
+                break
+        raise Violation("no order explains this", self.around())
 
-    def around(self, e):
+    def found(self):
+        """Whether there is an order with no more than what the budget allows; if not, all is
+        as it was."""
+        tail = len(self.events)
+        e, m = self.next[tail], 0
+        known = True  # What is tried: that, or from the m-th of what may have happened.
+        while self.left:
+            if self.steps > SEARCH_STEPS_MAX:
+                raise Violation("undecided: too many orders", self.around())
+            taken = False
+            if known:
+                taken, e = self.take_known(e)
+                m = 0
+            if taken or self.take_maybe(m, e):
+                e, known = self.next[tail], True
+                continue
+            self.farthest = max(self.farthest, e)
+            if not self.stack:
+                return False
+            place = self.give_back()
+            known = place[0] == "known"
+            if known:
+                e = self.next[place[1]]
+            else:
+                m, e = place[1] + 1, place[2]
+        return True
+
+    def around(self):
         """The op that no order could take in, behind those that ended last before."""
-        stuck = self.ops[self.of[e]]
+        stuck = self.ops[self.events[self.farthest][2]]
         near = sorted((op for op in self.ops if op.begin <= stuck.end),
                       key=lambda op: min(op.end, stuck.end))
         return [op for op in near if op is not stuck][-12:] + [stuck]
