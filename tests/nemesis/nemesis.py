@@ -91,6 +91,12 @@ class Grapevine(grapevine.Grapevine):
             node.ask("join", "-", stdin=self.nodes[0].ask("invite")["token"] + "\n")
         return node
 
+    def end(self):
+        super().end()
+        for node in self.nodes:
+            if self.pool_mib and os.path.ismount(node.pools["tank"]):
+                net.sh("umount", node.pools["tank"])
+
     def quick_leader(self):
         """Who leads, as far as those say who can be asked."""
         found = [status for status in (node.quick_status() for node in self.nodes)
@@ -205,7 +211,7 @@ def slow(run, draw):
 
 def full(run, draw):
     """Somebody else takes all room, or nearly all, in the pools of some nodes."""
-    nodes = draw.sample(run.gv.nodes, draw.randrange(1, len(run.gv.nodes)))
+    nodes = draw.sample(run.gv.nodes, draw.randrange(1, len(run.gv.nodes) + 1))
     left = draw.choice((0, 1 << 20, 32 << 20))
     ballasts = [(os.path.join(node.pools["tank"], "ballast"), node) for node in nodes]
     for path, node in ballasts:
