@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -37,6 +38,7 @@ class Node(grapevine.Node):
         self.nfs_port, self.peer_port = NFS_PORT, PEER_PORT
         self.leases = leases
         self.down = False  # Killed by us, and not to be up.
+        self.said = None  # (term, leader), the last that it said.
         self.paused = 0
         self.write_config()
 
@@ -97,13 +99,23 @@ class Grapevine(grapevine.Grapevine):
             if self.pool_mib and os.path.ismount(node.pools["tank"]):
                 net.sh("umount", node.pools["tank"])
 
+    def watch(self):
+        """Keep asking who leads: a node may take a second to say it, and faults are not to
+        wait for that."""
+        for node in self.nodes:
+            threading.Thread(target=self.watch_node, args=(node,), daemon=True).start()
+
+    @staticmethod
+    def watch_node(node):
+        while True:
+            status = node.quick_status()
+            node.said = (int(status["term"]), status["leader"]) if status else None
+            time.sleep(0.2)
+
     def quick_leader(self):
         """Who leads, as far as those say who can be asked."""
-        found = [status for status in (node.quick_status() for node in self.nodes)
-                 if status and status["leader"]]
-        if not found:
-            return None
-        return self.node(max(found, key=lambda status: int(status["term"]))["leader"])
+        said = [s for s in (node.said for node in self.nodes) if s and s[1]]
+        return self.node(max(said)[1]) if said else None
 
 
 # What is done. Each begins a fault and returns what ends it, or None if nothing was done.
@@ -336,7 +348,7 @@ class Nemesis:
         self.watch()
         while self.ends and self.ends[0][0] <= now:
             heapq.heappop(self.ends)[2]()
-        while self.plan and self.plan[0][0] <= now:
+        if self.plan and self.plan[0][0] <= now:
             at, kind, seconds, number = self.plan.pop(0)
             done = FAULTS[kind][0](self, random.Random(number))
             if done:
