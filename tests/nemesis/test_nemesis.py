@@ -68,15 +68,15 @@ class Histories(unittest.TestCase):
 
     # kill -9 of one, of the leader, of a majority, of all.
     def test_killed(self):
-        self.run_nemesis("--seconds", "12", "--seed", "3", "--faults", "kill")
+        self.run_nemesis("--seconds", "10", "--seed", "3", "--faults", "kill")
 
     # Everything at once, under leases.
     def test_mixed(self):
-        self.run_nemesis("--seconds", "15", "--seed", "4")
+        self.run_nemesis("--seconds", "12", "--seed", "4")
 
     # Five nodes, of which three have the zone at first.
     def test_five(self):
-        self.run_nemesis("--seconds", "10", "--seed", "5", "--nodes", "5", "--members", "3",
+        self.run_nemesis("--seconds", "8", "--seed", "5", "--nodes", "5", "--members", "3",
                          "--faults", "part,oneway,transfer,mute,members")
 
 
