@@ -305,6 +305,7 @@ int store_inode_del(struct store *store, uint64_t ino)
 
     ASSERT(store->in_txn);
     store->epoch++;
+    store->rest = true; /* Rows are gone: meta.db may have pages to give back. */
     rv = drop_from(store, ino, 0, INT64_MAX); /* Its number never comes again. */
     return rv == 0 ? store_db_run(&store->db, SQL_INODE_DEL, "i", ino) : rv;
 }

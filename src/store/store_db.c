@@ -104,6 +104,8 @@ static const char *const texts[SQL_MAX] = {
     [SQL_GARBAGE_PUT] = "INSERT OR REPLACE INTO garbage VALUES(?,?,?)",
     [SQL_GARBAGE_DEL] = "DELETE FROM garbage WHERE generation=? AND ino=? AND stamp=?",
     [SQL_GARBAGE_ALL] = "SELECT generation, ino, stamp FROM garbage",
+    [SQL_PAGES] = "PRAGMA page_count",
+    [SQL_FREE_PAGES] = "PRAGMA freelist_count",
     [SQL_LIST_PUT] = "INSERT OR REPLACE INTO list VALUES(?,?,?,?)",
     [SQL_LIST_GET] = "SELECT version, wanted FROM list WHERE ino=? AND block=?",
     [SQL_LIST_WANTS] = "SELECT ino, block, version FROM list INDEXED BY list_wanted "
@@ -219,6 +221,12 @@ int store_db_open(struct store_db *db, const char *path, const char *vfs, bool c
     (void)sqlite3_busy_timeout(db->handle, 0);
     /* Of a database that is yet to be made; one that is there has its own. */
     (void)sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserved);
+    /* Before there is a page; and not again, since it is written down each time. */
+    rv = create ? store_db_exec(db, "PRAGMA page_size=4096; PRAGMA auto_vacuum=INCREMENTAL")
+                : 0;
+    if (rv != 0) {
+        goto out;
+    }
     rv = store_db_exec(
         db, "PRAGMA page_size=4096; PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF;"
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"

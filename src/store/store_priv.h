@@ -97,6 +97,8 @@ enum store_sql {
     SQL_GARBAGE_PUT,
     SQL_GARBAGE_DEL,
     SQL_GARBAGE_ALL,
+    SQL_PAGES,
+    SQL_FREE_PAGES,
     SQL_LIST_PUT,
     SQL_LIST_GET,
     SQL_LIST_WANTS,
@@ -237,6 +239,9 @@ int store_block_row(sqlite3_stmt *stmt, struct store_block *out);
 int store_cut(struct store *store, const struct store_block *from, bool *few);
 /* One step. *@did: there was one to do. */
 int store_cut_step(struct store *store, bool *did);
+/* store_vacuum.c: give pages of meta.db that hold nothing back to the file system, one
+ * step, if they are many. *@did: there was one to do. */
+int store_vacuum_step(struct store *store, bool *did);
 /* Remove a row that a cut took, if there is one: another takes its place. */
 int store_cut_one(struct store *store, uint64_t ino, uint64_t block);
 struct store_inline {
@@ -448,7 +453,7 @@ struct store_settle {
     uint32_t n_garbage;
     uint64_t floor;  /* Lowest segment that is read from. */
     bool checkpoint; /* The WAL is long. */
-    bool cut;        /* The plan's transaction did a step of a cut. */
+    bool cut;        /* The plan's transaction did a step of a cut, or of a vacuum. */
     _Atomic bool started;
     pthread_mutex_t write_lock; /* Held while one block, or a length, is changed. */
 };

@@ -360,8 +360,13 @@ static int by_place(const void *a, const void *b)
 
 static int choose(struct making *making)
 {
+    bool vacuumed = false;
     int rv = store_cut_step(making->store, &making->settle->cut);
 
+    if (rv == 0 && making->rest) { /* While the journal presses there are other cares. */
+        rv = store_vacuum_step(making->store, &vacuumed);
+    }
+    making->settle->cut = making->settle->cut || vacuumed;
     if (rv == 0) {
         rv = take_garbage(making);
     }
