@@ -133,6 +133,7 @@ struct apply_job {
     uint64_t unsettled_bytes;
     uint64_t dataset_bytes;
     uint64_t now_ms;
+    int64_t due_ns;
     bool settle_rest;
 };
 
@@ -163,6 +164,9 @@ static void run_apply(struct job *job)
     if (apply->base.rv == 0) {
         apply_encode(apply);
     }
+    if (apply->base.rv == 0) {
+        apply->base.rv = zone_due(host->disk.zone, &apply->due_ns);
+    }
     zone_usage(host->disk.zone, &apply->usage);
     apply->unsettled_bytes = store_unsettled_bytes(host->disk.store);
     apply->settle_rest = store_settle_rest(host->disk.store);
@@ -184,6 +188,7 @@ static void done_apply(struct job *job)
         .index = apply->items[apply->n - 1].index,
         .results = apply->results,
         .n_entries = apply->n,
+        .due_ns = apply->due_ns,
     };
 
     host->usage = apply->usage;

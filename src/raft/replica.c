@@ -107,7 +107,7 @@ static void report_applied(struct replica *r)
     }
 }
 
-static void tick(struct replica *r)
+static void tick(struct replica *r, int64_t wall_ns)
 {
     struct rgroup_event event = {.type = RGROUP_EV_TICK};
 
@@ -125,6 +125,7 @@ static void tick(struct replica *r)
     report_applied(r);
     replica_slow_tick(r);
     replica_housekeep(r);
+    replica_pass_time(r, wall_ns);
 }
 
 /* Carry on whatever the event made possible. What may step raft comes first. */
@@ -153,7 +154,7 @@ static void take_event(struct replica *r, const struct replica_event *event)
 {
     switch (event->type) {
     case REPLICA_EV_TICK:
-        tick(r);
+        tick(r, event->wall_ns);
         break;
     case REPLICA_EV_FRAME:
         replica_frame(r, event);

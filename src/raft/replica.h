@@ -151,7 +151,7 @@ enum replica_event_type {
                                  the answer; .ino 0: anything may. */
     REPLICA_EV_CANCEL = 7,    /* .token of a read or submit: nobody waits any more. */
     REPLICA_EV_JOURNALED = 8, /* .ticket done with .rv; .places for its entries. */
-    REPLICA_EV_APPLIED = 9,   /* .index, .results (as many as the batch), .rv. */
+    REPLICA_EV_APPLIED = 9,   /* .index, .results (as many as the batch), .due_ns, .rv. */
     REPLICA_EV_FETCHED = 10,  /* .entries, .n_entries from the journal, .rv. */
     REPLICA_EV_SNAPSHOT = 11, /* The descriptor is durable: .snapshot, .rv. */
     REPLICA_EV_PULLED = 12,   /* Switched to a pulled state: .snapshot is the state's
@@ -183,7 +183,9 @@ struct replica_result {
 struct replica_event {
     enum replica_event_type type;
     uint64_t now_ms; /* CLOCK_BOOTTIME, never back. */
-    int64_t wall_ns; /* SUBMIT: the leader's clock for zone time. PULLED: zone time. */
+    int64_t
+        wall_ns; /* SUBMIT, TICK: this node's clock for zone time. PULLED: zone time. */
+    int64_t due_ns; /* When zone time alone changes something; 0: never. */
     uint64_t from;
     bool up;
     uint8_t frame_type;

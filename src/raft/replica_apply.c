@@ -98,6 +98,7 @@ void replica_apply_done(struct replica *r, const struct replica_event *event)
         replica_note(r);
     }
     r->applied = event->index;
+    r->due_ns = event->due_ns;
     r->applied_term = replica_log_term(r, event->index);
     for (uint32_t i = 0; i < n; i++) {
         replica_propose_result(r, first + i, &event->results[i]);

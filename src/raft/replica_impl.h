@@ -264,7 +264,8 @@ struct replica {
     uint64_t applied_term;
     uint64_t replayed; /* Changes up to here were told to raft. */
     int64_t last_time_ns;
-    bool noted; /* A NOTE is due. */
+    int64_t due_ns; /* As the last APPLIED said. */
+    bool noted;     /* A NOTE is due. */
 
     struct replica_log log;
     struct replica_descriptor snapshot;
@@ -446,6 +447,9 @@ void replica_propose_result(struct replica *r, uint64_t index,
                             const struct replica_result *result);
 void replica_propose_cancel(struct replica *r, uint64_t token);
 void replica_propose_deinit(struct replica *r);
+
+/* replica_due.c: once a heartbeat. */
+void replica_pass_time(struct replica *r, int64_t wall_ns);
 
 /* replica_transfer.c */
 void replica_transfer_begin(struct replica *r, const struct replica_event *event);

@@ -175,6 +175,8 @@ int store_orphan_put(struct store *store, uint64_t ino, int64_t time_ns);
 int store_orphan_each(struct store *store, int64_t before_ns,
                       int (*each)(void *ctx, uint64_t ino), void *ctx);
 int store_orphan_del(struct store *store, uint64_t ino);
+/* When the oldest was unlinked; OUT_NOENT if there is none. */
+int store_orphan_oldest(struct store *store, int64_t *time_ns);
 
 /*
  * File data. A piece never crosses a multiple of STORE_BLOCK. @place is where its first

@@ -58,6 +58,7 @@ static const char *const texts[SQL_MAX] = {
     [SQL_ORPHAN_DEL] = "DELETE FROM orphan WHERE ino=?",
     [SQL_ORPHAN_EACH] = "SELECT ino, time, crc FROM orphan WHERE time<? AND "
                         "(time, ino)>(?,?) ORDER BY time, ino LIMIT 64",
+    [SQL_ORPHAN_OLDEST] = "SELECT ino, time, crc FROM orphan ORDER BY time LIMIT 1",
     [SQL_ORPHAN_ALL] = "SELECT ino, time, crc FROM orphan ORDER BY ino",
     [SQL_EXTENT_PUT] = "INSERT OR REPLACE INTO extent VALUES(?,?,?,?)",
     [SQL_EXTENT_DEL] = "DELETE FROM extent WHERE ino=? AND offset=?",

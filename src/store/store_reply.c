@@ -167,6 +167,19 @@ int store_orphan_del(struct store *store, uint64_t ino)
     return store_db_run(&store->db, SQL_ORPHAN_DEL, "i", ino);
 }
 
+int store_orphan_oldest(struct store *store, int64_t *time_ns)
+{
+    sqlite3_stmt *stmt = NULL;
+    uint64_t ino;
+    int rv = store_db_row(&store->db, &stmt, SQL_ORPHAN_OLDEST, "");
+
+    if (rv == 0) {
+        rv = store_rows_orphan(stmt, &ino, time_ns);
+        store_db_done(stmt);
+    }
+    return rv;
+}
+
 /* In batches, so that @each may remove what it is given. */
 int store_orphan_each(struct store *store, int64_t before_ns,
                       int (*each)(void *ctx, uint64_t ino), void *ctx)

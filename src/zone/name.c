@@ -88,6 +88,9 @@ int zone_unlink(struct apply *apply, struct store_inode *inode)
         if (rv != 0) {
             return rv;
         }
+        if (zone->orphan_ns == INT64_MAX) {
+            zone->orphan_ns = apply->now_ns; /* Later ones are younger. */
+        }
     }
     return store_inode_put(zone->store, inode);
 }
@@ -132,8 +135,24 @@ static int purge(struct zone *zone, int64_t before_ns, uint64_t keep, uint32_t *
             return rv;
         }
     }
+    zone->orphan_ns = orphans.n > 0 ? -1 : zone->orphan_ns;
     *n = orphans.n;
     return 0;
+}
+
+int zone_orphan_find(struct zone *zone)
+{
+    int rv;
+
+    if (zone->orphan_ns >= 0) {
+        return 0;
+    }
+    rv = store_orphan_oldest(zone->store, &zone->orphan_ns);
+    if (rv == OUT_NOENT) {
+        zone->orphan_ns = INT64_MAX;
+        return 0;
+    }
+    return rv;
 }
 
 int zone_orphan_purge(struct zone *zone, int64_t now_ns)

@@ -80,6 +80,8 @@ struct zone {
     uint32_t n_sessions;
     struct zone_rpcs *rpcs;
     int64_t session_due_ns; /* No session expires before. */
+    int64_t orphan_ns;      /* When the oldest orphan was unlinked; INT64_MAX: there is
+                               none, -1: not known. */
     uint64_t serve_from;    /* Nothing is read before this index is applied. */
     bool broken;            /* Rows could not be read again after a fault. */
 };
@@ -195,6 +197,8 @@ int zone_name_del(struct apply *apply, struct store_inode *dir, struct slice nam
 int zone_unlink(struct apply *apply, struct store_inode *inode);
 /* Delete orphans whose time has come, at most ZONE_PURGE_MAX. */
 int zone_orphan_purge(struct zone *zone, int64_t now_ns);
+/* Look the oldest orphan up, unless zone->orphan_ns says. */
+int zone_orphan_find(struct zone *zone);
 
 /* charge.c: the quota. */
 /* 0 if @more bytes fit, else OUT_DQUOT. May purge orphans early, but not @keep. */

@@ -72,6 +72,7 @@ int zone_load(struct zone *zone)
     if (rv != 0) {
         return rv;
     }
+    zone->orphan_ns = -1;
     rv = zone_session_load(zone);
     return rv == 0 ? zone_rpc_load(zone) : rv;
 }

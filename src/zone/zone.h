@@ -64,6 +64,13 @@ uint64_t zone_applied_term(const struct zone *zone);
 /* Zone time of the last applied entry, ns. */
 int64_t zone_time_ns(const struct zone *zone);
 
+/*
+ * When zone time alone is to change something (unlinked files go): an entry stamped then,
+ * or later, will. 0: nothing waits for time. Time passes by entries, and a zone that
+ * nobody writes to has none: see raft/replica_due.c. 0 or a fault.
+ */
+int zone_due(struct zone *zone, int64_t *due_ns);
+
 struct zone_usage {
     uint64_t quota_bytes;
     uint64_t used_bytes;

@@ -97,6 +97,22 @@ static int pass_time(struct zone *zone, int64_t now_ns)
     return 0;
 }
 
+int zone_due(struct zone *zone, int64_t *due_ns)
+{
+    int rv = zone_orphan_find(zone);
+
+    *due_ns = 0;
+    if (rv != 0 || zone->orphan_ns == INT64_MAX) {
+        return rv > 0 ? -EUCLEAN : rv;
+    }
+    /* As pass_time looks for it: with the first entry of a second. */
+    *due_ns = zone->orphan_ns + ZONE_ORPHAN_NS + 1;
+    if (zone->number[ZN_PURGE_MORE] == 0) {
+        *due_ns = (*due_ns / ZONE_NSEC + 1) * ZONE_NSEC;
+    }
+    return 0;
+}
+
 /* The op has its result, which is kept for its origin and, if it is new, for the client. */
 static int keep_result(struct apply *apply, const struct zone_origin *origin, bool is_new)
 {

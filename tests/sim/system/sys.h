@@ -136,6 +136,7 @@ struct sys_job {
     uint32_t n;
     struct zone_apply_item *items;
     struct replica_result *results;
+    int64_t due_ns;
     uint64_t index;
     uint64_t term;
     uint64_t bytes;

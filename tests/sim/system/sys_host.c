@@ -61,6 +61,7 @@ static void tick(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
         return;
     }
     host->tick_at_us = UINT64_MAX;
+    event.wall_ns = sys_node_wall(host->node);
     sys_host_step(host, &event);
 }
 

@@ -272,6 +272,9 @@ static void run_apply(struct sys_job *job)
     if (job->rv == 0) {
         encode_results(job);
     }
+    if (job->rv == 0) {
+        job->rv = zone_due(job->host->zone, &job->due_ns);
+    }
 }
 
 static void done_apply(struct sys_job *job)
@@ -281,6 +284,7 @@ static void done_apply(struct sys_job *job)
                                   .rv = job->rv,
                                   .index = job->items[job->n - 1].index,
                                   .results = job->results,
+                                  .due_ns = job->due_ns,
                                   .n_entries = job->n};
 
     sys_host_step(host, &event);

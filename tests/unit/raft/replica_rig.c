@@ -133,6 +133,7 @@ void rig_zone_done(struct rig *rig, uint64_t id)
     struct replica_event event = {.type = REPLICA_EV_APPLIED,
                                   .index = node->apply_to,
                                   .results = results,
+                                  .due_ns = node->due_ns,
                                   .n_entries = node->apply_n};
 
     if (node->apply_n == 0) {
@@ -460,7 +461,8 @@ void rig_run(struct rig *rig, uint64_t ms)
 {
     for (uint64_t end = rig->now_ms + ms; rig->now_ms < end; rig->now_ms += 10) {
         for (uint64_t id = 1; id <= rig->n; id++) {
-            struct replica_event event = {.type = REPLICA_EV_TICK};
+            struct replica_event event = {.type = REPLICA_EV_TICK,
+                                          .wall_ns = (int64_t)rig->now_ms * 1000000};
 
             if (rig->nodes[id].replica != NULL &&
                 replica_wake_ms(rig->nodes[id].replica) <= rig->now_ms) {

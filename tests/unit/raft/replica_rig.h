@@ -54,6 +54,7 @@ struct rig_node {
     uint64_t conf_index;
     uint8_t conf[512];
     size_t conf_len;
+    int64_t due_ns; /* What it says with each apply. */
     uint64_t apply_to;
     uint32_t apply_n;
     bool has_snapshot;

@@ -720,6 +720,46 @@ static void garbage_is_refused(void)
     rig_deinit(&rig);
 }
 
+/* What zone time alone changes comes although nobody writes: the leader proposes an entry
+ * once it is due, one at a time while more is, and none before or after; and none while
+ * others' entries bring the time. */
+static void time_passes_without_writers(void)
+{
+    uint64_t last;
+
+    begin(3);
+    rig_elect(&rig, 1);
+    for (uint64_t id = 1; id <= 3; id++) {
+        rig.nodes[id].due_ns = (int64_t)(rig.now_ms + 5000) * 1000000;
+    }
+    rig_submit(&rig, 1, 50, 10);
+    rig_flush(&rig, 1);
+    rig_settle(&rig);
+    (void)rig_trace(&rig);
+    last = rig.nodes[1].last;
+    rig_run(&rig, 4900);
+    CHECK_UINT(rig.nodes[1].last, last);
+    rig.nodes[2].hold_journal = true;
+    rig.nodes[3].hold_journal = true;
+    rig_run(&rig, 1000);
+    CHECK_UINT(rig.nodes[1].last, last + 1); /* It is on its way: one is enough. */
+    rig.nodes[2].hold_journal = false;
+    rig.nodes[3].hold_journal = false;
+    rig_journal_done(&rig, 2);
+    rig_journal_done(&rig, 3);
+    rig_run(&rig, 1000);
+    CHECK(rig.nodes[1].last > last + 3); /* Still due, says the zone. */
+    for (uint64_t id = 1; id <= 3; id++) {
+        rig.nodes[id].due_ns = 0;
+    }
+    rig_run(&rig, 500);
+    last = rig.nodes[1].last;
+    rig_run(&rig, 5000);
+    CHECK_UINT(rig.nodes[1].last, last);
+    CHECK_STR(rig_trace(&rig), ""); /* Nobody is answered. */
+    rig_deinit(&rig);
+}
+
 /* Frames are not trusted: malformed ones are ignored and change nothing. */
 static void malformed_frames(void)
 {
@@ -759,4 +799,5 @@ TEST_MAIN(CHECK_TEST(answered_when_committed), CHECK_TEST(sent_while_written),
           CHECK_TEST(rest_with_a_short_journal), CHECK_TEST(pull_beyond_log),
           CHECK_TEST(pull_that_fails), CHECK_TEST(crash_between_switch_and_cut),
           CHECK_TEST(transfer), CHECK_TEST(sole_voter), CHECK_TEST(zone_time_rises),
-          CHECK_TEST(garbage_is_refused), CHECK_TEST(malformed_frames))
+          CHECK_TEST(time_passes_without_writers), CHECK_TEST(garbage_is_refused),
+          CHECK_TEST(malformed_frames))

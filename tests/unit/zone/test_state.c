@@ -157,6 +157,55 @@ static void purge_begins_with_a_second(void)
     fx_close(&fx);
 }
 
+/* An entry without pairs, as a leader proposes it for its time alone. */
+static void pass_to(int64_t time_ns)
+{
+    fx.time_ns = time_ns - 1000000; /* Entries are 1 ms apart. */
+    CHECK_INT(fx_run(&fx, (struct zone_op){.type = ZONE_OP_KV}), 0);
+}
+
+static int64_t due(void)
+{
+    int64_t due_ns = -1;
+
+    CHECK_INT(zone_due(fx.zone, &due_ns), 0);
+    return due_ns;
+}
+
+/* A zone that nobody writes to says when an entry would free something: not before, else
+ * entries would come for nothing; and as long as something is due, over a restart too. */
+static void says_when_time_frees_something(void)
+{
+    struct zone_usage usage;
+    char name[16];
+    int64_t at_ns;
+
+    fx_open(&fx, "z", FX_QUOTA);
+    CHECK_INT(due(), 0);
+    for (int i = 0; i < 100; i++) {
+        (void)snprintf(name, sizeof name, "f%d", i);
+        (void)fx_file(&fx, fx_root, name);
+        CHECK_INT(fx_remove(&fx, fx_root, name), 0);
+    }
+    at_ns = due();
+    CHECK(at_ns > FX_TIME + 600 * FX_SECOND && at_ns <= fx.time_ns + 601 * FX_SECOND);
+    fx_reopen(&fx);
+    CHECK_INT(due(), at_ns);
+    pass_to(at_ns - FX_SECOND);
+    zone_usage(fx.zone, &usage);
+    CHECK_UINT(usage.inodes, 1 + 100);
+    CHECK_INT(due(), at_ns);
+    pass_to(at_ns);
+    zone_usage(fx.zone, &usage);
+    CHECK_UINT(usage.inodes, 1 + 100 - 64);
+    CHECK(due() <= fx.time_ns);
+    pass_to(fx.time_ns + FX_SECOND / 100);
+    zone_usage(fx.zone, &usage);
+    CHECK_UINT(usage.inodes, 1);
+    CHECK_INT(due(), 0);
+    fx_close(&fx);
+}
+
 /* After a switch to pulled state some data is newer than the rows: nothing is read until
  * the log has caught up with it. */
 static void pulled_state_is_not_served_early(void)
@@ -537,6 +586,7 @@ TEST_MAIN(CHECK_TEST(quota_is_counted), CHECK_TEST(quota_is_kept),
           CHECK_TEST(quota_is_exact), CHECK_TEST(quota_changes),
           CHECK_TEST(orphans_live_ten_minutes), CHECK_TEST(purge_begins_with_a_second),
           CHECK_TEST(pulled_state_is_not_served_early),
+          CHECK_TEST(says_when_time_frees_something),
           CHECK_TEST(many_orphans_go_in_steps), CHECK_TEST(orphans_give_way),
           CHECK_TEST(many_small_orphans_give_way), CHECK_TEST(pairs_compare_and_set),
           CHECK_TEST(pairs_change_together), CHECK_TEST(pairs_are_charged),
