@@ -103,6 +103,9 @@ struct host_callbacks {
     void (*applied)(void *ctx, struct host *host);
     /* Ask the member @raft_id for part of its state; see pull.h. */
     int (*pull_send)(void *ctx, struct host *host, uint64_t raft_id, struct slice head);
+    /* May another answer to that member be made? If not, host_pull_room is called once
+     * there is room, or a tick asks again. NULL: always. */
+    bool (*pull_room)(void *ctx, struct host *host, uint64_t raft_id);
 };
 
 /* Starts the threads and the opening; never blocks. What goes wrong later shows as
@@ -150,6 +153,8 @@ void host_pull_request(struct host *host, uint64_t from, struct slice request,
                        void (*reply)(void *ctx, uint64_t to, struct slice head,
                                      struct slice body),
                        void *ctx);
+/* There may be room for answers again. */
+void host_pull_room(struct host *host);
 /* Pull, puller's side: an answer arrived from the member @from. */
 void host_pull_answer(struct host *host, uint64_t from, struct slice head,
                       struct slice body);

@@ -13,8 +13,10 @@
 #define PULL_HEAD_MAX 4096u
 #define PULL_BAD UINT32_MAX /* Bytes of a block that is bad at the source. */
 #define HOST_CURSORS_MAX 4u
-#define HOST_PULL_WANTS 64u       /* Blocks asked for in one round. */
+#define HOST_PULL_WANTS 64u       /* Blocks looked up at a time. */
 #define HOST_PULL_BATCH 8u        /* Blocks in one request: 1 MiB. */
+#define HOST_PULL_WINDOW 24u      /* Requests for blocks on their way or being written. */
+#define HOST_PULL_ROWS_AHEAD 2u   /* Answers with rows that wait to be loaded. */
 #define HOST_PULL_ROWS (1u << 20) /* Bytes of rows in one answer. */
 #define HOST_PULL_SILENCE_MS 10000u
 #define HOST_SETTLE_BYTES (16u << 20)
@@ -48,9 +50,10 @@ struct host_cursor {
     struct store_cursor *cursor;
 };
 
-struct pull;      /* host_pull.c */
-struct healing;   /* host_heal.c */
-struct scrubbing; /* host_scrub.c */
+struct pull;       /* host_pull.c */
+struct healing;    /* host_heal.c */
+struct scrubbing;  /* host_scrub.c */
+struct source_job; /* host_source.c */
 
 /* A digest that waits for its index. */
 #define HOST_FREEZES_MAX 8u
@@ -86,8 +89,11 @@ struct host {
     bool settle_rest; /* The replica believes so at the start, and hears of it. */
     bool stale;
     bool closing;
-    bool ending;      /* run_end has the last word. */
-    uint32_t sources; /* Requests of pullers under way. */
+    bool ending;                     /* run_end has the last word. */
+    uint32_t sources;                /* Requests of pullers under way, */
+    struct source_job *source_first; /* and those that wait for their turn. */
+    struct source_job *source_last;
+    bool source_busy;
     struct {
         enum host_state state;
         uint64_t leader;

@@ -1,10 +1,11 @@
 /*
  * host_pull: a member too far behind the log takes the state from another member.
  *
- * The puller asks, one thing at a time: open a frozen view, its rows run by run, then
- * the blocks it lacks, several requests at once; then it switches and tells the replica.
- * A lost answer or connection ends the attempt; blocks already there are not asked for
- * again. The other side: host_source.c. Format: docs/formats/pull.md.
+ * The puller asks: open a frozen view, its rows run by run, then the blocks it lacks; then
+ * it switches and tells the replica. The next rows are on their way while it loads some,
+ * and so many requests for blocks that neither the network nor the disk has to wait for
+ * the other. A lost answer or connection ends the attempt; blocks already there are not
+ * asked for again. The other side: host_source.c. Format: docs/formats/pull.md.
  */
 #include "daemon/host_internal.h"
 
@@ -23,6 +24,7 @@ enum pull_phase {
     PULL_PHASE_ROWS = 2,
     PULL_PHASE_BLOCKS = 3,
     PULL_PHASE_SWITCH = 4,
+    PULL_PHASE_REST = 5, /* All blocks were asked for; are there more? */
 };
 
 struct pull {
@@ -35,6 +37,8 @@ struct pull {
     uint64_t first_open_number; /* Answers below it belong to an older round. */
     uint32_t requests;          /* Under way; their answers may never come. */
     uint32_t jobs;              /* Under way; they always end. */
+    bool looking;               /* One of them looks up what is wanted, */
+    struct store_want after;    /* behind this. Zero: from the first on. */
     uint64_t heard_ms;
     uint64_t begun_ms;
     uint64_t blocks;
@@ -48,6 +52,7 @@ struct pull_job {
     struct host_job base;
     struct slice head;
     struct slice body;
+    struct store_want after;
     struct store_want wants[HOST_PULL_WANTS];
     uint32_t n_wants;
     struct zone_snapshot snapshot;
@@ -150,8 +155,8 @@ static void run_wants(struct job *base)
 {
     struct pull_job *job = (struct pull_job *)base;
 
-    job->base.rv = store_shadow_wants(job->base.host->pull->shadow, job->wants,
-                                      HOST_PULL_WANTS, &job->n_wants);
+    job->base.rv = store_shadow_wants_after(job->base.host->pull->shadow, &job->after,
+                                            job->wants, HOST_PULL_WANTS, &job->n_wants);
 }
 
 static void run_blocks(struct job *base)
@@ -219,25 +224,46 @@ static void done_step(struct job *base)
     host_job_end(&job->base);
 }
 
+static void ask_for(struct host *host, const struct pull_job *job)
+{
+    struct pull *pull = host->pull;
+
+    for (uint32_t i = 0; i < job->n_wants; i += HOST_PULL_BATCH) {
+        uint32_t left = job->n_wants - i;
+
+        if (pull_ask(host, PULL_BLOCKS, &job->wants[i],
+                     left < HOST_PULL_BATCH ? left : HOST_PULL_BATCH) != 0) {
+            pull->failed = true;
+            return;
+        }
+    }
+    pull->blocks += job->n_wants;
+}
+
+/* Nothing is wanted behind what was asked for. If that is nothing, the pull is complete;
+ * else what is under way comes first, and then what has become wanted meanwhile. */
+static void no_more_wants(struct pull *pull, const struct pull_job *job)
+{
+    if (job->after.ino == 0) {
+        pull->phase = PULL_PHASE_SWITCH;
+    } else {
+        pull->phase = PULL_PHASE_REST;
+    }
+}
+
 static void done_wants(struct job *base)
 {
     struct pull_job *job = (struct pull_job *)base;
     struct host *host = job->base.host;
     struct pull *pull = host->pull;
 
+    pull->looking = false;
     if (job->base.rv == 0 && !pull->failed) {
-        for (uint32_t i = 0; i < job->n_wants; i += HOST_PULL_BATCH) {
-            uint32_t left = job->n_wants - i;
-
-            if (pull_ask(host, PULL_BLOCKS, &job->wants[i],
-                         left < HOST_PULL_BATCH ? left : HOST_PULL_BATCH) != 0) {
-                pull->failed = true;
-                break;
-            }
-        }
-        pull->blocks += job->n_wants;
         if (job->n_wants == 0) {
-            pull->phase = PULL_PHASE_SWITCH;
+            no_more_wants(pull, job);
+        } else {
+            pull->after = job->wants[job->n_wants - 1];
+            ask_for(host, job);
         }
     }
     pull_job_done(host, job->base.rv);
@@ -249,6 +275,7 @@ static void done_wants(struct job *base)
 static void switch_later(struct host *host)
 {
     host->pull->phase = PULL_PHASE_BLOCKS;
+    host->pull->after = (struct store_want){0};
     host->pull->heard_ms = host_now_ms();
     host->pull->waits_settle = host->settling;
     if (!host->settling) {
@@ -304,27 +331,54 @@ static void pull_post(struct host *host, void (*run)(struct job *job),
     host_post_zone(host, &job->base, run, done);
 }
 
-/* Nothing is under way: what comes next? */
+static void look_for_wants(struct host *host)
+{
+    struct pull *pull = host->pull;
+    struct pull_job *job;
+
+    /* Each job but this one writes what a request brought. */
+    if (pull->looking || pull->requests + pull->jobs + HOST_PULL_WANTS / HOST_PULL_BATCH >
+                             HOST_PULL_WINDOW) {
+        return;
+    }
+    job = calloc(1, sizeof *job);
+    ASSERT(job != NULL);
+    job->after = pull->after;
+    pull->looking = true;
+    pull->jobs++;
+    host_post_zone(host, &job->base, run_wants, done_wants);
+}
+
+/* What comes next? */
 static void pull_go_on(struct host *host)
 {
     struct pull *pull = host->pull;
+    bool idle = pull->requests == 0 && pull->jobs == 0;
     int rv = 0;
 
-    if (pull->requests > 0 || pull->jobs > 0) {
-        return;
+    if (pull->phase == PULL_PHASE_REST && idle) {
+        pull->phase = PULL_PHASE_BLOCKS;
+        pull->after = (struct store_want){0};
     }
     switch (pull->phase) {
     case PULL_PHASE_OPEN:
-        rv = pull_ask(host, PULL_OPEN, NULL, 0);
+        rv = idle ? pull_ask(host, PULL_OPEN, NULL, 0) : 0;
         break;
     case PULL_PHASE_ROWS:
-        rv = pull_ask(host, PULL_NEXT, NULL, 0);
+        if (pull->requests == 0 && pull->jobs < HOST_PULL_ROWS_AHEAD) {
+            rv = pull_ask(host, PULL_NEXT, NULL, 0);
+        }
         break;
     case PULL_PHASE_BLOCKS:
-        pull_post(host, run_wants, done_wants, (struct slice){0}, (struct slice){0});
+        look_for_wants(host);
+        break;
+    case PULL_PHASE_REST:
         break;
     case PULL_PHASE_SWITCH:
-        pull_post(host, run_switch, done_switch, (struct slice){0}, (struct slice){0});
+        if (idle) {
+            pull_post(host, run_switch, done_switch, (struct slice){0},
+                      (struct slice){0});
+        }
         break;
     }
     if (rv != 0) {
@@ -352,10 +406,10 @@ static void answer_rows(struct host *host, int outcome, struct slice body)
     if (outcome == OUT_NOENT) {
         close_cursor(host);
         host->pull->phase = PULL_PHASE_BLOCKS;
-        pull_go_on(host);
-        return;
+    } else {
+        pull_post(host, run_rows, done_step, (struct slice){0}, body);
     }
-    pull_post(host, run_rows, done_step, (struct slice){0}, body);
+    pull_go_on(host);
 }
 
 void host_pull_answer(struct host *host, uint64_t from, struct slice head,

@@ -23,6 +23,7 @@
 
 struct source_job {
     struct host_job base;
+    struct source_job *next; /* Waits behind it. */
     uint64_t to;
     uint64_t now_ms;
     struct host *digest_host; /* Of a DIGEST, which is no job of the zone's. */
@@ -306,16 +307,54 @@ static void heal_bad(struct source_job *job)
     }
 }
 
-static void done_source(struct job *base)
+static void answer(struct source_job *job)
 {
-    struct source_job *job = (struct source_job *)base;
-
     job->base.host->sources--;
     heal_bad(job);
     job->reply(job->ctx, job->to, job->head, job->body);
     slice_unref(&job->request);
     slice_unref(&job->head);
     slice_unref(&job->body);
+}
+
+static void done_source(struct job *base);
+
+static bool has_room(struct host *host, uint64_t to)
+{
+    return host->callbacks.pull_room == NULL ||
+           host->callbacks.pull_room(host->callbacks.ctx, host, to);
+}
+
+/* One at a time on the zone's thread, so that ops of clients get in between; and none
+ * that the network would not take yet. */
+static void source_go_on(struct host *host)
+{
+    while (!host->source_busy && host->source_first != NULL) {
+        struct source_job *job = host->source_first;
+
+        host->source_first = job->next;
+        if (host->closing) {
+            answer(job);
+            free(job);
+            continue;
+        }
+        if (!has_room(host, job->to)) {
+            host->source_first = job;
+            return;
+        }
+        host->source_busy = true;
+        host_post_zone(host, &job->base, run_source, done_source);
+    }
+}
+
+static void done_source(struct job *base)
+{
+    struct source_job *job = (struct source_job *)base;
+    struct host *host = job->base.host;
+
+    host->source_busy = false;
+    answer(job);
+    source_go_on(host);
     host_job_end(&job->base);
 }
 
@@ -384,6 +423,7 @@ void host_pull_request(struct host *host, uint64_t from, struct slice request,
         return;
     }
     host->sources++;
+    job->base.host = host;
     job->to = from;
     job->now_ms = host_now_ms();
     job->request = slice_keep(request);
@@ -392,7 +432,18 @@ void host_pull_request(struct host *host, uint64_t from, struct slice request,
     if (source_digest(job, host)) {
         return;
     }
-    host_post_zone(host, &job->base, run_source, done_source);
+    if (host->source_first == NULL) {
+        host->source_first = job;
+    } else {
+        host->source_last->next = job;
+    }
+    host->source_last = job;
+    source_go_on(host);
+}
+
+void host_pull_room(struct host *host)
+{
+    source_go_on(host);
 }
 
 /* Close the views that nobody asks for, and the oldest if the WAL is too long. */
@@ -438,6 +489,7 @@ void host_source_tick(struct host *host, uint64_t now_ms)
 {
     struct sweep_job *job;
 
+    source_go_on(host);
     if (host->sweeping || host->closing || atomic_load(&host->n_cursors) == 0 ||
         now_ms < host->swept_ms + CURSOR_CHECK_MS) {
         return;

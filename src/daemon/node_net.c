@@ -18,6 +18,7 @@
 #define OP_HEAD_BYTES 25u      /* Zone id, seq, is_read. */
 #define ANSWER_HEAD_BYTES 20u  /* Seq, outcome, leader's node. */
 #define PULL_HEAD_BYTES 32u    /* Zone id, from, to. */
+#define QUEUE_BYTES_MARK (8u << 20)
 
 /* A fixed part, then @rest, in one new buffer. */
 static struct slice with_head(const uint8_t *fixed, size_t n_fixed, struct slice rest)
@@ -92,6 +93,15 @@ static int on_pull_send(void *ctx, struct host *host, uint64_t raft_id, struct s
     return rv;
 }
 
+static bool on_pull_room(void *ctx, struct host *host, uint64_t raft_id)
+{
+    const struct node *node = ctx;
+
+    (void)host;
+    return peer_queued_bytes(node->peers, directory_raft_node(raft_id), PEER_BULK) <=
+           QUEUE_BYTES_MARK;
+}
+
 static void on_note(void *ctx, struct host *host)
 {
     struct node *node = ctx;
@@ -140,6 +150,7 @@ void node_host_callbacks(struct node *node, struct host_callbacks *out)
         .note = on_note,
         .applied = on_applied,
         .pull_send = on_pull_send,
+        .pull_room = on_pull_room,
     };
 }
 
@@ -464,15 +475,14 @@ static void on_writable(void *ctx, uint64_t number, enum peer_channel channel)
 {
     struct node *node = ctx;
 
-    if (channel != PEER_LOG) {
-        return;
-    }
     for (uint32_t i = 0; i <= node->n_zones; i++) {
         struct host *host = i == node->n_zones ? node->home : node->zones[i].host;
         uint64_t raft_id = host == NULL ? 0 : raft_id_in(node, host, number);
 
-        if (raft_id != 0) {
+        if (raft_id != 0 && channel == PEER_LOG) {
             host_writable(host, raft_id);
+        } else if (raft_id != 0 && channel == PEER_BULK) {
+            host_pull_room(host);
         }
     }
 }
@@ -525,7 +535,7 @@ int node_net_open(struct node *node, char error[CONFIG_ERROR_MAX])
         .self = node->number,
         .boot = node->session, /* Not the count of starts: a copied disk has the same. */
         .epoch = node->epoch,
-        .queue_bytes_mark = 8u << 20,
+        .queue_bytes_mark = QUEUE_BYTES_MARK,
     };
     int rv;
 

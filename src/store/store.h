@@ -284,6 +284,10 @@ struct store_want {
 int store_shadow_wants(struct store_shadow *shadow, struct store_want *out, uint32_t max,
                        uint32_t *n);
 /* @data shorter than a block: zeros follow. Empty: the block is gone. */
+/* Those behind @after in their order: others may be on their way. All zero: from the
+ * first. */
+int store_shadow_wants_after(struct store_shadow *shadow, const struct store_want *after,
+                             struct store_want *out, uint32_t max, uint32_t *n);
 int store_shadow_block(struct store_shadow *shadow, const struct store_want *want,
                        uint64_t version, struct slice data);
 /* The source's copy is bad: the block is there, of the version wanted, and bad here too. */

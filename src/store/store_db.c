@@ -110,7 +110,7 @@ static const char *const texts[SQL_MAX] = {
     [SQL_LIST_PUT] = "INSERT OR REPLACE INTO list VALUES(?,?,?,?)",
     [SQL_LIST_GET] = "SELECT version, wanted FROM list WHERE ino=? AND block=?",
     [SQL_LIST_WANTS] = "SELECT ino, block, version FROM list INDEXED BY list_wanted "
-                       "WHERE wanted=1 ORDER BY ino, block",
+                       "WHERE wanted=1 AND (ino, block)>(?,?) ORDER BY ino, block",
 };
 
 static const char schema[] =

@@ -232,6 +232,12 @@ int shadow_put_block(struct store_shadow *shadow, const struct store_want *block
 int store_shadow_wants(struct store_shadow *shadow, struct store_want *out, uint32_t max,
                        uint32_t *n)
 {
+    return store_shadow_wants_after(shadow, &(struct store_want){0}, out, max, n);
+}
+
+int store_shadow_wants_after(struct store_shadow *shadow, const struct store_want *after,
+                             struct store_want *out, uint32_t max, uint32_t *n)
+{
     sqlite3_stmt *stmt = NULL;
     uint32_t found = 0;
     int rv;
@@ -239,7 +245,7 @@ int store_shadow_wants(struct store_shadow *shadow, struct store_want *out, uint
     if (max == 0) {
         return -EINVAL;
     }
-    rv = store_db_row(&shadow->db, &stmt, SQL_LIST_WANTS, "");
+    rv = store_db_row(&shadow->db, &stmt, SQL_LIST_WANTS, "ii", after->ino, after->block);
     while (rv == 0 && found < max) {
         out[found++] = (struct store_want){.ino = store_db_u64(stmt, 0),
                                            .block = store_db_u64(stmt, 1),

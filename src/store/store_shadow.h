@@ -8,8 +8,8 @@
 
 #include "store/store_priv.h"
 
-#define SHADOW_FILES_MAX 32u  /* Written and not yet synced. */
-#define SHADOW_BLOCKS_MAX 64u /* Written between two commits. */
+#define SHADOW_FILES_MAX 128u  /* Written and not yet synced. */
+#define SHADOW_BLOCKS_MAX 256u /* Written between two commits. */
 
 struct shadow_file {
     uint64_t ino;

@@ -236,6 +236,57 @@ static void same_state_wants_nothing(void)
     entries_free();
 }
 
+/* A puller that has asked for some blocks looks for those behind them, while the answers
+ * are on their way: each is given once, in order, and what was not given yet is still
+ * wanted from the first on. */
+static void wants_behind_what_was_asked_for(void)
+{
+    struct prng prng;
+    struct member source;
+    struct member puller;
+    struct store_cursor *cursor;
+    struct store_shadow *shadow;
+    struct store_want all[MODEL_FILES * MODEL_BLOCKS];
+    struct store_want part[3];
+    struct store_want after = {0};
+    uint64_t index;
+    uint32_t n_all = 0;
+    uint32_t seen = 0;
+    uint32_t n;
+
+    prng_seed(&prng, 10);
+    entries_make(&prng);
+    member_init(&source);
+    member_init(&puller);
+    apply_to(&source, ENTRIES, NULL);
+    CHECK_INT(store_shadow_open(puller.store, &shadow), 0);
+    CHECK_INT(store_cursor_open(source.store, &cursor, &index), 0);
+    load(shadow, cursor, 1 << 20);
+    store_cursor_close(cursor);
+    CHECK_INT(store_shadow_wants(shadow, all, MODEL_FILES * MODEL_BLOCKS, &n_all), 0);
+    CHECK(n_all > 7);
+    do {
+        CHECK_INT(store_shadow_wants_after(shadow, &after, part, 3, &n), 0);
+        for (uint32_t i = 0; i < n; i++) {
+            CHECK_MEM(&part[i], &all[seen++], sizeof part[i]);
+            after = part[i];
+        }
+    } while (n > 0);
+    CHECK_UINT(seen, n_all);
+    CHECK(!feed(shadow, source.store, 1));
+    after = (struct store_want){0};
+    CHECK_INT(store_shadow_wants_after(shadow, &after, part, 1, &n), 0);
+    CHECK_UINT(n, 1);
+    CHECK_MEM(&part[0], &all[7], sizeof part[0]); /* feed gave the first seven. */
+    CHECK(feed(shadow, source.store, 100));
+    CHECK_INT(store_shadow_switch(puller.store, shadow), 0);
+    store_shadow_close(shadow);
+    go_on(&puller, &source, index);
+    member_deinit(&puller);
+    member_deinit(&source);
+    entries_free();
+}
+
 /* The live store goes on applying while the shadow loads: what was taken over from it
  * and changed since is pulled after all. */
 static void live_changes_meanwhile(void)
@@ -555,5 +606,6 @@ TEST_MAIN(CHECK_TEST(a_full_disk_ends_only_the_pull),
           CHECK_TEST(an_older_source_knows_nothing_gone),
           CHECK_TEST(not_ready_gives_nothing), CHECK_TEST(a_broken_store_has_no_shadow),
           CHECK_TEST(into_empty), CHECK_TEST(into_older),
-          CHECK_TEST(same_state_wants_nothing), CHECK_TEST(live_changes_meanwhile),
+          CHECK_TEST(same_state_wants_nothing),
+          CHECK_TEST(wants_behind_what_was_asked_for), CHECK_TEST(live_changes_meanwhile),
           CHECK_TEST(malformed_records))
