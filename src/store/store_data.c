@@ -228,6 +228,7 @@ static int drop_from(struct store *store, uint64_t ino, uint64_t block, uint64_t
     }
     store_bad_del_from(store, ino, block);
     if (block == 0) {
+        store->rest = true; /* meta.db may have pages to give back. */
         rv = store_db_run(&store->db, SQL_INLINE_DEL, "i", ino);
     }
     if (rv == 0 && !garbage) {
@@ -305,7 +306,6 @@ int store_inode_del(struct store *store, uint64_t ino)
 
     ASSERT(store->in_txn);
     store->epoch++;
-    store->rest = true; /* Rows are gone: meta.db may have pages to give back. */
     rv = drop_from(store, ino, 0, INT64_MAX); /* Its number never comes again. */
     return rv == 0 ? store_db_run(&store->db, SQL_INODE_DEL, "i", ino) : rv;
 }

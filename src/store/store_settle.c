@@ -13,6 +13,7 @@ enum {
     SEEN_SLOTS = 16384,     /* Of the table of what a plan has. */
     EXTENTS_MAX = 65536,    /* Of one plan; the last block may exceed it. */
     GARBAGE_MAX = 1024,     /* Of one plan. */
+    VACUUM_PLANS = 16,      /* One in so many that find nothing vacuums. */
     CHECKPOINT_PAGES = 2000 /* 8 MiB of WAL are worth a checkpoint. */
 };
 
@@ -358,15 +359,30 @@ static int by_place(const void *a, const void *b)
     return x->block < y->block ? -1 : x->block > y->block;
 }
 
+/* While there is data to settle, meta.db's room has to wait. Plans that are not of the rest
+ * come as often as entries, also when they find nothing. */
+static bool has_time(const struct making *making)
+{
+    const struct store_settle *settle = making->settle;
+
+    return making->rest || (settle->n_blocks == 0 && settle->n_garbage == 0 &&
+                            !settle->cut && making->store->bad.plans % VACUUM_PLANS == 0);
+}
+
+static int vacuum(struct making *making)
+{
+    bool did = false;
+    int rv = store_vacuum_step(making->store, &did);
+
+    making->settle->cut = making->settle->cut || did;
+    making->settle->checkpoint = did; /* It is what cuts the file. */
+    return rv;
+}
+
 static int choose(struct making *making)
 {
-    bool vacuumed = false;
     int rv = store_cut_step(making->store, &making->settle->cut);
 
-    if (rv == 0 && making->rest) { /* While the journal presses there are other cares. */
-        rv = store_vacuum_step(making->store, &vacuumed);
-    }
-    making->settle->cut = making->settle->cut || vacuumed;
     if (rv == 0) {
         rv = take_garbage(making);
     }
@@ -381,7 +397,7 @@ static int choose(struct making *making)
     if (rv == 0 && making->settle->n_garbage < GARBAGE_MAX) {
         rv = take_extents(making, 0);
     }
-    return rv;
+    return rv == 0 && has_time(making) ? vacuum(making) : rv;
 }
 
 static struct store_settle *settle_new(struct store *store)
@@ -455,7 +471,7 @@ static int plan(struct store *store, size_t max_bytes, bool rest,
     if (rv == 0) {
         rv = choose(&making);
     }
-    making.settle->checkpoint = wants_checkpoint(store);
+    making.settle->checkpoint = making.settle->checkpoint || wants_checkpoint(store);
     if (rv == 0 && making.settle->n_blocks == 0 && making.settle->n_garbage == 0 &&
         !making.settle->checkpoint && !making.settle->cut) {
         rv = OUT_NOENT;
