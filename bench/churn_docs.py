@@ -23,7 +23,7 @@ After the rest each member holds the live data and at most a tenth more, and wha
 | member | live data | data | meta.db | its WAL | journal | all | bound: live + 10%% + %(journal_bound)d MiB |
 |---|---|---|---|---|---|---|---|
 %(disk_table)s
-
+%(note)s
 Until then unlinked files stay for ten minutes: what is above the live data in the first plot
 is what the load removed within these.
 
@@ -117,4 +117,5 @@ def write(docs, samples, rows, result):
             "steps": "{:,}".format(int(samples[-1]["steps"])),
             "written": samples[-1]["written"] / 2**30,
             "journal_bound": result["journal_bound"] / MIB, "disk_table": "\n".join(disk),
+            "note": "\n%s\n" % result["note"] if result.get("note") else "",
             "memory_table": "\n".join(memory), "rows_table": "\n".join(table)})
