@@ -2,7 +2,10 @@
 
 #include "base/assert.h"
 
+#include <errno.h>
 #include <stddef.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 /* The default, a process's stack limit, is some 8 MiB of address space for each thread,
  * of which these use a hundredth. */
@@ -22,6 +25,18 @@ static void queue_push(struct job **head, struct job **tail, struct job *job)
     *tail = job;
 }
 
+/* A counter that is not read is as good as one more wake: only that would block. */
+static void wake_loop(struct inbox *inbox)
+{
+    const uint64_t one = 1;
+    ssize_t n;
+
+    do {
+        n = write(inbox->fd, &one, sizeof one);
+    } while (n < 0 && errno == EINTR);
+    ASSERT(n == sizeof one || errno == EAGAIN);
+}
+
 static void inbox_put(struct inbox *inbox, struct job *job)
 {
     bool was_empty;
@@ -31,13 +46,12 @@ static void inbox_put(struct inbox *inbox, struct job *job)
     queue_push(&inbox->head, &inbox->tail, job);
     uv_mutex_unlock(&inbox->lock);
     if (was_empty) {
-        uv_async_send(&inbox->async);
+        wake_loop(inbox);
     }
 }
 
-static void inbox_drain(uv_async_t *async)
+static void inbox_drain(struct inbox *inbox)
 {
-    struct inbox *inbox = async->data;
     struct job *job;
 
     uv_mutex_lock(&inbox->lock);
@@ -56,40 +70,70 @@ static void inbox_drain(uv_async_t *async)
     }
 }
 
+/* The counter is reset before the jobs are taken: who puts one afterwards wakes again. */
+static void on_wake(uv_poll_t *poll, int status, int events)
+{
+    struct inbox *inbox = poll->data;
+    uint64_t counter;
+
+    (void)status;
+    (void)events;
+    while (read(inbox->fd, &counter, sizeof counter) < 0 && errno == EINTR) {
+    }
+    inbox_drain(inbox);
+}
+
 int inbox_open(struct inbox *inbox, uv_loop_t *loop, void (*drained)(void *arg),
                void *arg)
 {
     int rv;
 
     *inbox = (struct inbox){.drained = drained, .arg = arg};
+    inbox->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (inbox->fd < 0) {
+        return -errno;
+    }
     rv = uv_mutex_init(&inbox->lock);
     if (rv != 0) {
-        return rv;
+        goto out_fd;
     }
-    rv = uv_async_init(loop, &inbox->async, inbox_drain);
+    rv = uv_poll_init(loop, &inbox->poll, inbox->fd);
     if (rv != 0) {
-        uv_mutex_destroy(&inbox->lock);
-        return rv;
+        goto out_lock;
     }
-    inbox->async.data = inbox;
+    inbox->poll.data = inbox;
+    rv = uv_poll_start(&inbox->poll, UV_READABLE, on_wake);
+    ASSERT(rv == 0); /* It is not closing. */
     return 0;
+out_lock:
+    uv_mutex_destroy(&inbox->lock);
+out_fd:
+    (void)close(inbox->fd);
+    return rv;
 }
 
 void inbox_close(struct inbox *inbox, uv_close_cb closed)
 {
-    inbox_drain(&inbox->async);
+    inbox_drain(inbox);
+    uv_poll_stop(&inbox->poll); /* Before its descriptor is somebody else's. */
+    (void)close(inbox->fd);
     uv_mutex_destroy(&inbox->lock);
-    uv_close((uv_handle_t *)&inbox->async, closed);
+    uv_close((uv_handle_t *)&inbox->poll, closed);
 }
 
 /* Wait for a job; with an idle function, only for a while the first time. */
 static bool wait_once(struct worker *worker, bool idle_done)
 {
+    int rv = 0;
+
+    worker->waiting = true;
     if (worker->idle == NULL || idle_done) {
         uv_cond_wait(&worker->wake, &worker->lock);
-        return true;
+    } else {
+        rv = uv_cond_timedwait(&worker->wake, &worker->lock, IDLE_AFTER_NS);
     }
-    return uv_cond_timedwait(&worker->wake, &worker->lock, IDLE_AFTER_NS) == 0;
+    worker->waiting = false;
+    return rv == 0;
 }
 
 /* The next job, or NULL when the worker is to end. */
@@ -154,22 +198,33 @@ int worker_start(struct worker *worker, struct inbox *inbox, void (*idle)(void *
     return rv;
 }
 
+/* Unlock, and wake the thread if it sleeps: after unlocking, or it would find the lock
+ * taken and sleep once more. */
+static void unlock_and_wake(struct worker *worker)
+{
+    bool wake = worker->waiting;
+
+    worker->waiting = false;
+    uv_mutex_unlock(&worker->lock);
+    if (wake) {
+        uv_cond_signal(&worker->wake);
+    }
+}
+
 void worker_post(struct worker *worker, struct job *job)
 {
     ASSERT(job->run != NULL && job->done != NULL);
     uv_mutex_lock(&worker->lock);
     ASSERT(!worker->stopping);
     queue_push(&worker->head, &worker->tail, job);
-    uv_cond_signal(&worker->wake);
-    uv_mutex_unlock(&worker->lock);
+    unlock_and_wake(worker);
 }
 
 void worker_stop(struct worker *worker)
 {
     uv_mutex_lock(&worker->lock);
     worker->stopping = true;
-    uv_cond_signal(&worker->wake);
-    uv_mutex_unlock(&worker->lock);
+    unlock_and_wake(worker);
     uv_thread_join(&worker->thread);
     uv_cond_destroy(&worker->wake);
     uv_mutex_destroy(&worker->lock);

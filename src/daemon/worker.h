@@ -5,6 +5,10 @@
  * the loop afterwards. The inbox is the way back: one per loop, shared by all workers.
  * A job is owned by the worker from worker_post until done() is called; done() usually
  * frees it.
+ *
+ * The inbox has an eventfd of its own. A uv_async_t would do, but its loop spins, for up
+ * to 50 us, until the sender has left uv_async_send; with fewer cores than threads the
+ * sender is what the loop has just displaced, and every job paid for that.
  */
 #ifndef DAEMON_WORKER_H
 #define DAEMON_WORKER_H
@@ -20,7 +24,8 @@ struct job {
 };
 
 struct inbox {
-    uv_async_t async;
+    uv_poll_t poll;
+    int fd;
     uv_mutex_t lock;
     struct job *head;
     struct job *tail;
@@ -31,7 +36,7 @@ struct inbox {
 
 int inbox_open(struct inbox *inbox, uv_loop_t *loop, void (*drained)(void *arg),
                void *arg);
-/* No worker may be running any more. Memory is free after @closed of the async handle. */
+/* No worker may be running any more. Memory is free after @closed of the poll handle. */
 void inbox_close(struct inbox *inbox, uv_close_cb closed);
 
 struct worker {
@@ -42,6 +47,7 @@ struct worker {
     struct job *tail;
     struct inbox *inbox;
     bool stopping;
+    bool waiting; /* The thread sleeps, and nobody has woken it yet. */
     /* On the worker's thread, once in each pause of 50 ms or more; may be NULL. */
     void (*idle)(void *arg);
     void *arg;
