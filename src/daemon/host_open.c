@@ -276,6 +276,7 @@ static int start_replica(struct host *host, struct open_job *job)
         .journal_bytes_max = host->config.journal_bytes_max,
         .leases = host->config.leases,
         .roll_call = true,
+        .apply_wait_ms = HOST_APPLY_WAIT_MS,
     };
     struct replica_start start = {
         .now_ms = host_now_ms(),

@@ -253,11 +253,13 @@ uint64_t replica_wake_ms(const struct replica *replica)
 {
     uint64_t wake_ms = replica->tick_ms + replica->config.heartbeat_ms;
     uint64_t lease_ms = replica_lease_wake_ms(replica);
+    uint64_t apply_ms = replica_apply_wake_ms(replica);
 
     if (replica->failed) {
         return UINT64_MAX;
     }
     wake_ms = lease_ms < wake_ms ? lease_ms : wake_ms;
+    wake_ms = apply_ms < wake_ms ? apply_ms : wake_ms;
     if (replica_roll_open(replica)) {
         return wake_ms;
     }

@@ -99,6 +99,8 @@ struct replica_config {
     uint64_t window_bytes;      /* In flight to a follower, default 8 MiB; */
     uint64_t cache_bytes;       /* of entries in memory, REPLICA_CACHE_BYTES; */
     uint64_t pending_bytes_max; /* of proposals, REPLICA_PENDING_BYTES. */
+    uint32_t apply_wait_ms;     /* A follower gathers entries to apply, at most so long,
+                                   while nobody reads from it; 0: never. */
     uint32_t guards_off;        /* Tests only. */
     uint32_t mutation;          /* Tests only: enum replica_mutation. */
 };

@@ -29,7 +29,10 @@
 #define REPLICA_HEAD_MAX (ZONE_OP_BYTES_MAX + 4096u)
 #define REPLICA_ROOM_RETRY_MS 500u /* After a full disk; sooner if something was freed. */
 #define REPLICA_GIVE_WAY_MS 10000u /* Between two handings over for room. */
-#define REPLICA_NAMES 4096u        /* Places in the table of touched inodes. */
+#define REPLICA_GATHER_ENTRIES 64u /* A follower gathers no more to apply, */
+#define REPLICA_GATHER_BYTES (256u << 10) /* nor more of the journal than this, */
+#define REPLICA_GATHER_READ_MS 1000u      /* and nothing so soon after a read. */
+#define REPLICA_NAMES 4096u               /* Places in the table of touched inodes. */
 #define REPLICA_UNISSUED UINT64_MAX
 
 /* An entry whose bytes are in memory. */
@@ -332,6 +335,7 @@ struct replica {
 
     /* Apply, fetch, housekeeping. */
     uint32_t apply_n;
+    uint64_t apply_from_ms; /* Since when entries are gathered to be applied; 0: none. */
     bool fetch_busy;
     enum replica_fetch_for fetch_for;
     uint64_t fetch_peer;
@@ -478,6 +482,7 @@ void replica_read_forget(struct replica *r, uint64_t from);
 /* Leader or term changed: what was asked is asked again. */
 void replica_read_again(struct replica *r);
 void replica_read_go_on(struct replica *r);
+uint32_t replica_reads_waiting(const struct replica *r);
 void replica_read_tick(struct replica *r);
 void replica_read_fail_all(struct replica *r);
 void replica_read_frame(struct replica *r, const struct replica_event *event);
@@ -537,6 +542,8 @@ uint64_t replica_names_wait(const struct replica *r, const struct replica_read *
 
 /* replica_apply.c */
 void replica_apply_issue(struct replica *r);
+/* When what is gathered is to be applied; UINT64_MAX: nothing is. */
+uint64_t replica_apply_wake_ms(const struct replica *r);
 void replica_apply_done(struct replica *r, const struct replica_event *event);
 void replica_apply_replay(struct replica *r);
 bool replica_fetch(struct replica *r, enum replica_fetch_for purpose, uint64_t index,

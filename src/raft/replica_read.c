@@ -39,7 +39,7 @@ static void push(struct replica *r, struct replica_fifo *fifo,
     }
 }
 
-static uint32_t reads_waiting(const struct replica *r)
+uint32_t replica_reads_waiting(const struct replica *r)
 {
     return r->reads_new.n + r->reads_round.n + r->reads_ready.n;
 }
@@ -48,7 +48,7 @@ static void read_add(struct replica *r, struct replica_read read)
 {
     read.since_ms = r->now_ms;
     if (r->failed || r->stopping || r->pull.state != PULL_NONE ||
-        reads_waiting(r) >= REPLICA_READS_MAX) {
+        replica_reads_waiting(r) >= REPLICA_READS_MAX) {
         read_fail(r, &read);
         return;
     }

@@ -430,6 +430,7 @@ struct sys {
     bool leases;
     uint64_t rotten; /* The node whose disk rots; 0 none. */
     struct prng rot;
+    uint32_t apply_wait_ms; /* See replica_config. */
 };
 
 /* sys_event.c */

@@ -189,6 +189,7 @@ static int start(struct sys_host *host, const struct found *found)
         .window_bytes = sys->window_bytes,
         .cache_bytes = sys->cache_bytes,
         .pending_bytes_max = sys->pending_bytes,
+        .apply_wait_ms = sys->apply_wait_ms,
         .mutation = replica_mutation(sys->options.mutation),
     };
     struct replica_start begin = {

@@ -185,6 +185,7 @@ bool sys_run(struct sys *sys, const struct sys_options *options, uint64_t seed)
         200 + (uint32_t)sys_rand(sys, sys_chance(sys, 3) ? 20000 : 2000);
     sys->think_us = (sys_chance(sys, 3) ? 15 : 70) * (uint32_t)SYS_US;
     sys->journal_bytes = (sys_chance(sys, 2) ? 900u : 1536u) << 10;
+    sys->apply_wait_ms = sys_chance(sys, 2) ? 20 : 0;
     sys->leases = options->mutation >= SYS_MUT_LEASE_ALONE || !sys_chance(sys, 8);
     if (sys_with(sys, SYS_KIND_SMALL) && sys_chance(sys, 2)) {
         sys->window_bytes = 16384u << sys_rand(sys, 5);

@@ -502,6 +502,7 @@ int rig_start(struct rig *rig, uint64_t id)
                                     .roll_call = rig->roll_call,
                                     .cache_bytes = rig->cache_bytes,
                                     .pending_bytes_max = rig->pending_bytes,
+                                    .apply_wait_ms = rig->apply_wait_ms,
                                     .mutation = rig->mutation};
     struct replica_start start = {.now_ms = rig->now_ms,
                                   .term = node->term,

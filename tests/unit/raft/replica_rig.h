@@ -104,7 +104,8 @@ struct rig {
     bool roll_call;
     uint64_t cache_bytes;
     uint64_t pending_bytes;
-    int64_t wall_back_ns;               /* How far clocks of the day are behind. */
+    int64_t wall_back_ns; /* How far clocks of the day are behind. */
+    uint32_t apply_wait_ms;
     struct rig_node nodes[RIG_MAX + 1]; /* By raft id. */
     bool cut[RIG_MAX + 1][RIG_MAX + 1]; /* Frames from, to are dropped. */
     struct rig_frame *frames;

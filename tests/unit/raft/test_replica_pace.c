@@ -1,0 +1,106 @@
+/* What is done later, or at once, and for how many entries: applying, settling. */
+#include "lib/check.h"
+#include "replica_rig.h"
+
+#include <string.h>
+
+static struct rig rig;
+
+static void begin_gathering(void)
+{
+    memset(&rig, 0, sizeof rig);
+    rig_init(&rig, 3);
+    rig.apply_wait_ms = 20;
+    for (uint64_t id = 1; id <= 3; id++) {
+        rig_stop(&rig, id);
+        CHECK_INT(rig_start(&rig, id), 0);
+    }
+    for (uint64_t id = 1; id <= 3; id++) {
+        for (uint64_t other = 1; other < id; other++) {
+            rig_connect(&rig, other, id, true);
+        }
+    }
+    rig_elect(&rig, 1);
+    rig_run(&rig, 200);
+    CHECK_UINT(rig_applied(&rig, 2), rig_applied(&rig, 1));
+}
+
+/* One client that waits for each of its calls: the leader applies them one by one and
+ * answers, a follower all of them in one transaction, a while later. */
+static void a_follower_gathers(void)
+{
+    uint64_t before;
+
+    begin_gathering();
+    before = rig_applied(&rig, 2);
+    for (uint64_t i = 0; i < 10; i++) {
+        rig_submit(&rig, 1, 100 + i, 10);
+        rig_flush(&rig, 1);
+        rig_settle(&rig);
+        CHECK_UINT(rig_applied(&rig, 1), before + 1 + i);
+        CHECK_UINT(rig_applied(&rig, 2), before);
+    }
+    rig_run(&rig, 30);
+    CHECK(rig_applied(&rig, 2) >= before + 9); /* Of the last one it may not know yet. */
+    rig_run(&rig, 100);
+    CHECK_UINT(rig_applied(&rig, 2), before + 10);
+    rig_deinit(&rig);
+}
+
+/* Many entries, or large ones, are worth a transaction at once: there the work of the
+ * members has to keep pace. */
+static void much_is_not_gathered(void)
+{
+    uint64_t before;
+
+    begin_gathering();
+    before = rig_applied(&rig, 2);
+    for (uint64_t i = 0; i < 65; i++) {
+        rig_submit(&rig, 1, 100 + i, 10);
+        rig_flush(&rig, 1);
+        rig_settle(&rig);
+    }
+    CHECK_UINT(rig_applied(&rig, 2), before + 64);
+    rig_run(&rig, 200);
+    before = rig_applied(&rig, 2);
+    for (uint64_t i = 0; i < 2; i++) {
+        rig_submit(&rig, 1, 200 + i, 300000);
+        rig_flush(&rig, 1);
+        rig_settle(&rig);
+    }
+    CHECK_UINT(rig_applied(&rig, 2), before + 1);
+    rig_deinit(&rig);
+}
+
+/* Who reads from a member does not pay for what it gathered, nor gathers it more as long
+ * as somebody reads. */
+static void a_read_ends_gathering(void)
+{
+    uint64_t before;
+    uint64_t now_ms;
+
+    begin_gathering();
+    before = rig_applied(&rig, 2);
+    rig_submit(&rig, 1, 90, 10);
+    rig_flush(&rig, 1);
+    rig_settle(&rig);
+    now_ms = rig.now_ms;
+    CHECK_UINT(rig_applied(&rig, 2), before);
+    (void)rig_trace(&rig);
+    rig_read(&rig, 2, 91);
+    rig_settle(&rig);
+    CHECK_UINT(rig_applied(&rig, 2), before + 1);
+    CHECK(strstr(rig_trace(&rig), "2 read 91") != NULL);
+    rig_submit(&rig, 1, 92, 10);
+    rig_flush(&rig, 1);
+    rig_settle(&rig);
+    rig_submit(&rig, 1, 93, 10);
+    rig_flush(&rig, 1);
+    rig_settle(&rig);
+    CHECK_UINT(rig_applied(&rig, 2), before + 2);
+    CHECK_UINT(rig.now_ms, now_ms);
+    rig_deinit(&rig);
+}
+
+TEST_MAIN(CHECK_TEST(a_follower_gathers), CHECK_TEST(much_is_not_gathered),
+          CHECK_TEST(a_read_ends_gathering))
