@@ -23,7 +23,8 @@
 #define HOST_PAIRS_BYTES_MAX (64u << 20)
 /* At 1,000 entries a second a follower that nobody reads from applies 20 at a time. */
 #define HOST_APPLY_WAIT_MS 20u
-#define HOST_SPARES 4u /* Recycled segments of the journal. */
+#define HOST_SEGMENT_BYTES (16u << 20) /* Of the journal. */
+#define HOST_SPARES_MAX 256u           /* Recycled ones: 4 GiB. */
 #define HOST_SETTLE_PAUSE_MS 500u
 #define HOST_SYNCS_MAX 64u                /* Batches whose times are followed at once. */
 #define HOST_SETTLE_BYTES_FULL (4u << 20) /* Room for more may not be there. */
@@ -199,6 +200,9 @@ void host_room_for_opening(struct host *host);
 void host_room_tick(struct host *host, uint64_t now_ms);
 /* Tell the replica about the disk. */
 void host_report_disk(struct host *host, uint64_t extent_segment);
+/* How many recycled segments of the journal to keep: so that a burst finds those that the
+ * last one had, but for the tail of the log, which stays in use. */
+uint32_t host_spares(const struct host *host);
 /* The replica may have become full, or no longer be. */
 void host_room_note(struct host *host);
 /* host_syncs.c: a batch was given to the journal's thread, and came back. */

@@ -82,8 +82,8 @@ static int open_journal(struct host *host, struct open_job *job, bool create)
     struct journal_config config = {
         .disk = host->config.disk,
         .dir = host->config.journal,
-        .segment_bytes = 16u << 20,
-        .spare_segments = HOST_SPARES,
+        .segment_bytes = HOST_SEGMENT_BYTES,
+        .spare_segments = host_spares(host),
         .create = create,
     };
 

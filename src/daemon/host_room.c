@@ -182,6 +182,13 @@ void host_room_seen(struct host *host, const struct host_space *space)
     }
 }
 
+uint32_t host_spares(const struct host *host)
+{
+    uint64_t n = host->config.journal_bytes_max / HOST_SEGMENT_BYTES / 4 * 3;
+
+    return (uint32_t)(n < HOST_SPARES_MAX ? n : HOST_SPARES_MAX);
+}
+
 static void run_room(struct job *base)
 {
     struct room_job *job = (struct room_job *)base;
@@ -196,7 +203,7 @@ static void run_room(struct job *base)
     if (job->met_full || atomic_load(&host->told_full)) {
         journal_keep_spares(host->disk.journal, 0);
     } else {
-        journal_keep_spares(host->disk.journal, HOST_SPARES);
+        journal_keep_spares(host->disk.journal, host_spares(host));
     }
     job->base.rv = host_space(host, &job->space);
 }

@@ -12,6 +12,7 @@
 #include <errno.h>
 
 #define CUT_MIN 64u         /* Entries: less is not worth a snapshot. */
+#define QUIET_MS 200u       /* Nothing was appended for so long: clients pause. */
 #define REST_EVERY_MS 1000u /* What does not press is settled at this pace. */
 
 bool replica_journal_full(const struct replica *r)
@@ -134,9 +135,15 @@ static bool snapshot_due(struct replica *r)
     return cut_point(r, r->applied) >= r->log.base_index + (is_tight(r) ? 1 : CUT_MIN);
 }
 
+/* Settling is a second write of all that clients write: up to half of the journal it waits
+ * for a pause of theirs. What they overwrite or remove meanwhile never needs it. */
 static void settle(struct replica *r)
 {
-    if (replica_disk_full(r) || r->journal_bytes > r->config.journal_bytes_max / 4) {
+    uint64_t max = r->config.journal_bytes_max;
+    bool quiet = r->now_ms - r->append_ms >= QUIET_MS;
+
+    if (replica_disk_full(r) || r->journal_bytes > max / 2 ||
+        (quiet && r->journal_bytes > max / 4)) {
         replica_act(r, REPLICA_DO_SETTLE);
     }
 }

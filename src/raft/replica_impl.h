@@ -254,8 +254,9 @@ struct replica {
     bool failed;
     bool stopping;
     uint64_t now_ms;
-    uint64_t tick_ms; /* When the last periodic work ran. */
-    uint64_t wake_ms; /* rgroup's. */
+    uint64_t append_ms; /* When entries were last given to the journal; 0: never. */
+    uint64_t tick_ms;   /* When the last periodic work ran. */
+    uint64_t wake_ms;   /* rgroup's. */
 
     enum rgroup_state state;
     uint64_t term;

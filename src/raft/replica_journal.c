@@ -26,6 +26,7 @@ static void issue_entries(struct replica *r, struct replica_action *action)
     struct replica_slot *slot = NULL;
 
     n = n < REPLICA_BATCH_ENTRIES ? n : REPLICA_BATCH_ENTRIES;
+    r->append_ms = r->now_ms;
     action->entries = calloc(n, sizeof *action->entries);
     if (action->entries == NULL) {
         replica_fault(r, -ENOMEM);

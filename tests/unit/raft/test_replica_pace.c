@@ -102,5 +102,29 @@ static void a_read_ends_gathering(void)
     rig_deinit(&rig);
 }
 
+/* Clients have the disk: up to half of the journal settling waits for a pause of theirs. */
+static void settling_gives_way(void)
+{
+    memset(&rig, 0, sizeof rig);
+    rig.journal_bytes_max = 1u << 20;
+    rig_init(&rig, 3);
+    rig_elect(&rig, 1);
+    for (uint64_t token = 1; token <= 10; token++) {
+        rig_submit(&rig, 1, token, 4000);
+        rig_flush(&rig, 1);
+        rig_settle(&rig);
+        rig_disk(&rig, 1, 300u << 10);
+        rig_disk(&rig, 2, 300u << 10);
+        rig_run(&rig, 100);
+    }
+    CHECK_UINT(rig.nodes[1].settles, 0);
+    CHECK_UINT(rig.nodes[2].settles, 0);
+    rig_disk(&rig, 1, 600u << 10);
+    CHECK_UINT(rig.nodes[1].settles, 1);
+    rig_run(&rig, 300);
+    CHECK(rig.nodes[2].settles > 0);
+    rig_deinit(&rig);
+}
+
 TEST_MAIN(CHECK_TEST(a_follower_gathers), CHECK_TEST(much_is_not_gathered),
-          CHECK_TEST(a_read_ends_gathering))
+          CHECK_TEST(a_read_ends_gathering), CHECK_TEST(settling_gives_way))
