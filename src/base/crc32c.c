@@ -125,6 +125,47 @@ static uint32_t crc_hardware(uint32_t crc, const uint8_t *data, size_t len)
 }
 #endif
 
+/* x^(8 * 2^i) modulo the polynomial: what 2^i bytes of zeros multiply a CRC by. */
+static uint32_t powers[64];
+static _Atomic bool powers_ready;
+
+/* The product modulo the polynomial. The highest bit is the coefficient of x^0. */
+static uint32_t multiply(uint32_t a, uint32_t b)
+{
+    uint32_t product = 0;
+
+    for (; a != 0; a <<= 1) {
+        product ^= a >> 31 != 0 ? b : 0;
+        b = (b & 1) != 0 ? b >> 1 ^ POLYNOMIAL : b >> 1;
+    }
+    return product;
+}
+
+/* As with the other tables: all threads write the same, and the flag comes last. */
+static void make_powers(void)
+{
+    uint32_t power = 1u << 23;
+
+    for (unsigned i = 0; i < 64; i++) {
+        __atomic_store_n(&powers[i], power, __ATOMIC_RELAXED);
+        power = multiply(power, power);
+    }
+    atomic_store_explicit(&powers_ready, true, memory_order_release);
+}
+
+uint32_t crc32c_join(uint32_t first, uint32_t second, uint64_t len)
+{
+    if (!atomic_load_explicit(&powers_ready, memory_order_acquire)) {
+        make_powers();
+    }
+    for (unsigned i = 0; len != 0; i++, len >>= 1) {
+        if ((len & 1) != 0) {
+            first = multiply(first, __atomic_load_n(&powers[i], __ATOMIC_RELAXED));
+        }
+    }
+    return first ^ second;
+}
+
 uint32_t crc32c(uint32_t crc, const void *data, size_t len)
 {
     crc = ~crc;

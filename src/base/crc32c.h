@@ -12,4 +12,7 @@
  */
 uint32_t crc32c(uint32_t crc, const void *data, size_t len);
 
+/* The CRC of two runs of bytes, one behind the other, from theirs; @len is the second's. */
+uint32_t crc32c_join(uint32_t first, uint32_t second, uint64_t len);
+
 #endif

@@ -290,6 +290,9 @@ struct store_pieces {
 };
 int store_pieces_init(struct store_pieces *pieces, struct store *store);
 void store_pieces_deinit(struct store_pieces *pieces);
+/* The whole piece that the extent lies in, unchecked. 0 or a fault. */
+int store_piece_pread(struct store *store, const struct store_extent *extent,
+                      uint8_t *out);
 /* The extent's bytes, borrowed until the next call. OUT_IO: bad or unreadable. */
 int store_pieces_get(struct store_pieces *pieces, const struct store_extent *extent,
                      const uint8_t **out);

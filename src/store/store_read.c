@@ -39,8 +39,8 @@ static int pulled_pread(struct store *store, const struct store_extent *extent,
     return rv;
 }
 
-static int piece_pread(struct store *store, const struct store_extent *extent,
-                       uint8_t *out)
+int store_piece_pread(struct store *store, const struct store_extent *extent,
+                      uint8_t *out)
 {
     struct journal_place place = {.segment = extent->segment, .offset = extent->place};
 
@@ -61,7 +61,7 @@ int store_pieces_get(struct store_pieces *pieces, const struct store_extent *ext
         pieces->crc != extent->crc || pieces->ino != extent->ino ||
         pieces->begin != extent->offset - extent->skip) {
         pieces->kind = 0;
-        rv = piece_pread(pieces->store, extent, pieces->bytes);
+        rv = store_piece_pread(pieces->store, extent, pieces->bytes);
         pieces->fault = rv;
         if (rv != 0 || crc32c(0, pieces->bytes, extent->piece_len) != extent->crc) {
             log_error("store",

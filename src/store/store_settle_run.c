@@ -16,6 +16,7 @@ struct running {
     struct store_settle *settle;
     struct store_pieces pieces;
     uint8_t *bytes;            /* The merged block. */
+    uint8_t summed;            /* Its sub-blocks whose CRCs are known already. */
     bool dirty[STORE_FOLDERS]; /* Folders of data/ to be synced. */
 };
 
@@ -105,13 +106,25 @@ static bool covered(const struct store_settle_block *b, uint32_t sub)
     return at >= end;
 }
 
+static bool all_covered(const struct store_settle_block *b)
+{
+    uint32_t sub = 0;
+
+    while (sub < STORE_SUBBLOCKS && covered(b, sub)) {
+        sub++;
+    }
+    return sub == STORE_SUBBLOCKS;
+}
+
 /* The base of every sub-block that will change. OUT_IO: bad. */
 static int load_base(struct running *run, struct disk_file *file,
                      const struct store_settle_block *b)
 {
     int rv;
 
-    memset(run->bytes, 0, STORE_BLOCK);
+    if (!all_covered(b)) {
+        memset(run->bytes, 0, STORE_BLOCK);
+    }
     for (uint32_t sub = 0; b->base_lost && sub < (b->has_block ? STORE_SUBBLOCKS : 1);
          sub++) {
         if (!covered(b, sub)) {
@@ -146,17 +159,48 @@ static int load_base(struct running *run, struct disk_file *file,
     return 0;
 }
 
-static int lay_over(struct running *run, const struct store_settle_block *b)
+/*
+ * A piece that fills sub-blocks is read to where it is to lie, and checked by the CRCs of
+ * those, which are needed anyway: of what was written in large calls every byte is looked
+ * at once. False: it is to be got, or reported, the other way.
+ */
+static bool lay_whole(struct running *run, struct store_settle_block *b,
+                      const struct store_extent *e, uint8_t *to)
+{
+    uint32_t first = (uint32_t)(e->offset % STORE_BLOCK) / STORE_SUBBLOCK;
+    uint32_t n = e->len / STORE_SUBBLOCK;
+    uint32_t crc = 0;
+
+    if (e->offset % STORE_SUBBLOCK != 0 || e->len % STORE_SUBBLOCK != 0 ||
+        e->len != e->piece_len || store_piece_pread(run->store, e, to) != 0) {
+        return false;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        b->fresh[first + i] = crc32c(0, to + i * STORE_SUBBLOCK, STORE_SUBBLOCK);
+        crc = crc32c_join(crc, b->fresh[first + i], STORE_SUBBLOCK);
+    }
+    if (crc != e->crc) {
+        return false;
+    }
+    run->summed |= (uint8_t)(((1u << n) - 1) << first);
+    return true;
+}
+
+static int lay_over(struct running *run, struct store_settle_block *b)
 {
     const uint8_t *bytes;
     int rv;
 
+    run->summed = 0;
     for (size_t i = 0; i < b->extents.n; i++) {
         const struct store_extent *e = &b->extents.all[i];
         uint8_t *to = run->bytes + e->offset % STORE_BLOCK;
 
         if (e->kind == STORE_ZERO) {
             memset(to, 0, e->len);
+            continue;
+        }
+        if (e->kind != STORE_LOST && lay_whole(run, b, e, to)) {
             continue;
         }
         rv = e->kind == STORE_LOST ? OUT_IO : store_pieces_get(&run->pieces, e, &bytes);
@@ -239,8 +283,11 @@ static int write_block(struct running *run, struct disk_file *file,
     for (uint32_t sub = 0; sub < STORE_SUBBLOCKS; sub++) {
         const uint8_t *data = run->bytes + sub * STORE_SUBBLOCK;
 
-        b->fresh[sub] =
-            (b->mask >> sub & 1) != 0 ? crc32c(0, data, STORE_SUBBLOCK) : b->crcs[sub];
+        if ((b->mask >> sub & 1) == 0) {
+            b->fresh[sub] = b->crcs[sub];
+        } else if ((run->summed >> sub & 1) == 0) {
+            b->fresh[sub] = crc32c(0, data, STORE_SUBBLOCK);
+        }
     }
     b->published = true;
     (void)pthread_mutex_lock(&run->settle->write_lock);

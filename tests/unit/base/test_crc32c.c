@@ -56,4 +56,20 @@ static void in_parts(void)
     }
 }
 
-TEST_MAIN(CHECK_TEST(known_value), CHECK_TEST(all_lengths), CHECK_TEST(in_parts))
+/* The CRC of a whole follows from those of its parts, which others have checked: so no
+ * byte is looked at twice. */
+static void joined(void)
+{
+    uint32_t whole = crc32c(0, bytes, BYTES_MAX);
+
+    for (size_t cut = 0; cut <= BYTES_MAX; cut += 619) {
+        CHECK_UINT(crc32c_join(crc32c(0, bytes, cut),
+                               crc32c(0, bytes + cut, BYTES_MAX - cut), BYTES_MAX - cut),
+                   whole);
+    }
+    CHECK_UINT(crc32c_join(whole, 0, 0), whole);
+    CHECK(crc32c_join(1, 2, 16) != crc32c_join(2, 1, 16));
+}
+
+TEST_MAIN(CHECK_TEST(known_value), CHECK_TEST(all_lengths), CHECK_TEST(in_parts),
+          CHECK_TEST(joined))
