@@ -69,6 +69,7 @@ static void done_append(struct job *job)
     for (uint32_t i = 0; i < append->batch.n_entries; i++) {
         append->places[i].segment = append->batch.entries[i].place.segment;
         append->places[i].offset = append->batch.entries[i].place.offset;
+        append->places[i].crc = append->batch.entries[i].place.crc;
         slice_unref(&append->batch.entries[i].head);
         slice_unref(&append->batch.entries[i].payload);
     }
@@ -262,7 +263,9 @@ void host_do_apply(struct host *host, struct replica_action *action)
             .kind = apply_kind(entry->type),
             .head = slice_ref(entry->head),
             .payload = slice_ref(entry->payload),
-            .place = {.segment = entry->segment, .offset = entry->offset},
+            .place = {.segment = entry->segment,
+                      .offset = entry->offset,
+                      .crc = entry->crc},
         };
     }
     host_post_zone(host, &job->base, run_apply, done_apply);
@@ -309,6 +312,7 @@ static void done_fetch(struct job *job)
             .payload = fetch->entries[i].payload,
             .segment = fetch->entries[i].place.segment,
             .offset = fetch->entries[i].place.offset,
+            .crc = fetch->entries[i].place.crc,
         };
     }
     host_step(host, &event);

@@ -86,6 +86,7 @@ struct replica_entry {
     struct slice payload;
     uint64_t segment; /* Where the payload lies in the journal; 0 until durable. */
     uint64_t offset;
+    uint32_t crc; /* Of the payload there; 0: not known. */
 };
 
 struct replica_config {
@@ -174,6 +175,7 @@ enum replica_event_type {
 struct replica_place {
     uint64_t segment;
     uint64_t offset;
+    uint32_t crc; /* CRC32C of the payload there; 0: not known. */
 };
 
 /* One applied entry's answer. @result: encoded zone_result (head), @data beside it. */

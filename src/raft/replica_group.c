@@ -104,6 +104,7 @@ static int take_append(struct replica *r, const struct rgroup_append *append,
         entry.index = append->index + i;
         entry.segment = 0;
         entry.offset = 0;
+        entry.crc = 0;
         rv = append_one(r, &entry);
         if (rv != 0) {
             return rv;

@@ -41,6 +41,7 @@ struct replica_cached {
     struct slice payload;
     uint64_t segment;
     uint64_t offset;
+    uint32_t crc;
 };
 
 /* What is known of every entry of the log. */

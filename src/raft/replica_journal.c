@@ -112,6 +112,7 @@ static void set_places(struct replica *r, const struct replica_ticket *ticket,
         if (i < event->n_entries && event->places != NULL) {
             slot->cached->segment = event->places[i].segment;
             slot->cached->offset = event->places[i].offset;
+            slot->cached->crc = event->places[i].crc;
         }
     }
 }

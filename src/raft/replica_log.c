@@ -94,6 +94,7 @@ static int slot_cache(struct replica *r, struct replica_slot *slot,
     cached->payload = slice_ref(entry->payload);
     cached->segment = entry->segment;
     cached->offset = entry->offset;
+    cached->crc = entry->crc;
     slot->cached = cached;
     r->log.cache_bytes += cached_bytes(cached);
     return 0;
@@ -230,6 +231,7 @@ bool replica_log_get(struct replica *r, uint64_t index, struct replica_entry *ou
         .payload = slice_ref(slot->cached->payload),
         .segment = slot->cached->segment,
         .offset = slot->cached->offset,
+        .crc = slot->cached->crc,
     };
     return true;
 }

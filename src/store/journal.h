@@ -32,6 +32,7 @@ struct journal;
 struct journal_place {
     uint64_t segment;
     uint64_t offset;
+    uint32_t crc; /* CRC32C of the whole payload as it was written; 0: not known. */
 };
 
 /* One raft log entry. */

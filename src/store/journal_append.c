@@ -252,6 +252,7 @@ static int add(struct journal *journal, struct journal_record *record, const voi
     ASSERT(pack_has_room(journal, record->head_len, record->payload_len));
     place->offset = pack_put(journal, record, head, payload);
     place->segment = journal->active->number;
+    place->crc = record->payload_crc;
     return 0;
 }
 

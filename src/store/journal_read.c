@@ -69,6 +69,7 @@ static int read_entry(struct journal *journal, uint64_t index, const struct held
     }
     buf->len = len;
     place.offset += payload_at;
+    place.crc = record.payload_crc;
     *out = (struct journal_entry){
         .index = index,
         .term = record.term,

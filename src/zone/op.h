@@ -231,6 +231,8 @@ void zone_op_piece(uint64_t offset, size_t len, uint32_t i, size_t *at,
                    size_t *piece_len);
 /* 0, or OUT_IO if a piece of the payload does not match its CRC. */
 int zone_op_check(const struct zone_op *op);
+/* The CRC32C that the whole payload has if each piece has its own. */
+uint32_t zone_op_crc(const struct zone_op *op);
 
 /*
  * Encode @op without its payload (op->data's bytes; its length is in the encoding) into

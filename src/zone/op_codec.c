@@ -148,6 +148,21 @@ int zone_op_check(const struct zone_op *op)
     return 0;
 }
 
+uint32_t zone_op_crc(const struct zone_op *op)
+{
+    uint32_t n = zone_op_pieces(op->offset, op->data.len);
+    uint32_t crc = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        size_t at;
+        size_t len;
+
+        zone_op_piece(op->offset, op->data.len, i, &at, &len);
+        crc = i == 0 ? op->crc[i] : crc32c_join(crc, op->crc[i], len);
+    }
+    return crc;
+}
+
 /* What both directions refuse, so that whatever was encoded can be decoded. */
 static bool sattr_valid(const struct zone_sattr *sattr)
 {

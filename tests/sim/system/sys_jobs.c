@@ -215,7 +215,8 @@ static void done_append(struct sys_job *job)
 
     for (uint32_t i = 0; i < job->batch.n_entries; i++) {
         places[i] = (struct replica_place){.segment = job->batch.entries[i].place.segment,
-                                           .offset = job->batch.entries[i].place.offset};
+                                           .offset = job->batch.entries[i].place.offset,
+                                           .crc = job->batch.entries[i].place.crc};
     }
     sys_host_step(job->host, &event);
     free(places);
@@ -318,7 +319,9 @@ void sys_do_apply(struct sys_host *host, struct replica_action *action)
             .kind = kind_of(entry->type),
             .head = slice_ref(entry->head),
             .payload = slice_ref(entry->payload),
-            .place = {.segment = entry->segment, .offset = entry->offset},
+            .place = {.segment = entry->segment,
+                      .offset = entry->offset,
+                      .crc = entry->crc},
         };
     }
     sys_job_post(host, ZONE, job);
@@ -351,6 +354,7 @@ static void done_fetch(struct sys_job *job)
             .payload = job->fetched[i].payload,
             .segment = job->fetched[i].place.segment,
             .offset = job->fetched[i].place.offset,
+            .crc = job->fetched[i].place.crc,
         };
     }
     sys_host_step(job->host, &event);

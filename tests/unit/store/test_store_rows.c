@@ -321,7 +321,7 @@ static void rollback(void)
                                 .len = sizeof bytes,
                                 .crc = crc32c(0, bytes, sizeof bytes),
                                 .version = 1,
-                                .place = {1, 0}};
+                                .place = {.segment = 1}};
     uint64_t value;
 
     CHECK_INT(store_begin(store), 0);
