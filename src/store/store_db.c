@@ -6,6 +6,7 @@
 #include "base/wire.h"
 #include "store/pages.h"
 #include "store/store_priv.h"
+#include "store/walfile.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -202,7 +203,7 @@ int store_db_exec(struct store_db *db, const char *sql)
  * no system call per transaction. */
 int store_db_open(struct store_db *db, const char *path, const char *vfs, bool create)
 {
-    const char *pages = pages_vfs(vfs != NULL ? vfs : "unix-excl");
+    const char *pages = pages_vfs(vfs != NULL ? vfs : walfile_vfs());
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
     int reserved = PAGES_RESERVED;
     int rc;

@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/prng.h"
 #include "store/pages.h"
+#include "store/walfile.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -485,8 +486,8 @@ static int open_file(struct vfs_file *file, const char *path, int flags)
     return rv;
 }
 
-static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int flags,
-                    int *out_flags)
+static int open_plain(sqlite3_vfs *base, const char *path, sqlite3_file *out, int flags,
+                      int *out_flags)
 {
     struct vfs *vfs = vfs_of(base);
     struct vfs_file *file = file_of(out);
@@ -521,6 +522,22 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
         *out_flags = flags;
     }
     return SQLITE_OK;
+}
+
+static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int flags,
+                    int *out_flags)
+{
+    int rc;
+
+    if ((flags & SQLITE_OPEN_WAL) == 0) {
+        return open_plain(base, path, out, flags, out_flags);
+    }
+    out->pMethods = NULL;
+    rc = open_plain(base, path, walfile_inner(out), flags, out_flags);
+    if (rc == SQLITE_OK) {
+        walfile_wrap(out);
+    }
+    return rc;
 }
 
 static int vfs_delete(sqlite3_vfs *base, const char *path, int sync)
@@ -638,7 +655,7 @@ int vfs_register(struct disk *disk, const char *name)
     pthread_mutex_init(&vfs->lock, NULL);
     vfs->base = (sqlite3_vfs){
         .iVersion = 2,
-        .szOsFile = sizeof(struct vfs_file),
+        .szOsFile = walfile_size(sizeof(struct vfs_file)),
         .mxPathname = PATH_MAX - 1,
         .zName = vfs->name,
         .pAppData = vfs,
