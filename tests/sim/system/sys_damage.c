@@ -106,9 +106,11 @@ static uint64_t size_of(struct sys_node *node, const char *path)
     return size;
 }
 
-static bool may_be_damaged(const struct sys *sys, const struct sys_zone *zone,
-                           uint64_t node)
+/* Without it the others must be a majority that has everything: in raft's configuration,
+ * which may be behind the row. */
+static bool may_be_damaged(struct sys *sys, uint32_t zone_nr, uint64_t node)
 {
+    const struct sys_zone *zone = &sys->zones[zone_nr];
     uint32_t up = 0;
 
     for (uint32_t i = 0; i < zone->row.n_members; i++) {
@@ -118,7 +120,8 @@ static bool may_be_damaged(const struct sys *sys, const struct sys_zone *zone,
         up += sys->nodes[zone->row.members[i].node].up;
     }
     return zone->row.n_members >= 3 && up >= 3 && sys->nodes[node].up &&
-           (zone->damaged == 0 || zone->damaged == node);
+           (zone->damaged == 0 || zone->damaged == node) &&
+           sys_members_quiet(sys, zone_nr);
 }
 
 static void restart(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
@@ -154,7 +157,7 @@ void sys_damage(struct sys *sys)
     uint64_t size;
     uint64_t offset;
 
-    if (!may_be_damaged(sys, zone, member->node) || node->hosts[zone_nr] == NULL) {
+    if (!may_be_damaged(sys, zone_nr, member->node) || node->hosts[zone_nr] == NULL) {
         return;
     }
     (void)snprintf(dataset, sizeof dataset, "/zone%u-%u", zone_nr,

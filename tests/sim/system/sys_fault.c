@@ -212,6 +212,9 @@ static void change_role(struct sys *sys)
     uint32_t zone_nr = (uint32_t)sys_rand(sys, sys->n_zones);
     uint64_t whose = sys_rand(sys, 8);
 
+    if (sys->zones[zone_nr].damaged != 0) {
+        return; /* The others must be able to do without that one. */
+    }
     for (uint64_t number = 1; number <= SYS_NODES; number++) {
         struct sys_host *host = sys->nodes[number].hosts[zone_nr];
         struct rgroup_conf conf = {0};

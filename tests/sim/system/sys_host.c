@@ -310,8 +310,9 @@ void sys_host_fault(struct sys_host *host, const char *what, int rv)
     struct sys_node *node = host->node;
 
     host->failed = true;
-    /* A pull that met a full disk is ended with the node, as by a broken one. */
-    if (rv == -ENOSPC && node->full && host->pull.active) {
+    /* A pull that met a full disk is ended with the node, as by a broken one; there may be
+     * room again by now. */
+    if (rv == -ENOSPC && host->pull.active) {
         node->broken = true;
     }
     if (!node->broken && !sys_damage_shows(host, rv)) {
