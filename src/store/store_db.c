@@ -224,8 +224,9 @@ int store_db_open(struct store_db *db, const char *path, const char *vfs, bool c
     /* Of a database that is yet to be made; one that is there has its own. */
     (void)sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserved);
     /* Before there is a page; and not again, since it is written down each time. */
-    rv = create ? store_db_exec(db, "PRAGMA page_size=4096; PRAGMA auto_vacuum=INCREMENTAL")
-                : 0;
+    rv = create
+             ? store_db_exec(db, "PRAGMA page_size=4096; PRAGMA auto_vacuum=INCREMENTAL")
+             : 0;
     if (rv != 0) {
         goto out;
     }

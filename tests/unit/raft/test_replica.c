@@ -395,39 +395,6 @@ static void fetched_for_follower(void)
     rig_deinit(&rig);
 }
 
-/* An entry that the leader's disk does not give back, and that a follower needs: the leader
- * goes on, and the follower gets a snapshot that covers it. */
-static void unreadable_for_follower(void)
-{
-    struct replica_status status;
-
-    begin(3);
-    rig_elect(&rig, 1);
-    rig_connect(&rig, 1, 3, false);
-    for (uint64_t token = 1; token <= 60; token++) {
-        rig_submit(&rig, 1, token, 1u << 20);
-        rig_flush(&rig, 1);
-        rig_settle(&rig);
-    }
-    rig.nodes[1].bad_index = 20;
-    rig_connect(&rig, 1, 3, true);
-    rig_run(&rig, 3000);
-    CHECK(rig.nodes[1].fetches > 0);
-    CHECK_UINT(rig.nodes[1].failed, 0);
-    CHECK_UINT(rig.nodes[1].snapshots, 1);
-    rig_status(&rig, 1, &status);
-    CHECK_INT(status.state, RGROUP_LEADER);
-    CHECK_UINT(status.first_index, 21); /* No more is cut off than must be. */
-    CHECK_UINT(rig.nodes[3].pulls, 1);
-    CHECK_UINT(rig_applied(&rig, 3), rig_applied(&rig, 1));
-    rig_submit(&rig, 1, 900, 10);
-    rig_flush(&rig, 1);
-    rig_settle(&rig);
-    rig_run(&rig, 1000);
-    CHECK_UINT(rig_applied(&rig, 3), rig_applied(&rig, 1));
-    rig_deinit(&rig);
-}
-
 /* Asked to, a batch ends at an index, so that the zone can be seen as of it; and nothing
  * stops there. */
 static void batch_ends_where_asked(void)
@@ -794,10 +761,10 @@ TEST_MAIN(CHECK_TEST(answered_when_committed), CHECK_TEST(sent_while_written),
           CHECK_TEST(a_full_zone_can_be_waited_out), CHECK_TEST(a_low_leader_gives_way),
           CHECK_TEST(a_full_follower_stops_nobody), CHECK_TEST(restart_of_all),
           CHECK_TEST(zone_ahead_of_log), CHECK_TEST(fetched_for_follower),
-          CHECK_TEST(unreadable_for_follower), CHECK_TEST(batch_ends_where_asked),
-          CHECK_TEST(slow_follower_is_bounded), CHECK_TEST(compaction),
-          CHECK_TEST(rest_with_a_short_journal), CHECK_TEST(pull_beyond_log),
-          CHECK_TEST(pull_that_fails), CHECK_TEST(crash_between_switch_and_cut),
-          CHECK_TEST(transfer), CHECK_TEST(sole_voter), CHECK_TEST(zone_time_rises),
+          CHECK_TEST(batch_ends_where_asked), CHECK_TEST(slow_follower_is_bounded),
+          CHECK_TEST(compaction), CHECK_TEST(rest_with_a_short_journal),
+          CHECK_TEST(pull_beyond_log), CHECK_TEST(pull_that_fails),
+          CHECK_TEST(crash_between_switch_and_cut), CHECK_TEST(transfer),
+          CHECK_TEST(sole_voter), CHECK_TEST(zone_time_rises),
           CHECK_TEST(time_passes_without_writers), CHECK_TEST(garbage_is_refused),
           CHECK_TEST(malformed_frames))

@@ -335,9 +335,42 @@ static void zone_time_of_a_cut_log(void)
     rig_deinit(&rig);
 }
 
-TEST_MAIN(CHECK_TEST(durable_batch_by_batch), CHECK_TEST(batch_behind_a_full_disk),
-          CHECK_TEST(cut_behind_a_full_disk), CHECK_TEST(pulled_state_is_too_old),
-          CHECK_TEST(pull_ends_with_its_cut), CHECK_TEST(pull_drops_what_was_not_written),
+/* An entry that the leader's disk does not give back, and that a follower needs: the leader
+ * goes on, and the follower gets a snapshot that covers it. */
+static void unreadable_for_follower(void)
+{
+    struct replica_status status;
+
+    begin(3, 0, 0);
+    rig_connect(&rig, 1, 3, false);
+    for (uint64_t token = 1; token <= 60; token++) {
+        rig_submit(&rig, 1, token, 1u << 20);
+        rig_flush(&rig, 1);
+        rig_settle(&rig);
+    }
+    rig.nodes[1].bad_index = 20;
+    rig_connect(&rig, 1, 3, true);
+    rig_run(&rig, 3000);
+    CHECK(rig.nodes[1].fetches > 0);
+    CHECK_UINT(rig.nodes[1].failed, 0);
+    CHECK_UINT(rig.nodes[1].snapshots, 1);
+    rig_status(&rig, 1, &status);
+    CHECK_INT(status.state, RGROUP_LEADER);
+    CHECK_UINT(status.first_index, 21); /* No more is cut off than must be. */
+    CHECK_UINT(rig.nodes[3].pulls, 1);
+    CHECK_UINT(rig_applied(&rig, 3), rig_applied(&rig, 1));
+    rig_submit(&rig, 1, 900, 10);
+    rig_flush(&rig, 1);
+    rig_settle(&rig);
+    rig_run(&rig, 1000);
+    CHECK_UINT(rig_applied(&rig, 3), rig_applied(&rig, 1));
+    rig_deinit(&rig);
+}
+
+TEST_MAIN(CHECK_TEST(unreadable_for_follower), CHECK_TEST(durable_batch_by_batch),
+          CHECK_TEST(batch_behind_a_full_disk), CHECK_TEST(cut_behind_a_full_disk),
+          CHECK_TEST(pulled_state_is_too_old), CHECK_TEST(pull_ends_with_its_cut),
+          CHECK_TEST(pull_drops_what_was_not_written),
           CHECK_TEST(slow_follower_need_not_pull), CHECK_TEST(no_cut_while_reading_back),
           CHECK_TEST(undurable_entries_stay_cached),
           CHECK_TEST(configurations_stay_cached),
