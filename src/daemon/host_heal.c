@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/outcome.h"
 #include "base/wire.h"
+#include "daemon/event.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -141,12 +142,15 @@ static void act_done(struct host *host, const struct heal_action *action)
 
     if (action->outcome == OUT_IO) {
         healing->n_given_up++;
-        log_error("daemon",
-                  "msg=\"no member has a good copy of a block\" zone=%s ino=%" PRIu64
-                  " block=%" PRIu64,
-                  host->config.label, action->ino, action->block);
+        event_tell(EVENT_BLOCK_BAD, host->config.label,
+                   "no member has a good copy of block %" PRIu64 " of inode %" PRIu64,
+                   action->block, action->ino);
     } else if (action->outcome == 0) {
         healing->n_healed++;
+        event_tell(EVENT_BLOCK_HEALED, host->config.label,
+                   "block %" PRIu64 " of inode %" PRIu64
+                   " was bad here, and was healed with another member's",
+                   action->block, action->ino);
     }
     host_scrub_block_done(
         host, &(struct store_want){.ino = action->ino, .block = action->block},

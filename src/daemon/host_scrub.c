@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/outcome.h"
 #include "base/wire.h"
+#include "daemon/event.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -159,10 +160,10 @@ static void done_scrub_read(struct job *base)
         s->n_bad = job->read.n_bad;
         memcpy(s->bad, job->read.bad, sizeof s->bad);
         for (uint32_t i = 0; i < job->read.n_bad; i++) {
-            log_warn("daemon",
-                     "msg=\"scrub found a bad block\" zone=%s ino=%" PRIu64
-                     " block=%" PRIu64,
-                     host->config.label, job->read.bad[i].ino, job->read.bad[i].block);
+            event_tell(EVENT_BLOCK_BAD, host->config.label,
+                       "scrub found a bad block on this member: inode %" PRIu64
+                       ", block %" PRIu64,
+                       job->read.bad[i].ino, job->read.bad[i].block);
             host_heal_scrub(host, &job->read.bad[i]);
         }
     }
@@ -209,10 +210,10 @@ static void compare_end(struct host *host)
         }
     }
     if (result.differs != 0) {
-        log_error("daemon",
-                  "msg=\"THE MEMBERS OF THIS ZONE DIFFER\" zone=%s index=%" PRIu64
-                  " self=%" PRIu64 " other=%" PRIu64,
-                  host->config.label, result.index, host->config.raft_id, result.differs);
+        event_tell(EVENT_DIFFERS, host->config.label,
+                   "THE MEMBERS OF THIS ZONE DIFFER at index %" PRIu64
+                   ": this one, %" PRIu64 ", and %" PRIu64,
+                   result.index, host->config.raft_id, result.differs);
     }
     scrub_compared(&s->scrub, &result, now_s(), host_now_ms());
     if (s->scrub.state.phase == SCRUB_IDLE) {

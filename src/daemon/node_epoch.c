@@ -14,6 +14,7 @@
 #include "daemon/node.h"
 
 #include "base/log.h"
+#include "daemon/event.h"
 #include "daemon/json.h"
 
 #include <errno.h>
@@ -133,11 +134,10 @@ void node_epoch_told(void *ctx, uint64_t number, uint64_t epoch)
     } else if (count_of(epoch) == count_of(node->epoch) &&
                node->epoch_foreign != number) {
         node->epoch_foreign = number;
-        log_error(
-            "daemon",
-            "msg=\"this node and another were recovered apart from each other: they "
-            "are two grapevines now\" other=%s",
-            node_name_of(node, number));
+        event_tell(EVENT_RECOVERED, NULL,
+                   "this node and %s were recovered apart from each other: they are two "
+                   "grapevines now",
+                   node_name_of(node, number));
     }
 }
 
@@ -146,8 +146,8 @@ void node_epoch_tick(struct node *node)
     if (node->epoch_heard == 0 || node->next_epoch != 0 || node->stopping) {
         return;
     }
-    log_warn("daemon",
-             "msg=\"the grapevine was recovered without this node: following\"");
+    event_tell(EVENT_RECOVERED, NULL,
+               "the grapevine was recovered without this node: following");
     if (go_over(node, node->epoch_heard, false, 0) == 0) {
         node_restart(node);
     } /* Else the next tick tries again. */

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/wire.h"
 #include "daemon/dataset.h"
+#include "daemon/event.h"
 #include "daemon/json.h"
 
 #include <stdio.h>
@@ -47,9 +48,9 @@ void node_home_noted(struct node *node)
     node->home_lost = host_lost(node->home);
     node->home_repair_ms = host_now_ms() + HOME_AGAIN_MS;
     (void)node_state_save(node);
-    log_warn("daemon",
-             "msg=\"this node's copy of the directory is quarantined\" reason=\"%s\"",
-             host_reason(node->home));
+    event_tell(EVENT_QUARANTINE, "(grapevine)",
+               "this node's copy of the directory is quarantined: %s",
+               host_reason(node->home));
 }
 
 /* The last step. */

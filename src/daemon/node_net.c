@@ -509,10 +509,10 @@ static void on_refused(void *ctx, uint64_t number, const struct peer_refusal *re
         return;
     }
     node->twin = true;
-    log_error(
-        "daemon",
-        "msg=\"another daemon is this node: this one stops its zones. Stop one of the "
-        "two, give it a state folder of its own, and restart the other\" told_by=%s",
+    event_tell(
+        EVENT_TWIN, NULL,
+        "another daemon is this node: this one stops its zones. Stop one of the two, "
+        "give it a state folder of its own, and restart the other (told by %s)",
         node_name_of(node, number));
     node_each_host(node, stop_host);
 }

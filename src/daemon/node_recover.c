@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "daemon/dataset.h"
+#include "daemon/event.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -95,10 +96,9 @@ void node_recover_tick(struct node *node)
         struct node_zone *local = &node->zones[i];
 
         if (local->host != NULL && host_is_stale(local->host) && !local->stale) {
-            log_warn("daemon",
-                     "msg=\"this member had more than the one with which the zone was "
-                     "recovered: it begins anew, its data is kept\" zone=%s",
-                     local->slug);
+            event_tell(EVENT_RECOVERED, local->slug,
+                       "this member had more than the one with which the zone was "
+                       "recovered: it begins anew, its data is kept");
             local->stale = true;
             found = true;
         }

@@ -16,6 +16,7 @@
 
 #include "base/log.h"
 #include "daemon/dataset.h"
+#include "daemon/event.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -64,11 +65,9 @@ static void give_up(struct node *node, struct node_zone *local, enum host_lost l
                   "zone=%s",
                   local->slug);
     }
-    log_warn("daemon",
-             "msg=\"member quarantined: it takes no part with this data any more\" "
-             "zone=%s raft_id=%" PRIu64 " reason=\"%s\"",
-             local->slug, local->raft_id,
-             local->host == NULL ? "" : host_reason(local->host));
+    event_tell(EVENT_QUARANTINE, local->slug,
+               "member quarantined: it takes no part with this data any more: %s",
+               local->host == NULL ? "it was given up" : host_reason(local->host));
 }
 
 void node_repair_noted(struct node *node, struct host *host)
@@ -302,11 +301,8 @@ static void done_sweep(uv_work_t *work, int status)
                  "error=\"%s\"",
                  sweep->slug, strerror(-sweep->rv));
     } else if (sweep->rv > 0) {
-        log_info(
-            "daemon",
-            "msg=\"the new copy is complete: what was set aside is removed\" zone=%s "
-            "datasets=%d",
-            sweep->slug, sweep->rv);
+        event_tell(EVENT_REPAIRED, sweep->slug,
+                   "the new copy is complete: what was set aside is removed");
     }
     free(sweep);
     node_part_end(node);
