@@ -76,7 +76,8 @@ class Events(grapevine.GrapevineTest):
         self.assertEqual((told.count("start"), told.count("stop"), told.count("recovery")),
                          (3, 1, 1))
         self.assertEqual(kinds(gv[1], "--since", "2100-01-01"), [])
-        self.assertEqual(kinds(gv[1], "--since", "2000-01-01"), kinds(gv[1], "--since", "7d"))
+        before = kinds(gv[1], "--since", "2000-01-01")
+        self.assertEqual(kinds(gv[1], "--since", "7d")[:len(before)], before)
         self.assertEqual(gv[1].gvraft("events", "--since", "yesterday").returncode, 2)
 
     # A start that is refused is told by the next one that is not.
