@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LOOK_MS 200u /* Between two looks whether a run is over, at most. */
+
 void *sys_alloc(size_t n, size_t size)
 {
     void *memory = calloc(n == 0 ? 1 : n, size);
@@ -88,13 +90,20 @@ static struct sys_event pop(struct sys *sys)
 
 void sys_go(struct sys *sys, uint64_t until_us, bool (*done)(struct sys *sys))
 {
+    uint64_t looked_us = sys->now_us;
+
     while (!sys->failing && sys->n_events > 0 && sys->events[0].at_us <= until_us) {
         struct sys_event event = pop(sys);
 
         sys->now_us = event.at_us;
         sys->counts.events++;
         event.fn(sys, event.ptr, event.a, event.b);
-        if (done != NULL && sys->counts.events % 256 == 0 && done(sys)) {
+        if (done == NULL || (sys->counts.events % 256 != 0 &&
+                             sys->now_us - looked_us < LOOK_MS * SYS_US)) {
+            continue;
+        }
+        looked_us = sys->now_us;
+        if (done(sys)) {
             return;
         }
     }
