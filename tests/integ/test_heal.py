@@ -219,9 +219,14 @@ class Damage(grapevine.GrapevineTest):
         data = files["big0"]
         self.assertEqual(self.flip_mark(gv[0], "data", data[100:132]), 1)
         fh = client.lookup(client.root, "big0")
-        with self.assertRaises(nfs3.NfsError) as caught:
-            client.read(fh, 0, 4096)
-        self.assertEqual(caught.exception.status, EIO)
+
+        def met():
+            try:
+                client.read(fh, 0, 4096)
+            except nfs3.NfsError as e:
+                return e.status == EIO
+            return False  # The bytes are in their file, but the journal's count yet.
+        grapevine.wait(met, "the damage to be met")
         self.assertEqual(client.read(fh, BLOCK, BLOCK)[0], data[BLOCK:2 * BLOCK])
         client.write(fh, 0, data[:BLOCK])
         self.assertEqual(client.read(fh, 0, BLOCK)[0], data[:BLOCK])
@@ -270,6 +275,8 @@ class Damage(grapevine.GrapevineTest):
         seal(self.dataset(gv[2], "meta.db"))
         gv[2].start()
         gv.wait_settled("z", 3)
+        grapevine.wait(lambda: all(node["up"] for node in gv[0].status()["nodes"]),
+                       "gv[0] to reach all: it asks them")
         done, scrubs = self.scrub(gv, gv[0])
         self.assertEqual(done.returncode, 1)
         self.assertEqual(scrubs[gv[2].name]["verdict"], "differs", scrubs)
