@@ -23,6 +23,7 @@ import zlib
 import nfs3
 
 WAIT_SECONDS_MAX = 120
+PORTS = 2200  # For each of the tests that run at a time.
 NAMES = ("chimay-bleue", "hertog-jan", "cara-pils", "orval", "rochefort")
 PR_SET_PDEATHSIG = 1
 PR_CAPBSET_DROP = 24
@@ -57,8 +58,9 @@ def wait(condition, what, seconds=WAIT_SECONDS_MAX):
 def free_port(host):
     """Outside of what the kernel gives to outgoing connections, so that it stays free
     while a daemon is down."""
+    first = 10000 + PORTS * int(os.environ.get("GV_INTEG_SLOT", "0"))
     while True:
-        port = random.randrange(10000, 32000)
+        port = random.randrange(first, first + PORTS)
         with socket.socket() as s:
             try:
                 s.bind((host, port))
@@ -245,6 +247,9 @@ class Grapevine:
         args = []
         for i in members:
             args += ["--member", self.nodes[i].name]
+        names = {self.nodes[i].name for i in members}
+        wait(lambda: all(node["up"] for node in self.nodes[0].status()["nodes"]
+                         if node["name"] in names), "the members are reached: they are asked")
         self.nodes[0].ask("zone", "create", slug, "--quota", quota, *args)
         self.wait_settled(slug)
 
@@ -278,13 +283,18 @@ class Grapevine:
                      "%s has a leader" % slug)
         wait(lambda: self.settled(slug, n_members, index), "%s is settled" % slug)
 
-    def same_digests(self, slug):
-        """Every running member has the same state at the same index."""
+    def digests(self, slug):
+        """Of every running member, once all are at one index: there is no load."""
         zone = self.leader(slug).zone(slug)
         members = [self.node(member["node"]) for member in zone["members"]]
         digests = [node.control("zone-digest", {"slug": slug})["result"] for node in members
                    if node.running()]
         assert len({digest["index"] for digest in digests}) == 1, digests
+        return digests
+
+    def same_digests(self, slug):
+        """Every running member has the same state at the same index."""
+        digests = wait(lambda: self.digests(slug), "all are at one index")
         return len({digest["digest"] for digest in digests}) == 1
 
     def servers(self, *indices):
