@@ -90,9 +90,8 @@ const struct doctor_rule_row doctor_rules[RULES] = {
                               "this node had data of the zone there and it is gone: the "
                               "member stops rather than "
                               "to begin with nothing",
-                              "mount it; if it is lost, remove the member from the zone "
-                              "and add it anew: it pulls "
-                              "from the others"},
+                              "mount it; if it is lost for good: gvraft zone rebuild: it "
+                              "gets a new copy from the others"},
     [RULE_DATASET_DAMAGED] =
         {"dataset-damaged", E,
          "the marker is not what was written: the disk or somebody changed it",
@@ -119,12 +118,12 @@ const struct doctor_rule_row doctor_rules[RULES] = {
          "the member stopped on this node to do no harm; the zone goes on if a majority "
          "of "
          "the others is there",
-         "cure what the reason names, then restart the daemon; damaged data: remove the "
-         "member and add it anew"},
+         "cure what the reason names, then restart the daemon; a member whose data is "
+         "damaged or old is made anew by itself"},
     [RULE_ZONE_NO_DATA] = {"zone-no-data", E,
                            "the dataset that was here is not: not mounted, or lost",
-                           "mount it and restart the daemon; if it is lost, remove the "
-                           "member and add it anew"},
+                           "mount it: it goes on by itself; if it is lost for good: "
+                           "gvraft zone rebuild"},
     [RULE_ZONE_FULL] =
         {"zone-full", E,
          "the member has no room on its disk and takes nothing new; if all have none, "
