@@ -15,10 +15,12 @@ class Recover(grapevine.GrapevineTest):
         """@n nodes that have just joined, and all of them vote on the directory."""
         gv = self.grapevine(n)
         for node in gv.nodes:
-            grapevine.wait(lambda: node.control("recover-look", {
-                "group": node.status()["grapevine"]})["result"]["voter"],
-                           "%s votes" % node.name)
+            self.wait_vote(node)
         return gv
+
+    def wait_vote(self, node):
+        grapevine.wait(lambda: node.control("recover-look", {
+            "group": node.status()["grapevine"]})["result"]["voter"], "%s votes" % node.name)
 
     def loaded(self, gv, slug, *places):
         load = grapevine.Load(gv.client(slug, *places), "load")
@@ -266,6 +268,7 @@ class Recover(grapevine.GrapevineTest):
             grapevine.wait(lambda: self.state(gv[i])["directory_epoch"] == epoch,
                            "%s follows" % gv[i].name)
             grapevine.wait(lambda: len(gv[i].status()["nodes"]) == 3, "it knows all")
+            self.wait_vote(gv[i])
         gv[0].kill()
         grapevine.wait(lambda: gv[1].gvraft("invite").returncode == 0,
                        "two of three write the directory")
