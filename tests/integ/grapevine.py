@@ -29,6 +29,7 @@ PR_SET_PDEATHSIG = 1
 PR_CAPBSET_DROP = 24
 CAP_SYS_RESOURCE = 24
 LIBC = ctypes.CDLL(None)
+GIVEN = set()  # Ports of this process's nodes, in use or not.
 
 
 def build_dir():
@@ -61,9 +62,12 @@ def free_port(host):
     first = 10000 + PORTS * int(os.environ.get("GV_INTEG_SLOT", "0"))
     while True:
         port = random.randrange(first, first + PORTS)
+        if port in GIVEN:
+            continue
         with socket.socket() as s:
             try:
                 s.bind((host, port))
+                GIVEN.add(port)
                 return port
             except OSError:
                 continue
