@@ -225,12 +225,6 @@ static int new_remove_issue(struct load_run *run, struct load_slot *slot)
     return rpc_nfs3_remove_async(run->load->rpc, load_reply, &args, slot);
 }
 
-static int new_remove_done(struct load_run *run, struct load_slot *slot, void *reply)
-{
-    (void)slot;
-    return load_check(run->load, "REMOVE", ((const struct REMOVE3res *)reply)->status);
-}
-
 static int new_remove(struct load *load, uint32_t depth, uint64_t n)
 {
     struct load_run *run;
@@ -241,7 +235,7 @@ static int new_remove(struct load *load, uint32_t depth, uint64_t n)
     run->depth = depth;
     run->end = n;
     run->issue = new_remove_issue;
-    run->done = new_remove_done;
+    run->done = load_remove_done;
     return load_run_end(run, NULL);
 }
 

@@ -577,7 +577,7 @@ static int remove_issue(struct load_run *run, struct load_slot *slot)
     return rpc_nfs3_remove_async(run->load->rpc, load_reply, &args, slot);
 }
 
-static int remove_done(struct load_run *run, struct load_slot *slot, void *reply)
+int load_remove_done(struct load_run *run, struct load_slot *slot, void *reply)
 {
     (void)slot;
     return load_check(run->load, "REMOVE", ((const struct REMOVE3res *)reply)->status);
@@ -597,7 +597,7 @@ static int small_remove(struct load *load, uint32_t depth, uint32_t end, double 
     run->next = load->removed;
     run->end = end;
     run->issue = remove_issue;
-    run->done = remove_done;
+    run->done = load_remove_done;
     if (load_run_go(run, out) != 0) {
         return -1;
     }

@@ -13,9 +13,10 @@ int load_run_end(struct load_run *run, struct load_result *out);
 int load_create_send(struct load_run *run, struct load_slot *slot, char *name);
 int load_create_take(struct load_run *run, const struct CREATE3res *res,
                      struct load_fh *out);
-/* A run's done() for WRITE and for READ. */
+/* A run's done() for WRITE, READ and REMOVE. */
 int load_write_done(struct load_run *run, struct load_slot *slot, void *reply);
 int load_read_done(struct load_run *run, struct load_slot *slot, void *reply);
+int load_remove_done(struct load_run *run, struct load_slot *slot, void *reply);
 
 /* The file for random access is there; some small files are. */
 int load_rand_prepare(struct load *load);
