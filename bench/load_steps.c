@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define SEQ_DEPTH 4u
+#define SEQ_READ_S 0.5
 #define PREPARE_DEPTH 8u
 #define FILES_MIN 500u    /* To stat, list and remove. */
 #define SMALL_BYTES 1024u /* In each small file, once they were written. */
@@ -300,6 +301,15 @@ static int seq_read_issue(struct load_run *run, struct load_slot *slot)
     return read_send(run, slot, offset);
 }
 
+/* From its beginning again when it was read to its end. */
+static int seq_reread_issue(struct load_run *run, struct load_slot *slot)
+{
+    if (run->next >= run->end) {
+        run->next = 0;
+    }
+    return seq_read_issue(run, slot);
+}
+
 static int file_read(struct load *load, struct load_file *file, uint32_t depth,
                      struct load_result *out)
 {
@@ -316,13 +326,25 @@ static int file_read(struct load *load, struct load_file *file, uint32_t depth,
     return load_run_end(run, out);
 }
 
+/* All of the file, again and again until it took SEQ_READ_S: one pass is over too soon. */
 static int seqread(struct load *load, const struct load_step *step,
                    struct load_result *out)
 {
+    struct load_run *run;
+
     if (!load->seq.present && seq_write(load, step, UNSTABLE, NULL) != 0) {
         return -1;
     }
-    return file_read(load, &load->seq, step->depth, out);
+    if (load_run_new(load, &run) != 0) {
+        return -1;
+    }
+    run->depth = step->depth;
+    run->seconds = SEQ_READ_S;
+    run->file = &load->seq;
+    run->end = load->seq.bytes;
+    run->issue = seq_reread_issue;
+    run->done = load_read_done;
+    return load_run_end(run, out);
 }
 
 /* Random access. */
