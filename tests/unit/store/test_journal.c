@@ -255,6 +255,59 @@ static void fetch_keeps_its_limits(void)
     journal_close(f->journal);
 }
 
+/* At its second read the log is cut back and grows again. */
+static struct cutting {
+    const struct disk_ops *real;
+    struct disk_ops ops;
+    struct fixture *f;
+    int reads;
+} cutting;
+
+static int cutting_pread(struct disk *disk, struct disk_file *file, void *buf, size_t len,
+                         uint64_t offset)
+{
+    if (++cutting.reads == 2) {
+        for (uint64_t i = 2; i <= 6; i++) {
+            CHECK_INT(append(cutting.f, i, 2), 0);
+        }
+    }
+    return cutting.real->pread(disk, file, buf, len, offset);
+}
+
+/* The log is cut back and written anew while a fetch is under way: what it gives is of one
+ * log, that from before or that from after, for a follower would take it as one. */
+static void a_fetch_is_of_one_log(void)
+{
+    struct fixture *f = setup();
+    struct disk *disk = f->config.disk;
+    struct journal_entry got[8];
+    uint32_t n = 0;
+
+    for (uint64_t i = 1; i <= 6; i++) {
+        CHECK_INT(append(f, i, 1), 0);
+    }
+    cutting = (struct cutting){.real = disk->ops, .ops = *disk->ops, .f = f};
+    cutting.ops.pread = cutting_pread;
+    disk->ops = &cutting.ops;
+    CHECK_INT(journal_fetch(f->journal, 1, 6, 1 << 20, got, &n), 0);
+    disk->ops = cutting.real;
+    CHECK(cutting.reads >= 2);
+    CHECK_UINT(n, 2);
+    for (uint32_t i = 0; i < n; i++) {
+        CHECK_UINT(got[i].term, got[0].term);
+        slice_unref(&got[i].head);
+        slice_unref(&got[i].payload);
+    }
+    CHECK_INT(journal_fetch(f->journal, 2, 5, 1 << 20, got, &n), 0);
+    CHECK_UINT(n, 5);
+    for (uint32_t i = 0; i < n; i++) {
+        CHECK_UINT(got[i].term, 2);
+        slice_unref(&got[i].head);
+        slice_unref(&got[i].payload);
+    }
+    journal_close(f->journal);
+}
+
 /* A folder of another zone is refused, and a missing one is not taken for an empty
  * journal: an unmounted disk must not look like a new member. */
 static void strange_folders_are_refused(void)
@@ -339,5 +392,5 @@ static void a_batch_spans_segments(void)
 TEST_MAIN(CHECK_TEST(entries_survive_reopen), CHECK_TEST(meta_survives_recycling),
           CHECK_TEST(an_earlier_index_truncates), CHECK_TEST(a_cut_begins_anew),
           CHECK_TEST(largest_entry_comes_back), CHECK_TEST(fetch_keeps_its_limits),
-          CHECK_TEST(strange_folders_are_refused),
+          CHECK_TEST(a_fetch_is_of_one_log), CHECK_TEST(strange_folders_are_refused),
           CHECK_TEST(payload_is_pinned_until_release), CHECK_TEST(a_batch_spans_segments))
