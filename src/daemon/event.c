@@ -45,6 +45,8 @@ static const struct {
     [EVENT_SLOW_DISK] = {"slow-disk", LOG_LEVEL_WARN},
     [EVENT_BLOCK_BAD] = {"block-bad", LOG_LEVEL_ERROR},
     [EVENT_BLOCK_HEALED] = {"block-healed", LOG_LEVEL_WARN},
+    [EVENT_ENTRY_BAD] = {"entry-bad", LOG_LEVEL_ERROR},
+    [EVENT_ENTRY_HEALED] = {"entry-healed", LOG_LEVEL_WARN},
     [EVENT_DIFFERS] = {"differs", LOG_LEVEL_ERROR},
     [EVENT_QUARANTINE] = {"quarantine", LOG_LEVEL_ERROR},
     [EVENT_REPAIRED] = {"repaired", LOG_LEVEL_INFO},

@@ -55,14 +55,16 @@ enum event_kind {
     EVENT_SLOW_DISK,
     EVENT_BLOCK_BAD,
     EVENT_BLOCK_HEALED,
-    EVENT_DIFFERS,    /* Members of a zone have different states. */
-    EVENT_QUARANTINE, /* A member's data must not be used any more. */
-    EVENT_REPAIRED,   /* It has a new copy, which is complete. */
-    EVENT_TWIN,       /* Another daemon is this node. */
-    EVENT_RECOVERED,  /* What a recovery of a zone or the grapevine means here. */
-    EVENT_STRANGER,   /* A connection was refused. */
-    EVENT_CLOCK,      /* This node's clock is off the others'. */
-    EVENT_STALL,      /* The daemon stood still. */
+    EVENT_ENTRY_BAD,    /* An entry that is to be applied cannot be read, */
+    EVENT_ENTRY_HEALED, /* and another member's state has taken its place. */
+    EVENT_DIFFERS,      /* Members of a zone have different states. */
+    EVENT_QUARANTINE,   /* A member's data must not be used any more. */
+    EVENT_REPAIRED,     /* It has a new copy, which is complete. */
+    EVENT_TWIN,         /* Another daemon is this node. */
+    EVENT_RECOVERED,    /* What a recovery of a zone or the grapevine means here. */
+    EVENT_STRANGER,     /* A connection was refused. */
+    EVENT_CLOCK,        /* This node's clock is off the others'. */
+    EVENT_STALL,        /* The daemon stood still. */
     EVENT_KINDS
 };
 

@@ -173,6 +173,7 @@ static void act_one(struct host *host, struct replica_action *action)
         host_do_compact(host, action);
         break;
     case REPLICA_DO_PULL:
+        host_mend_note(host);
         host_do_pull(host, action->index, action->to);
         break;
     case REPLICA_DO_SETTLE:
@@ -181,6 +182,7 @@ static void act_one(struct host *host, struct replica_action *action)
     case REPLICA_DO_NOTE:
         host_room_note(host);
         note_pace(host);
+        host_mend_note(host);
         host->callbacks.note(host->callbacks.ctx, host);
         break;
     case REPLICA_DO_FAIL:

@@ -117,10 +117,11 @@ struct host {
     bool making_room;
     bool has_ballast;
     bool making_ballast;
-    _Atomic bool told_full;  /* The last host_is_full. */
-    bool told_slow;          /* The last that was said of the disk's pace. */
-    uint64_t settle_from_ms; /* After a full disk: when to settle again. */
-    uint64_t owed_index;     /* A compaction that met a full disk; 0 none. */
+    _Atomic bool told_full;   /* The last host_is_full. */
+    bool told_slow;           /* The last that was said of the disk's pace, */
+    uint64_t told_unreadable; /* and of an entry that cannot be read; 0: none. */
+    uint64_t settle_from_ms;  /* After a full disk: when to settle again. */
+    uint64_t owed_index;      /* A compaction that met a full disk; 0 none. */
     uint64_t owed_term;
     struct pull *pull;
     struct host_cursor cursors[HOST_CURSORS_MAX]; /* Zone thread. */
@@ -205,6 +206,8 @@ void host_report_disk(struct host *host, uint64_t extent_segment);
 uint32_t host_spares(const struct host *host);
 /* The replica may have become full, or no longer be. */
 void host_room_note(struct host *host);
+/* Tell of an entry that cannot be read, and when it is past. */
+void host_mend_note(struct host *host);
 /* host_syncs.c: a batch was given to the journal's thread, and came back. */
 void host_sync_begun(struct host *host);
 void host_sync_ended(struct host *host, uint64_t us);

@@ -541,10 +541,11 @@ void host_do_pull(struct host *host, uint64_t index, uint64_t from)
         host_fail(host, "out of memory");
         return;
     }
-    event_tell(EVENT_PULL_BEGUN, host->config.label,
-               "too far behind the log: pulling the state of entry %llu or later from "
-               "node %llu",
-               (unsigned long long)index, (unsigned long long)(from >> 16));
+    event_tell(
+        EVENT_PULL_BEGUN, host->config.label,
+        "%s: pulling the state of entry %llu or later from node %llu",
+        host->told_unreadable == 0 ? "too far behind the log" : "an entry cannot be read",
+        (unsigned long long)index, (unsigned long long)(from >> 16));
     *host->pull = (struct pull){
         .host = host,
         .index = index,

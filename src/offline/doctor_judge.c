@@ -296,6 +296,11 @@ static void judge_own_zone(const cJSON *zone, struct doctor_report *report)
     } else if (is(state, "catching-up")) {
         find(report, RULE_ZONE_CATCHING_UP, "zone %s is catching up on this node", name);
     }
+    if (number(zone, "unreadable_entry") != 0) {
+        find(report, RULE_ENTRY_UNREADABLE,
+             "zone %s: entry %.0f of its journal cannot be read here, and is not applied",
+             name, (double)number(zone, "unreadable_entry"));
+    }
     if (number(zone, "sync_waits_ms") > WAITS_MS) {
         find(report, RULE_DISK_WAITS, "zone %s: its journal has waited for %.0f s", name,
              (double)number(zone, "sync_waits_ms") / 1e3);
@@ -480,6 +485,13 @@ static void judge_events(const cJSON *events, struct doctor_report *report)
     unsigned healed = (unsigned)number(events, "block-healed");
     unsigned crashes = (unsigned)number(events, "recovery");
 
+    if (number(events, "entry-bad") > 0) {
+        find(
+            report, RULE_BLOCKS_BAD,
+            "entries of a journal could not be read back %u times in a week, %u are past",
+            (unsigned)number(events, "entry-bad"),
+            (unsigned)number(events, "entry-healed"));
+    }
     if (bad + healed > 0) {
         find(report, RULE_BLOCKS_BAD, "bad blocks were met %u times in a week, %u healed",
              bad, healed);

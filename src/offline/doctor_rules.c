@@ -244,6 +244,12 @@ const struct doctor_rule_row doctor_rules[RULES] = {
     [RULE_EXPORT_OPEN_ROOT] =
         {"export-open-root", W, "everybody who reaches the NFS port may write as root",
          "name the clients, or squash = root: see [export] in grapevine.conf(5)"},
+    [RULE_ENTRY_UNREADABLE] =
+        {"entry-unreadable", E,
+         "the member cannot go on from its own journal: it takes the state from another "
+         "member that has applied the entry, and until then serves nothing newer",
+         "bring the zone's other members up; look at the kernel's log and the disk's own "
+         "(smartctl -a)"},
     [RULE_BLOCKS_BAD] =
         {"blocks-bad", W,
          "data on this node's disk was not what was written: the disk changes bits or "

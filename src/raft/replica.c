@@ -111,7 +111,7 @@ static void tick(struct replica *r, int64_t wall_ns)
 {
     struct rgroup_event event = {.type = RGROUP_EV_TICK};
 
-    if (r->now_ms >= r->wake_ms && !replica_roll_open(r)) {
+    if (r->now_ms >= r->wake_ms && !replica_deaf(r)) {
         (void)replica_group_step(r, &event, NULL); /* A fault is latched. */
     }
     replica_submit_flush(r);
@@ -134,6 +134,7 @@ static void turn(struct replica *r)
     replica_apply_replay(r);
     replica_transfer_go_on(r);
     replica_change_go_on(r);
+    replica_mend_go_on(r);
     replica_pull_go_on(r);
     replica_lease_go_on(r);
     replica_read_go_on(r);
@@ -260,7 +261,7 @@ uint64_t replica_wake_ms(const struct replica *replica)
     }
     wake_ms = lease_ms < wake_ms ? lease_ms : wake_ms;
     wake_ms = apply_ms < wake_ms ? apply_ms : wake_ms;
-    if (replica_roll_open(replica)) {
+    if (replica_deaf(replica)) {
         return wake_ms;
     }
     return replica->wake_ms < wake_ms ? replica->wake_ms : wake_ms;

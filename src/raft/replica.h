@@ -319,10 +319,14 @@ struct replica_status {
     bool pulling;
     bool calling; /* It asks the others whether its log is what it acknowledged. */
     bool transferring;
-    bool full;           /* No room on this member's disk: it takes nothing new. */
-    bool slow;           /* Lately its own disk held writers up, for long, as leader. */
-    uint64_t release_ms; /* Then, or as leader now: until a write is released; */
-    uint64_t own_ms;     /* and until its own disk and zone are there, too. */
+    uint64_t
+        unreadable_index; /* The journal cannot give back this entry, which is next to
+                                  be applied: another member's state is to replace it; */
+    int unreadable_rv;    /* that is what reading it gave. 0: none. */
+    bool full;            /* No room on this member's disk: it takes nothing new. */
+    bool slow;            /* Lately its own disk held writers up, for long, as leader. */
+    uint64_t release_ms;  /* Then, or as leader now: until a write is released; */
+    uint64_t own_ms;      /* and until its own disk and zone are there, too. */
     uint64_t released_index; /* Nothing above it was applied or answered. */
     uint64_t lease_ms;       /* Leader: its lease lasts so long yet; 0: none. */
     uint64_t read_lease_ms;  /* Others: their read lease, likewise. */

@@ -115,6 +115,9 @@ void replica_apply_issue(struct replica *r)
         bytes += batch[n].head.len + batch[n].payload.len;
         n++;
     }
+    if (n == 0 && r->mend.waits && r->mend.index == r->applied + 1) {
+        return; /* It cannot be read: see replica_mend.c. */
+    }
     if (n == 0) {
         (void)replica_fetch(r, FETCH_APPLY, r->applied + 1, bound, REPLICA_APPLY_BYTES);
         return;
@@ -192,6 +195,13 @@ bool replica_fetch(struct replica *r, enum replica_fetch_for purpose, uint64_t i
     return true;
 }
 
+static void unreadable_for_apply(struct replica *r, int rv)
+{
+    if (!replica_mend_wanted(r, r->applied + 1, rv)) {
+        replica_fault(r, rv);
+    }
+}
+
 static void fetched_apply(struct replica *r, const struct replica_event *event)
 {
     uint64_t bound = apply_bound(r);
@@ -208,7 +218,7 @@ static void fetched_apply(struct replica *r, const struct replica_event *event)
     if (n > 0) {
         apply_give(r, event->entries, n);
     } else if (event->n_entries == 0 || event->entries[0].index == r->applied + 1) {
-        replica_fault(r, -EUCLEAN); /* The journal does not hold what it took. */
+        unreadable_for_apply(r, -EUCLEAN); /* The journal does not hold what it took. */
     }
 }
 
@@ -225,8 +235,14 @@ void replica_fetched(struct replica *r, const struct replica_event *event)
         r->unreadable = event->index > r->unreadable ? event->index : r->unreadable;
         return;
     }
-    if (event->rv < 0 || (event->rv > 0 && purpose == FETCH_APPLY)) {
-        replica_fault(r, event->rv < 0 ? event->rv : -EUCLEAN);
+    if (purpose == FETCH_APPLY && event->rv != 0) {
+        if (r->pull.state == PULL_NONE && event->index == r->applied + 1) {
+            unreadable_for_apply(r, event->rv < 0 ? event->rv : -EUCLEAN);
+        }
+        return;
+    }
+    if (event->rv < 0) {
+        replica_fault(r, event->rv);
         return;
     }
     if (purpose == FETCH_APPLY) {

@@ -137,6 +137,13 @@ static void take_state(struct replica *r, const struct rgroup_update *update,
     replica_read_again(r);
 }
 
+void replica_group_leave(struct replica *r)
+{
+    struct rgroup_update update = {.state = RGROUP_FOLLOWER};
+
+    take_state(r, &update, r->term);
+}
+
 static void take_messages(struct replica *r, const struct rgroup_update *update)
 {
     for (uint32_t i = 0; i < update->n_messages; i++) {
@@ -267,6 +274,11 @@ int replica_group_start(struct replica *r)
     struct rgroup_entry *entries = NULL;
     int rv;
 
+    ASSERT(r->n_tickets == 0);
+    if (r->gather_first != 0 && r->gather_first <= r->log.last) {
+        /* A full disk sent them back: they are not durable, and nobody was told. */
+        replica_log_truncate(r, r->gather_first);
+    }
     if (r->config.mutation == REPLICA_MUT_NO_WAIT) {
         config.guards_off |= RGROUP_OFF_G16;
     }

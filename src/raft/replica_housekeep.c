@@ -186,7 +186,7 @@ void replica_disk(struct replica *r, const struct replica_event *event)
     settle(r);
 }
 
-static void compact(struct replica *r, uint64_t cut)
+void replica_compact(struct replica *r, uint64_t cut)
 {
     struct replica_action *action = replica_act(r, REPLICA_DO_COMPACT);
 
@@ -240,6 +240,6 @@ void replica_compact_go_on(struct replica *r)
     }
     r->compact_due = false;
     if (r->compact_index > r->log.base_index) {
-        compact(r, r->compact_index);
+        replica_compact(r, r->compact_index);
     }
 }

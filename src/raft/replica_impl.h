@@ -28,8 +28,9 @@
 #define REPLICA_PULL_TRIES 6u /* Then back to the old state, to vote again. */
 #define REPLICA_HEAD_MAX (ZONE_OP_BYTES_MAX + 4096u)
 #define REPLICA_ROOM_RETRY_MS 500u /* After a full disk; sooner if something was freed. */
-#define REPLICA_GIVE_WAY_MS 10000u /* Between two handings over for room. */
-#define REPLICA_GATHER_ENTRIES 64u /* A follower gathers no more to apply, */
+#define REPLICA_MEND_PAUSE_MS 5000u /* Between two rounds of pulls for such an entry. */
+#define REPLICA_GIVE_WAY_MS 10000u  /* Between two handings over for room. */
+#define REPLICA_GATHER_ENTRIES 64u  /* A follower gathers no more to apply, */
 #define REPLICA_GATHER_BYTES (256u << 10) /* nor more of the journal than this, */
 #define REPLICA_GATHER_READ_MS 1000u      /* and nothing so soon after a read. */
 #define REPLICA_NAMES 4096u               /* Places in the table of touched inodes. */
@@ -218,6 +219,17 @@ struct replica_pull {
     uint64_t retry_ms;
     uint32_t tries;
     uint64_t ticket; /* Of the cut; 0: not issued. */
+    bool own;        /* Not raft's snapshot, but for an entry that cannot be read. */
+};
+
+/* An entry that cannot be read and is not applied: replica_mend.c. */
+struct replica_mend {
+    uint64_t index;    /* 0: there is none. */
+    int rv;            /* What reading it gave. */
+    bool waits;        /* For a pull; else it is read again. */
+    bool gave_way;     /* As leader: handing over was tried. */
+    uint64_t after_ms; /* No pull before that. */
+    uint64_t leader;   /* When the pull began; 0: unknown. */
 };
 
 enum replica_fetch_for { FETCH_NONE = 0, FETCH_APPLY = 1, FETCH_PEER = 2 };
@@ -355,6 +367,7 @@ struct replica {
     bool compact_due;
     uint64_t compact_index;
     struct replica_pull pull;
+    struct replica_mend mend;
     struct replica_pace pace;
 
     struct rgroup_conf conf; /* Scratch: rgroup_conf_now. */
@@ -399,11 +412,14 @@ bool replica_log_get(struct replica *r, uint64_t index, struct replica_entry *ou
 void replica_entry_clear(struct replica_entry *entry);
 
 /* replica_group.c */
+/* Make rgroup anew from log and snapshot; what the journal does not have is cut off. */
 int replica_group_start(struct replica *r);
 /* Step rgroup and carry out its update. Outcomes and -EPROTO are handed back. */
 int replica_group_step(struct replica *r, struct rgroup_event *event,
                        const struct replica_entry *incoming);
 bool replica_is_leader(const struct replica *r);
+/* As if leadership, or the leader, were lost: until rgroup is made anew. */
+void replica_group_leave(struct replica *r);
 
 /* replica_journal.c */
 void replica_journal_issue(struct replica *r);
@@ -464,6 +480,9 @@ void replica_transfer_go_on(struct replica *r);
 void replica_transfer_start(struct replica *r, uint64_t target, uint64_t token);
 /* A leader without room hands over to a voter that has some. Once a heartbeat. */
 void replica_transfer_for_room(struct replica *r);
+/* Hand over to the voter that has most, one with room if there is one. False: there is
+ * nobody. */
+bool replica_transfer_away(struct replica *r);
 
 /* replica_slow.c */
 /* State, leader or term is another. */
@@ -492,6 +511,8 @@ void replica_read_frame(struct replica *r, const struct replica_event *event);
 /* replica_lease.c */
 /* The log is loaded. */
 void replica_lease_start(struct replica *r);
+/* What was granted before now may still be held: as leader, nothing is released yet. */
+void replica_lease_wait(struct replica *r);
 /* State, leader or term is another: all leases are over. */
 void replica_lease_changed(struct replica *r);
 /* Release what can be, and ask for what is due. */
@@ -564,10 +585,26 @@ bool replica_disk_full(const struct replica *r);
 /* Something met a full disk: what waits for room is tried again in a while. */
 void replica_no_room(struct replica *r);
 void replica_compact_go_on(struct replica *r);
+/* Cut the log and the journal up to @cut, of which there is a snapshot. */
+void replica_compact(struct replica *r, uint64_t cut);
 
 /* replica_pull.c */
 void replica_pull_begin(struct replica *r, uint64_t index, uint64_t term);
 void replica_pull_go_on(struct replica *r);
 void replica_pull_done(struct replica *r, const struct replica_event *event);
+
+/* replica_mend.c */
+/* Reading entry @index for the zone gave @rv. False: that is the end, as there is nobody
+ * to take the state from. */
+bool replica_mend_wanted(struct replica *r, uint64_t index, int rv);
+void replica_mend_go_on(struct replica *r);
+/* An own pull begins, for which all is at rest: from whom? False: nobody is there now. */
+bool replica_mend_pull(struct replica *r, uint64_t *from);
+/* It ended: nobody gave the state, */
+void replica_mend_gave_up(struct replica *r);
+/* or it is here, and its descriptor set. */
+void replica_mend_done(struct replica *r);
+/* It takes part in nothing now: a roll call, or an own pull. */
+bool replica_deaf(const struct replica *r);
 
 #endif

@@ -361,6 +361,11 @@ void replica_lease_start(struct replica *r)
 {
     r->own.number = r->read_seq; /* Another number than in a life before. */
     r->named_any = r->log.last;
+    replica_lease_wait(r);
+}
+
+void replica_lease_wait(struct replica *r)
+{
     rgroup_conf_now(r->group, &r->conf);
     if (r->conf.n > 1) {
         r->lease_wait_ms = r->now_ms + lease_hold_ms(length_ms(r));

@@ -31,14 +31,18 @@ void replica_pull_begin(struct replica *r, uint64_t index, uint64_t term)
 static void pull_start(struct replica *r)
 {
     struct replica_action *action;
+    uint64_t from = r->leader;
 
     if (r->n_tickets != 0 || r->meta_dirty || r->apply_n != 0 || r->fetch_busy ||
         r->snapshot_busy) {
         return;
     }
+    if (r->pull.own && !replica_mend_pull(r, &from)) {
+        return;
+    }
     action = replica_act(r, REPLICA_DO_PULL);
     action->index = r->pull.index;
-    action->to = r->leader;
+    action->to = from;
     r->pull.state = PULL_RUNNING;
 }
 
@@ -49,6 +53,9 @@ static void pull_abandon(struct replica *r)
 
     if (r->n_tickets != 0 || r->meta_dirty) {
         return;
+    }
+    if (r->pull.own) {
+        replica_mend_gave_up(r);
     }
     r->pull = (struct replica_pull){0};
     rv = replica_group_start(r);
@@ -121,6 +128,10 @@ void replica_pull_done(struct replica *r, const struct replica_event *event)
     r->applied_term = event->snapshot.term;
     if (event->wall_ns > r->last_time_ns) {
         r->last_time_ns = event->wall_ns;
+    }
+    if (r->pull.own) {
+        replica_mend_done(r);
+        return;
     }
     replica_log_reset(r, r->snapshot.index, r->snapshot.term);
     r->base_dirty = true;

@@ -96,6 +96,8 @@ void replica_status(const struct replica *replica, uint64_t now_ms,
     out->pulling = r->pull.state != PULL_NONE;
     out->calling = r->roll.open;
     out->transferring = r->transfer.active;
+    out->unreadable_index = r->mend.index;
+    out->unreadable_rv = r->mend.rv;
     out->full = replica_disk_full(r);
     out->slow = replica_slow_was(r, now_ms, &parts);
     out->release_ms = parts.release_ms;

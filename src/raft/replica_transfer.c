@@ -84,6 +84,17 @@ void replica_transfer_begin(struct replica *r, const struct replica_event *event
     replica_transfer_start(r, target, event->token);
 }
 
+bool replica_transfer_away(struct replica *r)
+{
+    uint64_t target = best_target(r, true);
+
+    target = target != 0 ? target : best_target(r, false);
+    if (target != 0) {
+        replica_transfer_start(r, target, 0);
+    }
+    return target != 0;
+}
+
 void replica_transfer_for_room(struct replica *r)
 {
     uint64_t target;

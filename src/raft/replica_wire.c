@@ -275,7 +275,7 @@ void replica_frame(struct replica *r, const struct replica_event *event)
     peer->heard_ms = r->now_ms;
     if (event->frame_type == REPLICA_FRAME_ROLL) {
         replica_roll_frame(r, event);
-    } else if (replica_roll_open(r)) {
+    } else if (replica_deaf(r)) {
         replica_roll_peer(r, event->from); /* Else as if it had not arrived. */
     } else if (event->frame_type == REPLICA_FRAME_APPEND) {
         frame_append(r, event);

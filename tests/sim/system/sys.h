@@ -223,9 +223,10 @@ struct sys_host {
     bool heal_armed;
     struct sys_copy copies[SYS_COPIES];
     struct sys_ask *asks;
-    uint64_t leader;   /* As last told to the router. */
-    bool giving_way;   /* Since its disk is slow. */
-    uint64_t leave_us; /* As leader: since when somebody cannot go. */
+    uint64_t leader;     /* As last told to the router. */
+    bool giving_way;     /* Since its disk is slow. */
+    uint64_t unreadable; /* The entry that it could not read, as last seen. */
+    uint64_t leave_us;   /* As leader: since when somebody cannot go. */
     struct reconcile_mark mark;
     uint64_t links[SYS_NODES + 1]; /* Raft id of whoever it was told is up; 0: nobody. */
 };
@@ -373,7 +374,10 @@ struct sys_counts {
     uint64_t flips;
     uint64_t bad_sectors;
     uint64_t journals_damaged;
-    uint64_t read_errors; /* That clients saw. */
+    uint64_t unapplied_damaged; /* Entries that were still to be applied; */
+    uint64_t unreadable;        /* members that found such a one, */
+    uint64_t mended;            /* and got past it. */
+    uint64_t read_errors;       /* That clients saw. */
     uint64_t given_up;
     uint64_t joined;
     uint64_t left;
@@ -548,6 +552,10 @@ bool sys_members_quiet(struct sys *sys, uint32_t zone_nr);
 
 /* sys_damage.c */
 void sys_damage(struct sys *sys);
+/* The dataset was just opened: an entry of the journal that is not applied yet, of
+ * @entries, goes bad. */
+void sys_damage_unapplied(struct sys_host *host, const struct replica_entry *entries,
+                          uint32_t n);
 /* Is the fault of this host what was to be expected of its damaged disk? */
 bool sys_damage_shows(struct sys_host *host, int rv);
 /* It was seen often enough: this member does not start any more, */

@@ -4,8 +4,10 @@
  * time, and only if two healthy ones are left: what it serves is then right or an error.
  * A member that can no longer open its journal is given up, and leaves the zone.
  *
- * The journal's newest segments are spared: of a batch that nothing behind it says was
- * durable, a flipped bit looks like a torn write, and no single disk can tell.
+ * The journal's newest segments are mostly spared: of a batch that nothing behind it says
+ * was durable, a flipped bit looks like a torn write, and no single disk can tell. Not so
+ * entries that a member has yet to apply: if it has to open its journal again before that,
+ * its marks tell.
  */
 #include "sys.h"
 
@@ -189,11 +191,57 @@ void sys_damage(struct sys *sys)
     }
 }
 
+/* Chance is of its own here: where nothing is damaged, seeds are what they were. */
+void sys_damage_unapplied(struct sys_host *host, const struct replica_entry *entries,
+                          uint32_t n)
+{
+    struct sys *sys = host->sys;
+    struct sys_node *node = host->node;
+    uint64_t applied = zone_applied_index(host->zone);
+    const struct replica_entry *entry;
+    struct prng prng;
+    char path[PATH_BYTES];
+    uint64_t offset;
+    bool flip;
+
+    prng_seed(&prng, sys->seed * 31 + host->serial);
+    if (n == 0 || entries[n - 1].index <= applied || sys->calm ||
+        !sys_with(sys, SYS_KIND_DAMAGE) || !sys_with(sys, SYS_KIND_MEMBERS) ||
+        sys->options.mutation != SYS_MUT_NONE || prng_below(&prng, 3) != 0 ||
+        !may_be_damaged(sys, host->zone_nr, node->number)) {
+        return;
+    }
+    entry = &entries[n - 1 -
+                     prng_below(&prng, entries[n - 1].index - applied < n
+                                           ? entries[n - 1].index - applied
+                                           : n)];
+    flip = prng_below(&prng, 2) == 0;
+    (void)snprintf(path, sizeof path, "/zone%u-%u/journal/%016llx.seg", host->zone_nr,
+                   (unsigned)(host->raft_id & 0xffff),
+                   (unsigned long long)entry->segment);
+    offset = entry->offset - 1 - prng_below(&prng, 64); /* Its header and head. */
+    if (!(flip ? simdisk_flip(node->disk, path, offset, (unsigned)prng_below(&prng, 8))
+               : simdisk_bad(node->disk, path, offset))) {
+        return;
+    }
+    sys->zones[host->zone_nr].damaged = node->number;
+    node->damaged[host->zone_nr] = true;
+    sys->counts.flips += flip;
+    sys->counts.bad_sectors += !flip;
+    sys->counts.journals_damaged++;
+    sys->counts.unapplied_damaged++;
+    sys_trace(sys, "node %u: entry %u, to be applied, %s at %u of %s",
+              (unsigned)node->number, (unsigned)entry->index, flip ? "rots" : "goes bad",
+              (unsigned)offset, path);
+}
+
 bool sys_damage_shows(struct sys_host *host, int rv)
 {
     struct sys_node *node = host->node;
 
-    if (!node->damaged[host->zone_nr] || (rv != -EIO && rv != -EUCLEAN)) {
+    /* -ESTALE: it looked like a torn tail and was cut off, and the marks say otherwise. */
+    if (!node->damaged[host->zone_nr] ||
+        (rv != -EIO && rv != -EUCLEAN && rv != -ESTALE)) {
         return false;
     }
     node->damage_faults[host->zone_nr]++;

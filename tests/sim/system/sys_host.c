@@ -272,6 +272,10 @@ static void do_note(struct sys_host *host)
         host->sys->counts.handed_over++;
     }
     host->giving_way = status.slow && status.transferring;
+    host->sys->counts.unreadable +=
+        status.unreadable_index != 0 && status.unreadable_index != host->unreadable;
+    host->sys->counts.mended += status.unreadable_index == 0 && host->unreadable != 0;
+    host->unreadable = status.unreadable_index;
     if (status.leader != host->leader && host->node->router != NULL) {
         host->leader = status.leader;
         memcpy(event.zone_id, host->sys->zones[host->zone_nr].id, 16);

@@ -232,6 +232,9 @@ static void print_totals(const struct sys_counts *total)
            ", members given up %" PRIu64 "\n",
            total->flips, total->bad_sectors, total->journals_damaged, total->read_errors,
            total->given_up);
+    printf("entries damaged before they were applied %" PRIu64 ", met %" PRIu64
+           ", got past %" PRIu64 "\n",
+           total->unapplied_damaged, total->unreadable, total->mended);
     sys_points_print(total);
 }
 

@@ -249,6 +249,9 @@ int sys_host_open(struct sys_node *node, uint32_t zone_nr)
     if (rv == 0) {
         rv = start(host, &found);
     }
+    if (rv == 0) {
+        sys_damage_unapplied(host, found.entries, found.n); /* Nothing was read yet. */
+    }
     found_clear(&found);
     return rv;
 }

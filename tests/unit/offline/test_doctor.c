@@ -151,6 +151,10 @@ static void own_zones(void)
     CHECK_STR(answered(",\"zones\":[{\"zone\":\"z\",\"state\":\"catching-up\","
                        "\"sync_waits_ms\":9000}]"),
               "disk-waits zone-catching-up ");
+    CHECK_STR(answered(",\"zones\":[{\"zone\":\"z\",\"unreadable_entry\":\"0\"},"
+                       "{\"zone\":\"y\",\"unreadable_entry\":\"812\"}]"),
+              "entry-unreadable ");
+    CHECK(strstr(report.findings[0].what, "zone y: entry 812 ") != NULL);
     CHECK_STR(answered(",\"zones\":[{\"zone\":\"z\",\"sync_worst_us\":1500000}]"),
               "disk-slow ");
 }
@@ -244,6 +248,7 @@ static void events_and_exports(void)
     CHECK_STR(ids("{\"events\":{\"block-healed\":2,\"recovery\":1},"
                   "\"open_root_exports\":[\"tier-1\"]}"),
               "blocks-bad export-open-root crashed ");
+    CHECK_STR(ids("{\"events\":{\"entry-bad\":1}}"), "blocks-bad ");
     CHECK_STR(ids("{\"events\":{\"recovery\":3,\"slow-disk\":1,\"quarantine\":1}}"),
               "quarantined crashes was-slow ");
 }

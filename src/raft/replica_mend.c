@@ -1,0 +1,167 @@
+/*
+ * An entry that this member's journal cannot give back, and that is not applied yet.
+ *
+ * It is committed, so others have it: this member takes the state anew from one that has
+ * applied it. A leader hands over first, and steps aside if nobody takes over; meanwhile
+ * it could apply nothing. For the pull the member is deaf, as during a roll call: it
+ * acknowledges, votes for and leads nothing, so that nothing which it vouches for can hang
+ * on what is being replaced. Its log stays, but for what the pulled state covers: what it
+ * has acknowledged above that is still there when it comes back, as after a restart.
+ *
+ * If nobody can give the state, the member takes part again for a while: the others may
+ * need its vote, or the end of its log, before one of them can apply the entry. Then the
+ * entry is read once more, and if need be the pull is tried anew. The entry is never
+ * skipped. A sole voter stops with the fault: there is nobody whose word counts.
+ */
+#include "base/assert.h"
+#include "base/log.h"
+#include "raft/replica_impl.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+bool replica_mend_wanted(struct replica *r, uint64_t index, int rv)
+{
+    ASSERT(rv < 0 && index == r->applied + 1);
+    if (rv == -ENOMEM || rgroup_is_sole_voter(r->group)) {
+        return false;
+    }
+    if (r->mend.index != index) {
+        log_error("raft",
+                  "msg=\"an entry that is to be applied cannot be read: the state comes "
+                  "from another member\" id=%" PRIu64 " index=%" PRIu64 " fault=%d",
+                  r->config.self, index, rv);
+        r->mend = (struct replica_mend){.index = index, .rv = rv};
+        replica_note(r);
+    }
+    r->mend.waits = true;
+    return true;
+}
+
+bool replica_deaf(const struct replica *r)
+{
+    return replica_roll_open(r) || (r->pull.own && r->pull.state != PULL_NONE);
+}
+
+/* What nobody has on a disk, nor will: it was never acknowledged. */
+static void cut_unissued(struct replica *r)
+{
+    if (r->gather_first != 0 && r->gather_first <= r->log.last) {
+        replica_log_truncate(r, r->gather_first);
+    }
+    r->gather_first = 0;
+}
+
+/* Whom to ask: the leader first, then each other member that can be reached, in turn. */
+static uint64_t source(struct replica *r)
+{
+    uint32_t n = 0;
+    uint64_t ids[RGROUP_MEMBERS_MAX];
+
+    rgroup_conf_now(r->group, &r->conf);
+    for (uint32_t i = 0; i < r->conf.n; i++) {
+        uint64_t id = r->conf.servers[i].id;
+        const struct replica_peer *peer = replica_peer_find(r, id, false);
+
+        if (id == r->config.self || peer == NULL || !peer->up) {
+            continue;
+        }
+        ids[n++] = id;
+        if (id == r->mend.leader) {
+            ids[n - 1] = ids[0];
+            ids[0] = id;
+        }
+    }
+    return n == 0 ? 0 : ids[r->pull.tries % n];
+}
+
+/* Leadership, if there is any, ends here: raft hears nothing more until it is made anew. */
+static void begin(struct replica *r)
+{
+    r->mend.leader = replica_is_leader(r) ? 0 : r->leader;
+    r->pull =
+        (struct replica_pull){.state = PULL_DRAIN, .index = r->mend.index, .own = true};
+    cut_unissued(r);
+    r->compact_due = false;
+    replica_lease_stop(r);
+    replica_lease_wait(r);
+    replica_read_fail_all(r);
+    replica_group_leave(r);
+    replica_note(r);
+}
+
+bool replica_mend_pull(struct replica *r, uint64_t *from)
+{
+    cut_unissued(r); /* A full disk may have sent them back meanwhile. */
+    *from = source(r);
+    if (*from == 0) {
+        r->pull.state = PULL_PAUSE;
+        r->pull.tries++;
+        r->pull.retry_ms = r->now_ms + REPLICA_PULL_RETRY_MS;
+        return false;
+    }
+    return true;
+}
+
+void replica_mend_gave_up(struct replica *r)
+{
+    r->mend.waits = false; /* It is read once more. */
+    r->mend.gave_way = false;
+    r->mend.after_ms = r->now_ms + REPLICA_MEND_PAUSE_MS;
+}
+
+/*
+ * The state at P is here, durable, and its descriptor with it. The log goes on after P if
+ * it has P as it was committed; else it is older than P or beside it, and nothing of it
+ * counts: replica_group_start begins it anew.
+ */
+void replica_mend_done(struct replica *r)
+{
+    uint64_t index = r->snapshot.index;
+    int rv;
+
+    r->pull = (struct replica_pull){0};
+    if (index > r->log.base_index && replica_log_term(r, index) == r->snapshot.term) {
+        replica_compact(r, index);
+    }
+    rv = replica_group_start(r);
+    if (rv != 0) {
+        replica_fault(r, rv);
+    }
+    r->settle_rest = true; /* Pulled blocks lie beside until they settle. */
+    replica_note(r);
+}
+
+/* A leader's attempt to hand over; when that is decided and it leads on, it goes. */
+static bool gives_way(struct replica *r)
+{
+    if (!replica_is_leader(r)) {
+        r->mend.gave_way = false;
+        return false;
+    }
+    if (r->transfer.active) {
+        return true;
+    }
+    if (!r->mend.gave_way) {
+        r->mend.gave_way = replica_transfer_away(r);
+        return true;
+    }
+    return false;
+}
+
+void replica_mend_go_on(struct replica *r)
+{
+    if (r->mend.index == 0 || r->pull.state != PULL_NONE || r->rv != 0) {
+        return;
+    }
+    if (r->applied >= r->mend.index) {
+        r->mend = (struct replica_mend){0};
+        replica_note(r);
+        return;
+    }
+    if (!r->mend.waits || r->stopping || replica_roll_open(r) || gives_way(r) ||
+        r->now_ms < r->mend.after_ms) {
+        return;
+    }
+    begin(r);
+}
