@@ -160,14 +160,22 @@ static bool is_held(const struct config *config)
 
 static const char *judge_marker(const char *text, const char *id)
 {
+    char mended[STORE_MARKER_MAX];
     char line[128];
     unsigned version = 0;
 
+    if (store_marker_mend(text, mended)) {
+        snprintf(line, sizeof line, "\nzone %s\n", id);
+        return strstr(mended, line) == NULL ? "other-zone" : "rotten";
+    }
     if (strncmp(text, MARKER_HEAD, strlen(MARKER_HEAD)) != 0) {
         return "damaged";
     }
     if (sscanf(text, MARKER_HEAD "%u\n", &version) != 1 || version != STORE_FORMAT) {
         return "other-version";
+    }
+    if (!store_marker_checks(text)) {
+        return "damaged";
     }
     snprintf(line, sizeof line, "\nzone %s\n", id);
     return strstr(text, line) == NULL ? "other-zone" : "ok";

@@ -233,6 +233,11 @@ static void judge_dataset(const cJSON *dataset, struct doctor_report *report)
     } else if (is(marker, "damaged") || is(marker, "unreadable")) {
         find(report, RULE_DATASET_DAMAGED, "zone %s: the marker in %.300s is %s", zone,
              dir, marker);
+    } else if (is(marker, "rotten")) {
+        find(report, RULE_DATASET_ROTTEN,
+             "zone %s: the version in the marker in %.300s is not what was written; the "
+             "rest is",
+             zone, dir);
     } else if (is(marker, "other-version")) {
         find(report, RULE_DATASET_VERSION, "zone %s: %.300s is of another version", zone,
              dir);

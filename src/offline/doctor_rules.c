@@ -97,6 +97,13 @@ const struct doctor_rule_row doctor_rules[RULES] = {
          "the marker is not what was written: the disk or somebody changed it",
          "do not write one by hand: remove the member and add it anew, and look at the "
          "disk"},
+    [RULE_DATASET_ROTTEN] =
+        {"dataset-rotten", W,
+         "a byte of the marker changed on the disk, in the line that says the version; "
+         "the "
+         "marker's checksum tells what it was, so the dataset is this program's",
+         "nothing: the next start of the zone writes it anew; look at the disk (smartctl "
+         "-a), for it changes what lies on it"},
     [RULE_DATASET_VERSION] =
         {"dataset-version", E,
          "it was made by another version of grapevined, which this one leaves alone",

@@ -51,6 +51,7 @@ static int read_marker(struct export *export, uint64_t *generation)
 {
     const char *dataset = export->options.dataset;
     char path[EXPORT_PATH_MAX + 64];
+    char mended[STORE_MARKER_MAX];
     char hex[33] = "";
     unsigned version = 0;
     char *text = NULL;
@@ -64,12 +65,12 @@ static int read_marker(struct export *export, uint64_t *generation)
                     "%s: %s: a dataset is a folder <pool>/<zone> with a file marker",
                     path, strerror(-rv));
     }
-    rv =
-        sscanf(text, "grapevinefs dataset %u\nzone %32[0-9a-f]\ngeneration %" SCNu64 "\n",
-               &version, hex, generation) == 3 &&
-                hex_get(hex, export->zone_id, sizeof export->zone_id)
-            ? 0
-            : -EUCLEAN;
+    rv = sscanf(store_marker_mend(text, mended) ? mended : text,
+                "grapevinefs dataset %u\nzone %32[0-9a-f]\ngeneration %" SCNu64 "\n",
+                &version, hex, generation) == 3 &&
+                 hex_get(hex, export->zone_id, sizeof export->zone_id)
+             ? 0
+             : -EUCLEAN;
     free(text);
     return rv == 0 ? 0
                    : fail(export, rv,

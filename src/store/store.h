@@ -55,6 +55,15 @@ struct store_config {
  * -EFBIG: the file system cannot hold a file of STORE_FILE_MAX bytes.
  */
 int store_open(const struct store_config *config, struct store **out);
+/* The marker @text is as it was written. */
+bool store_marker_checks(const char *text);
+/*
+ * True if the marker @text is one of this version but for its first line, as its checksum
+ * says: what was to be a version rotted on the disk, and is no other version's. @out: as it
+ * was. store_open writes it anew.
+ */
+#define STORE_MARKER_MAX 512u
+bool store_marker_mend(const char *text, char out[STORE_MARKER_MAX]);
 void store_close(struct store *store);
 
 int store_begin(struct store *store);

@@ -12,7 +12,7 @@
 #include <string.h>
 
 enum {
-    MARKER_MAX = 512,
+    MARKER_MAX = STORE_MARKER_MAX,
     META_PAGE = 4096,
 };
 
@@ -65,12 +65,16 @@ static int check_format(const struct store *store, unsigned format)
 
 static int marker_parse(struct store *store, const char *text)
 {
-    const char *check = strstr(text, "check ");
+    char mended[STORE_MARKER_MAX];
+    const char *check;
     unsigned format;
     char hex[2 * sizeof store->zone_id + 1];
     uint64_t generation;
     uint32_t crc;
 
+    store->marker_rotten = store_marker_mend(text, mended);
+    text = store->marker_rotten ? mended : text;
+    check = strstr(text, "check ");
     if (sscanf(text, "grapevinefs dataset %u\n", &format) == 1 && format > 0 &&
         check_format(store, format) != 0) {
         return -EPROTONOSUPPORT;
@@ -111,6 +115,22 @@ static int marker_read(struct store *store)
     }
     free(text);
     return rv;
+}
+
+/* meta.db has said that the version is this program's. */
+static int renew_marker(struct store *store)
+{
+    int rv;
+
+    if (!store->marker_rotten) {
+        return 0;
+    }
+    log_warn("store",
+             "msg=\"the first line of the marker was not what was written: it is written "
+             "anew\" dataset=%s",
+             store->dir);
+    rv = store_marker_write(store, store->generation);
+    return rv == -ENOSPC ? 0 : rv; /* The next start finds it as this one did. */
 }
 
 static int check_version(struct store *store)
@@ -284,6 +304,9 @@ static int open_existing(struct store *store)
     }
     if (rv == 0) {
         rv = check_version(store);
+    }
+    if (rv == 0) {
+        rv = renew_marker(store);
     }
     if (rv == 0) {
         rv = check_suspect(store);

@@ -360,6 +360,7 @@ struct store {
     char *vfs;
     uint8_t zone_id[16];
     uint64_t generation; /* Of meta.db; rises with each switch. */
+    bool marker_rotten;  /* As found: see store_marker_mend. */
     struct store_db db;
     bool in_txn;
     int broken; /* A sync failed: the fault that every commit gives from then on. */

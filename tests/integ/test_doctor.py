@@ -30,6 +30,16 @@ def wrong(node):
         "pool-low", "pool-slow", "disk-slow", "was-slow", "few-files"}
 
 
+def crc32c(data):
+    """The store's checksum, bit by bit."""
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
 class Doctor(grapevine.GrapevineTest):
     # A good grapevine has nothing wrong; then a node is stopped, and the others say which
     # zone lacks whom; the dead node says that it is dead.
@@ -120,9 +130,14 @@ class Doctor(grapevine.GrapevineTest):
         marker = os.path.join(node.pools["tank"], "scratch", "marker")
         with open(marker, encoding="ascii") as f:
             good = f.read()
-        for bad, finding in [(re.sub("dataset [0-9]+", "dataset 99", good), "dataset-version"),
-                             (good.replace("zone ", "zone 0"), "dataset-foreign"),
-                             ("x" + good, "dataset-damaged")]:
+        foreign = re.sub("zone (.*)", "zone " + 32 * "0", good.split("check")[0])
+        foreign += "check %08x\n" % crc32c(foreign.encode())
+        newer = re.sub("dataset [0-9]+", "dataset 99", good.split("check")[0])
+        for bad, finding in [(newer, "dataset-version"),
+                             (re.sub("dataset [0-9]+", "dataset 7", good), "dataset-rotten"),
+                             (good.replace("generation 0", "generation 4"), "dataset-damaged"),
+                             (foreign, "dataset-foreign"),
+                             ("x" + good, "dataset-rotten")]:
             with open(marker, "w", encoding="ascii") as f:
                 f.write(bad)
             self.assertEqual(wrong(node), {"daemon-dead", finding})

@@ -122,6 +122,7 @@ static void datasets(void)
                 {"damaged", "dataset-damaged "},
                 {"unreadable", "dataset-damaged "},
                 {"other-version", "dataset-version "},
+                {"rotten", "dataset-rotten "},
                 {"other-zone", "dataset-foreign "}};
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

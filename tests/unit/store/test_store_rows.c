@@ -374,6 +374,61 @@ static void marker(void)
     CHECK_INT(store_open(&config, &store), -ENOENT);
 }
 
+/* The version in the marker rots: the checksum tells that it was this one, and the dataset
+ * is opened and the marker made good. Where the rest of it changed too, or the checksum is
+ * that of another version, it is not taken for this. */
+static void marker_whose_version_rots(void)
+{
+    static const char *const firsts[] = {
+        "grapevinefs dataset 7\n", "grapevinefs dataset s\n", "grapevinefs dataset 2\n",
+        "grapewinefs dataset 3\n"};
+    char dir[512];
+    char path[600];
+    char good[512] = "";
+    char text[512];
+    char mended[STORE_MARKER_MAX];
+    struct store *store = new_store("s", dir);
+    struct store_config config = {
+        .disk = disk_posix(), .dir = dir, .journal = &journal, .zone_id = {1, 2, 3}};
+    FILE *file;
+    int n;
+
+    store_close(store);
+    (void)snprintf(path, sizeof path, "%s/marker", dir);
+    file = fopen(path, "r");
+    CHECK(file != NULL && fread(good, 1, sizeof good - 1, file) > 60);
+    (void)fclose(file);
+    CHECK(!store_marker_mend(good, mended));
+    for (size_t i = 0; i < sizeof firsts / sizeof firsts[0]; i++) {
+        (void)snprintf(text, sizeof text, "%s%s", firsts[i], strchr(good, '\n') + 1);
+        CHECK(store_marker_mend(text, mended));
+        CHECK_STR(mended, good);
+        file = fopen(path, "w");
+        CHECK(file != NULL && fputs(text, file) >= 0);
+        (void)fclose(file);
+        CHECK_INT(store_open(&config, &store), 0);
+        store_close(store);
+        memset(text, 0, sizeof text);
+        file = fopen(path, "r");
+        CHECK(file != NULL && fread(text, 1, sizeof text - 1, file) > 60);
+        (void)fclose(file);
+        CHECK_STR(text, good);
+    }
+    (void)snprintf(text, sizeof text, "%s%s", firsts[0], strchr(good, '\n') + 1);
+    *strstr(text, "generation 0") = 'G';
+    CHECK(!store_marker_mend(text, mended));
+    n = (int)(strstr(good, "check ") - strchr(good, '\n') - 1);
+    (void)snprintf(text, sizeof text, "%s%.*s", firsts[0], n, strchr(good, '\n') + 1);
+    n = (int)strlen(text);
+    (void)snprintf(text + n, sizeof text - (size_t)n, "check %08x\n",
+                   crc32c(0, text, (size_t)n));
+    CHECK(!store_marker_mend(text, mended));
+    file = fopen(path, "w");
+    CHECK(file != NULL && fputs(text, file) >= 0);
+    (void)fclose(file);
+    CHECK_INT(store_open(&config, &store), -EPROTONOSUPPORT);
+}
+
 /* The digest is a real SHA-256: FIPS 180-4's examples, the second of them given in
  * pieces and over more than one block. */
 static void sha256_vectors(void)
@@ -405,4 +460,4 @@ TEST_MAIN(CHECK_TEST(inode_round_trip), CHECK_TEST(dirents_by_cookie),
           CHECK_TEST(numbers_and_pairs), CHECK_TEST(replies), CHECK_TEST(rpcs),
           CHECK_TEST(oldest_orphans_first), CHECK_TEST(orphan_index_is_added),
           CHECK_TEST(orphans), CHECK_TEST(rollback), CHECK_TEST(marker),
-          CHECK_TEST(sha256_vectors))
+          CHECK_TEST(marker_whose_version_rots), CHECK_TEST(sha256_vectors))
