@@ -258,6 +258,7 @@ struct replica_action {
     uint8_t frame_type;
     struct slice head; /* The action holds a reference: see replica_actions_clear. */
     struct slice body;
+    bool calm; /* JOURNAL: its end lets nobody go on before another event does. */
     bool has_meta;
     uint64_t term;
     uint64_t vote;

@@ -18,6 +18,28 @@ static bool has_entries(const struct replica *r)
     return r->gather_first != 0 && r->gather_first <= r->log.last;
 }
 
+/* A leader's own copy is one of a majority: with another voter an entry is not committed
+ * before that one's word comes, so that who drives us may wait for this before it tells of
+ * the batch. Not so a change, which travels only once it is durable here (G10). */
+static bool is_calm(struct replica *r, const struct replica_action *action)
+{
+    uint32_t voters = 0;
+
+    if (!replica_is_leader(r) || action->has_meta || action->has_base) {
+        return false;
+    }
+    for (uint32_t i = 0; i < action->n; i++) {
+        if (action->entries[i].type != RGROUP_COMMAND) {
+            return false;
+        }
+    }
+    rgroup_conf_now(r->group, &r->conf);
+    for (uint32_t i = 0; i < r->conf.n; i++) {
+        voters += r->conf.servers[i].role == RGROUP_VOTER ? 1 : 0;
+    }
+    return voters > 1;
+}
+
 /* Put the gathered entries into @action, up to a batch. */
 static void issue_entries(struct replica *r, struct replica_action *action)
 {
@@ -95,6 +117,7 @@ void replica_journal_issue(struct replica *r)
         if (has_entries(r)) {
             issue_entries(r, action);
         }
+        action->calm = is_calm(r, action);
         r->n_tickets++;
     }
 }

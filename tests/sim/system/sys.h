@@ -123,6 +123,7 @@ struct sys_job {
     unsigned thread;
     uint64_t epoch;
     enum sys_point point;
+    bool calm; /* Its end may be told late. */
     int rv;
     void (*run)(struct sys_job *job);
     void (*done)(struct sys_job *job);

@@ -14,6 +14,7 @@
 
 #define SETTLE_BYTES (256u << 10)
 #define STILL_STEP_US (20 * SYS_US)
+#define CALM_US (20 * SYS_US)
 
 enum { JOURNAL = 0, ZONE = 1, POOL = 2 };
 
@@ -117,6 +118,12 @@ static void job_end(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
     }
     thread = &host->threads[a & 0xff];
     job = thread->first;
+    if (job->calm && sys_rand(sys, 4) == 0) {
+        job->calm = false; /* The loop is told with something else, some time later. */
+        sys_in(sys, sys_rand(sys, CALM_US),
+               (struct sys_event){.fn = job_end, .a = a, .b = b});
+        return;
+    }
     thread->first = job->next;
     if (thread->first == NULL) {
         thread->last = NULL;
@@ -226,6 +233,7 @@ void sys_do_journal(struct sys_host *host, struct replica_action *action)
 {
     struct sys_job job = {.run = run_append,
                           .done = done_append,
+                          .calm = action->calm,
                           .point = action->has_base ? SYS_AT_CUT : SYS_AT_APPEND,
                           .ticket = action->ticket};
 

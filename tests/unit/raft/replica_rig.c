@@ -69,6 +69,7 @@ static void do_journal(struct rig *rig, uint64_t id, const struct replica_action
     node->journals++;
     node->metas += action->has_meta;
     node->bases += action->has_base;
+    node->calms += action->calm;
     if (action->has_meta) {
         node->term = action->term;
         node->vote = action->vote;

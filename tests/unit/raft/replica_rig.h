@@ -79,7 +79,8 @@ struct rig_node {
     uint32_t fetch_n; /* 0: none is waited for. */
     uint64_t fetch_bytes;
     uint32_t metas; /* Journal batches with term and vote, */
-    uint32_t bases; /* and with a cut. */
+    uint32_t bases; /* with a cut, */
+    uint32_t calms; /* and whose end may be told late. */
     uint32_t compactions;
     int64_t zone_time_ns; /* Of the last entry applied. */
     uint64_t peak_cache;
