@@ -418,6 +418,7 @@ void host_close(struct host *host, void (*closed)(void *arg), void *arg)
     host->closed = closed;
     host->closed_arg = arg;
     uv_timer_stop(&host->timer);
+    inbox_hurry(host->config.inbox);
     abandon(host);
     end_when_idle(host);
 }
@@ -443,6 +444,19 @@ void host_post_journal(struct host *host, struct host_job *job,
     job->job.run = run;
     job->job.done = done;
     post(host, &host->journal_worker, job);
+}
+
+void host_post_append(struct host *host, struct host_job *job, bool calm, size_t bytes)
+{
+    job->host = host;
+    host->jobs++;
+    if (calm) {
+        inbox_calm(host->config.inbox, &job->job);
+    }
+    worker_post_untold(&host->journal_worker, &job->job);
+    if (!host->flushing || bytes > HOST_UNTOLD_BYTES) {
+        host_tell(host);
+    }
 }
 
 void host_frame(struct host *host, uint64_t from, uint8_t type, struct slice head,
@@ -549,8 +563,15 @@ void host_flush(struct host *host)
 {
     if (host->dirty) {
         host->dirty = false;
+        host->flushing = true;
         host_step(host, &(struct replica_event){.type = REPLICA_EV_FLUSH});
+        host->flushing = false;
     }
+}
+
+void host_tell(struct host *host)
+{
+    worker_tell(&host->journal_worker);
 }
 
 const uint8_t *host_zone_id(const struct host *host)

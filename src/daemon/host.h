@@ -144,8 +144,11 @@ void host_change(struct host *host, const struct rgroup_conf *conf, uint64_t tok
 void host_transfer(struct host *host, uint64_t raft_id, uint64_t token);
 /* Take no further mutation (before the daemon ends). */
 void host_stop(struct host *host);
-/* End of a loop turn: gathered proposals go out. */
+/* End of a loop turn: gathered proposals go out. The journal's thread is woken for them by
+ * host_tell, which is due at once after the messages to others were sent: their part of
+ * the work takes longer than ours. */
 void host_flush(struct host *host);
+void host_tell(struct host *host);
 
 /* Pull, source's side: @request from the member @from; the answer goes to @reply, once
  * (empty: there is none). */

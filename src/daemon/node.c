@@ -20,10 +20,23 @@ static void flush_host(struct node *node, struct host *host)
     host_flush(host);
 }
 
-/* The end of a loop turn: everything proposed in it goes out as one batch. */
+static void tell_host(struct node *node, struct host *host)
+{
+    (void)node;
+    host_tell(host);
+}
+
+/* The end of a loop turn: everything proposed in it goes out as one batch, first to the
+ * others and then to our own journals. */
 static void on_prepare(uv_prepare_t *prepare)
 {
-    node_each_host(prepare->data, flush_host);
+    struct node *node = prepare->data;
+
+    node_each_host(node, flush_host);
+    if (node->peers != NULL) {
+        peer_net_flush(node->peers);
+    }
+    node_each_host(node, tell_host);
 }
 
 static int front_open(struct node *node, char *error)
@@ -180,7 +193,7 @@ static int open_router(struct node *node)
 
 static void open_handles(struct node *node, uv_loop_t *loop)
 {
-    ASSERT(inbox_open(&node->inbox, loop, NULL, NULL) == 0);
+    ASSERT(inbox_open(&node->inbox, loop) == 0);
     uv_prepare_init(loop, &node->prepare);
     uv_timer_init(loop, &node->tick);
     uv_timer_init(loop, &node->router_timer);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The default, a process's stack limit, is some 8 MiB of address space for each thread,
@@ -39,34 +40,68 @@ static void wake_loop(struct inbox *inbox)
 
 static void inbox_put(struct inbox *inbox, struct job *job)
 {
-    bool was_empty;
+    bool wake;
 
     uv_mutex_lock(&inbox->lock);
-    was_empty = inbox->head == NULL;
+    /* Behind a calm one that is not drained nobody has woken the loop yet. */
+    wake = !job->calm && !inbox->woken;
+    inbox->woken = inbox->woken || wake;
     queue_push(&inbox->head, &inbox->tail, job);
     uv_mutex_unlock(&inbox->lock);
-    if (was_empty) {
+    if (wake) {
         wake_loop(inbox);
     }
 }
 
+void inbox_calm(struct inbox *inbox, struct job *job)
+{
+    uv_mutex_lock(&inbox->lock);
+    if (inbox->n_calm < INBOX_CALM_MAX) {
+        job->calm = true;
+        inbox->calm[inbox->n_calm++] = job;
+    }
+    uv_mutex_unlock(&inbox->lock);
+}
+
+static void calm_end(struct inbox *inbox)
+{
+    for (unsigned i = 0; i < inbox->n_calm; i++) {
+        inbox->calm[i]->calm = false;
+    }
+    inbox->n_calm = 0;
+}
+
+void inbox_hurry(struct inbox *inbox)
+{
+    bool wake;
+
+    uv_mutex_lock(&inbox->lock);
+    calm_end(inbox);
+    wake = inbox->head != NULL && !inbox->woken;
+    inbox->woken = inbox->woken || wake;
+    uv_mutex_unlock(&inbox->lock);
+    if (wake) {
+        wake_loop(inbox);
+    }
+}
+
+/* Take all that has come. Whatever is calm and has not, shall wake the loop from now on. */
 static void inbox_drain(struct inbox *inbox)
 {
     struct job *job;
 
     uv_mutex_lock(&inbox->lock);
+    calm_end(inbox);
     job = inbox->head;
     inbox->head = NULL;
     inbox->tail = NULL;
+    inbox->woken = false;
     uv_mutex_unlock(&inbox->lock);
     while (job != NULL) {
         struct job *next = job->next;
 
         job->done(job);
         job = next;
-    }
-    if (inbox->drained != NULL) {
-        inbox->drained(inbox->arg);
     }
 }
 
@@ -83,12 +118,17 @@ static void on_wake(uv_poll_t *poll, int status, int events)
     inbox_drain(inbox);
 }
 
-int inbox_open(struct inbox *inbox, uv_loop_t *loop, void (*drained)(void *arg),
-               void *arg)
+/* The loop is awake, for whatever reason. */
+static void on_check(uv_check_t *check)
+{
+    inbox_drain(check->data);
+}
+
+int inbox_open(struct inbox *inbox, uv_loop_t *loop)
 {
     int rv;
 
-    *inbox = (struct inbox){.drained = drained, .arg = arg};
+    *inbox = (struct inbox){.fd = -1};
     inbox->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (inbox->fd < 0) {
         return -errno;
@@ -104,6 +144,9 @@ int inbox_open(struct inbox *inbox, uv_loop_t *loop, void (*drained)(void *arg),
     inbox->poll.data = inbox;
     rv = uv_poll_start(&inbox->poll, UV_READABLE, on_wake);
     ASSERT(rv == 0); /* It is not closing. */
+    (void)uv_check_init(loop, &inbox->check);
+    inbox->check.data = inbox;
+    (void)uv_check_start(&inbox->check, on_check);
     return 0;
 out_lock:
     uv_mutex_destroy(&inbox->lock);
@@ -112,27 +155,43 @@ out_fd:
     return rv;
 }
 
+static void on_check_closed(uv_handle_t *handle)
+{
+    struct inbox *inbox = handle->data;
+
+    uv_close((uv_handle_t *)&inbox->poll, inbox->closed);
+}
+
 void inbox_close(struct inbox *inbox, uv_close_cb closed)
 {
     inbox_drain(inbox);
     uv_poll_stop(&inbox->poll); /* Before its descriptor is somebody else's. */
     (void)close(inbox->fd);
     uv_mutex_destroy(&inbox->lock);
-    uv_close((uv_handle_t *)&inbox->poll, closed);
+    inbox->closed = closed;
+    uv_close((uv_handle_t *)&inbox->check, on_check_closed);
 }
 
-/* Wait for a job; with an idle function, only for a while the first time. */
+/* Wait to be told of something; with an idle function, only for a while the first time.
+ * False: the while is over. A semaphore, and no condition: what it wakes has no lock to
+ * take again, nor to tell others of. */
 static bool wait_once(struct worker *worker, bool idle_done)
 {
-    int rv = 0;
+    struct timespec until;
+    int rv;
 
-    worker->waiting = true;
-    if (worker->idle == NULL || idle_done) {
-        uv_cond_wait(&worker->wake, &worker->lock);
-    } else {
-        rv = uv_cond_timedwait(&worker->wake, &worker->lock, IDLE_AFTER_NS);
+    if (worker->idle != NULL && !idle_done) {
+        (void)clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += IDLE_AFTER_NS;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
     }
-    worker->waiting = false;
+    do {
+        rv = worker->idle == NULL || idle_done
+                 ? sem_wait(&worker->told)
+                 : sem_clockwait(&worker->told, CLOCK_MONOTONIC, &until);
+    } while (rv != 0 && errno == EINTR);
+    ASSERT(rv == 0 || errno == ETIMEDOUT);
     return rv == 0;
 }
 
@@ -142,16 +201,13 @@ static struct job *worker_next(struct worker *worker)
     bool idle_done = false;
     struct job *job;
 
-    uv_mutex_lock(&worker->lock);
-    while (worker->head == NULL && !worker->stopping) {
-        if (!wait_once(worker, idle_done)) {
-            uv_mutex_unlock(&worker->lock);
-            worker->idle(worker->arg);
-            idle_done = true;
-            uv_mutex_lock(&worker->lock);
-        }
+    while (!wait_once(worker, idle_done)) {
+        worker->idle(worker->arg);
+        idle_done = true;
     }
+    uv_mutex_lock(&worker->lock);
     job = worker->head;
+    ASSERT(job != NULL || worker->stopping);
     if (job != NULL) {
         worker->head = job->next;
         if (worker->head == NULL) {
@@ -185,47 +241,50 @@ int worker_start(struct worker *worker, struct inbox *inbox, void (*idle)(void *
     if (rv != 0) {
         return rv;
     }
-    rv = uv_cond_init(&worker->wake);
-    if (rv != 0) {
+    if (sem_init(&worker->told, 0, 0) != 0) {
+        rv = -errno;
         uv_mutex_destroy(&worker->lock);
         return rv;
     }
     rv = uv_thread_create_ex(&worker->thread, &options, worker_main, worker);
     if (rv != 0) {
-        uv_cond_destroy(&worker->wake);
+        (void)sem_destroy(&worker->told);
         uv_mutex_destroy(&worker->lock);
     }
     return rv;
 }
 
-/* Unlock, and wake the thread if it sleeps: after unlocking, or it would find the lock
- * taken and sleep once more. */
-static void unlock_and_wake(struct worker *worker)
-{
-    bool wake = worker->waiting;
-
-    worker->waiting = false;
-    uv_mutex_unlock(&worker->lock);
-    if (wake) {
-        uv_cond_signal(&worker->wake);
-    }
-}
-
-void worker_post(struct worker *worker, struct job *job)
+void worker_post_untold(struct worker *worker, struct job *job)
 {
     ASSERT(job->run != NULL && job->done != NULL);
     uv_mutex_lock(&worker->lock);
     ASSERT(!worker->stopping);
     queue_push(&worker->head, &worker->tail, job);
-    unlock_and_wake(worker);
+    uv_mutex_unlock(&worker->lock);
+    worker->untold++;
+}
+
+void worker_tell(struct worker *worker)
+{
+    for (; worker->untold > 0; worker->untold--) {
+        ASSERT(sem_post(&worker->told) == 0);
+    }
+}
+
+void worker_post(struct worker *worker, struct job *job)
+{
+    worker_post_untold(worker, job);
+    worker_tell(worker);
 }
 
 void worker_stop(struct worker *worker)
 {
     uv_mutex_lock(&worker->lock);
     worker->stopping = true;
-    unlock_and_wake(worker);
+    uv_mutex_unlock(&worker->lock);
+    worker->untold++;
+    worker_tell(worker);
     uv_thread_join(&worker->thread);
-    uv_cond_destroy(&worker->wake);
+    (void)sem_destroy(&worker->told);
     uv_mutex_destroy(&worker->lock);
 }

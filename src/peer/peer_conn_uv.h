@@ -36,7 +36,7 @@ struct peer_io {
     uv_idle_t
         idle; /* Active while something waits to be sent: then poll must not block. */
     uv_idle_cb idle_cb;
-    uint64_t turn; /* Counts turns' ends, two in each loop turn. */
+    uint64_t turn; /* Counts turns' ends, two or three in each loop turn. */
     unsigned handles;
     unsigned spare_n;
     struct peer_out spare[PEER_IO_SPARE_MAX]; /* Output buffers for reuse. */
@@ -138,6 +138,8 @@ void peer_conn_flush(struct peer_conn *conn);
 int peer_io_out_get(struct peer_io *io, struct peer_out *out);
 void peer_io_out_put(struct peer_io *io, struct peer_out *out);
 void peer_io_dirty(struct peer_io *io, struct peer_conn *conn);
+/* What is queued goes out, each connection's up to a turn's share. */
+void peer_io_flush(struct peer_io *io);
 void peer_io_clean(struct peer_io *io, struct peer_conn *conn);
 
 #endif

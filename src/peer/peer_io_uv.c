@@ -46,20 +46,25 @@ static bool flush_round(struct peer_io *io)
     return left;
 }
 
+void peer_io_flush(struct peer_io *io)
+{
+    io->turn++;
+    if (!flush_round(io) && !uv_is_closing((uv_handle_t *)&io->idle)) {
+        uv_idle_stop(&io->idle);
+    }
+}
+
 /* The end of a turn: what was queued in it goes out, and who had its share may read on.
  * Runs before and after poll, so that nothing queued anywhere waits for an event. */
 static void turn_end(struct peer_io *io)
 {
-    io->turn++;
     if (io->turned != NULL) {
         io->turned(io->turned_arg);
     }
     while (!TAILQ_EMPTY(&io->paused)) {
         peer_conn_resume(TAILQ_FIRST(&io->paused));
     }
-    if (!flush_round(io) && !uv_is_closing((uv_handle_t *)&io->idle)) {
-        uv_idle_stop(&io->idle);
-    }
+    peer_io_flush(io);
 }
 
 static void on_prepare(uv_prepare_t *handle)

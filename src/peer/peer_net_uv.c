@@ -408,6 +408,11 @@ int peer_send(struct peer_net *net, const struct peer_message *message)
     return rv;
 }
 
+void peer_net_flush(struct peer_net *net)
+{
+    peer_io_flush(&net->io);
+}
+
 bool peer_is_up(const struct peer_net *net, uint64_t node, enum peer_channel channel)
 {
     const struct peer_link *link = find_link(net, node, channel);

@@ -147,6 +147,8 @@ int peer_net_nodes(struct peer_net *net, const struct peer_node *nodes, uint32_t
  * together at its end.
  */
 int peer_send(struct peer_net *net, const struct peer_message *message);
+/* The same now, where the turn's end is known to be near. */
+void peer_net_flush(struct peer_net *net);
 bool peer_is_up(const struct peer_net *net, uint64_t node, enum peer_channel channel);
 uint64_t peer_queued_bytes(const struct peer_net *net, uint64_t node,
                            enum peer_channel channel);

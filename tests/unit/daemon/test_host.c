@@ -73,7 +73,7 @@ static void open_host(const char *name, uint64_t raft_id,
 
     f = (struct fixture){0};
     CHECK_INT(uv_loop_init(&f.loop), 0);
-    CHECK_INT(inbox_open(&f.inbox, &f.loop, NULL, NULL), 0);
+    CHECK_INT(inbox_open(&f.inbox, &f.loop), 0);
     (void)snprintf(config.dir, sizeof config.dir, "%s/%s", check_tmpdir(), name);
     (void)snprintf(config.journal, sizeof config.journal, "%s/%s/journal", check_tmpdir(),
                    name);
