@@ -99,8 +99,10 @@ static void fail(struct replica *r)
 
 static void report_applied(struct replica *r)
 {
-    uint64_t values[3] = {r->term, r->applied, replica_disk_full(r) ? 1 : 0};
+    uint64_t values[3] = {r->term, r->applied, 0};
 
+    values[2] |= replica_disk_full(r) ? REPLICA_REPORT_FULL : 0;
+    values[2] |= r->sleeps ? REPLICA_REPORT_SLEEPS : 0;
     if (r->leader != 0 && r->leader != r->config.self) {
         replica_control(r, r->leader, REPLICA_FRAME_REPORT,
                         replica_put_u64s(r, values, 3), 0);
@@ -128,10 +130,26 @@ static void tick(struct replica *r, int64_t wall_ns)
     replica_pass_time(r, wall_ns);
 }
 
+/* Whoever leads hears of it at once: it is to choose nobody who sleeps. */
+static void sleep_or_wake(struct replica *r, bool sleeps)
+{
+    if (r->sleeps == sleeps) {
+        return;
+    }
+    r->sleeps = sleeps;
+    rgroup_abstain(r->group, sleeps);
+    if (sleeps) {
+        replica_lease_return(r);
+    }
+    report_applied(r);
+    replica_note(r);
+}
+
 /* Carry on whatever the event made possible. What may step raft comes first. */
 static void turn(struct replica *r)
 {
     replica_apply_replay(r);
+    replica_transfer_for_sleep(r);
     replica_transfer_go_on(r);
     replica_change_go_on(r);
     replica_mend_go_on(r);
@@ -211,6 +229,9 @@ static void take_event(struct replica *r, const struct replica_event *event)
         break;
     case REPLICA_EV_ABANDON:
         replica_fault(r, -ECANCELED);
+        break;
+    case REPLICA_EV_SLEEP:
+        sleep_or_wake(r, !event->up);
         break;
     }
 }

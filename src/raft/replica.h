@@ -170,6 +170,10 @@ enum replica_event_type {
                                  in doubt, then DO_FAIL with -ECANCELED. */
     REPLICA_EV_APPLY_TO = 19, /* .index: one batch to be applied is to end there, so that
                                  the zone can be seen as of it. */
+    REPLICA_EV_SLEEP = 20,    /* The machine is about to sleep (.up false), or is awake
+                                 (.up). Until it is, this member holds no read lease, hands
+                                 over what it leads to who is awake, and becomes leader of
+                                 nothing. Told again, it does nothing. */
 };
 
 struct replica_place {
@@ -320,6 +324,8 @@ struct replica_status {
     bool pulling;
     bool calling; /* It asks the others whether its log is what it acknowledged. */
     bool transferring;
+    bool sleeps;  /* Its machine is about to sleep; */
+    bool leaving; /* and it leads yet, while another could. */
     uint64_t
         unreadable_index; /* The journal cannot give back this entry, which is next to
                                   be applied: another member's state is to replace it; */

@@ -311,6 +311,7 @@ int replica_group_start(struct replica *r)
     r->gather_first = 0;
     rv = rgroup_new(&config, &r->group);
     if (rv == 0) {
+        rgroup_abstain(r->group, r->sleeps);
         rv = replica_group_step(r, &event, NULL);
     }
     free(entries);

@@ -35,6 +35,8 @@
 #define REPLICA_GATHER_READ_MS 1000u      /* and nothing so soon after a read. */
 #define REPLICA_NAMES 4096u               /* Places in the table of touched inodes. */
 #define REPLICA_UNISSUED UINT64_MAX
+#define REPLICA_REPORT_FULL 1u /* Bits of a REPORT. */
+#define REPLICA_REPORT_SLEEPS 2u
 
 /* An entry whose bytes are in memory. */
 struct replica_cached {
@@ -107,7 +109,8 @@ struct replica_peer {
     bool heard;
     uint64_t heard_ms;
     uint64_t applied;
-    bool full;            /* As it last reported. */
+    bool full;            /* As it last reported; */
+    bool sleeps;          /* likewise: it is about to sleep. */
     uint64_t commit_told; /* Highest commit index sent. */
     uint64_t read_index;  /* Highest index that its reads were told to wait for. */
     bool served;          /* rgroup sends to it. */
@@ -266,6 +269,7 @@ struct replica {
     int rv; /* The latched fault. */
     bool failed;
     bool stopping;
+    bool sleeps; /* The machine is about to. */
     uint64_t now_ms;
     uint64_t append_ms; /* When entries were last given to the journal; 0: never. */
     uint64_t tick_ms;   /* When the last periodic work ran. */
@@ -483,6 +487,10 @@ void replica_transfer_for_room(struct replica *r);
 /* Hand over to the voter that has most, one with room if there is one. False: there is
  * nobody. */
 bool replica_transfer_away(struct replica *r);
+/* Away from a machine that is about to sleep. */
+void replica_transfer_for_sleep(struct replica *r);
+/* To whom that could be; 0: nobody. */
+uint64_t replica_transfer_refuge(struct replica *r);
 
 /* replica_slow.c */
 /* State, leader or term is another. */
@@ -536,6 +544,8 @@ bool replica_lease_quiet(struct replica *r);
 void replica_lease_give_up(struct replica *r);
 /* As member: give back what is held. Also when the log is to be cut: what was received
  * goes with it. */
+/* Give back what is held, and what may be granted yet. */
+void replica_lease_return(struct replica *r);
 void replica_lease_stop(struct replica *r);
 uint64_t replica_lease_wake_ms(const struct replica *r);
 

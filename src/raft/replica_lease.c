@@ -261,7 +261,7 @@ static bool ask_is_due(const struct replica *r)
 {
     uint32_t part_ms = length_ms(r) / 8;
 
-    if (!r->config.leases || r->stopping || r->state != RGROUP_FOLLOWER ||
+    if (!r->config.leases || r->stopping || r->sleeps || r->state != RGROUP_FOLLOWER ||
         r->leader == 0 || r->pull.state != PULL_NONE || r->now_ms < r->own_after_ms ||
         r->read_ms == 0 || r->now_ms - r->read_ms > length_ms(r)) {
         return false;
@@ -304,8 +304,7 @@ static void frame_grant(struct replica *r, uint64_t from, const uint64_t *values
     }
 }
 
-/* Give back what is held, and what may be granted yet. */
-static void give_back(struct replica *r)
+void replica_lease_return(struct replica *r)
 {
     uint64_t values[2] = {r->own.term, r->own.number};
     bool any = r->own.end_ms != 0 || r->own.asked != 0;
@@ -320,14 +319,14 @@ static void give_back(struct replica *r)
 static void frame_revoke(struct replica *r, uint64_t from, const uint64_t *values)
 {
     if (values[0] == r->term && from == r->leader) {
-        give_back(r);
+        replica_lease_return(r);
         r->own_after_ms = r->now_ms + length_ms(r) / 2;
     }
 }
 
 void replica_lease_stop(struct replica *r)
 {
-    give_back(r);
+    replica_lease_return(r);
     r->matched = 0;
     r->received_told = 0;
 }

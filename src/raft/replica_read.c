@@ -447,7 +447,8 @@ void replica_read_frame(struct replica *r, const struct replica_event *event)
         peer = replica_peer_find(r, event->from, false);
         if (peer != NULL && replica_get_u64s(event->head, values, 3) == 0) {
             peer->applied = values[1];
-            peer->full = values[2] != 0;
+            peer->full = (values[2] & REPLICA_REPORT_FULL) != 0;
+            peer->sleeps = (values[2] & REPLICA_REPORT_SLEEPS) != 0;
         }
         break;
     default:

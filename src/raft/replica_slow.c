@@ -192,7 +192,7 @@ static bool is_better(struct replica *r, const struct replica_peer *peer,
     uint64_t late_ms = 2u * r->config.heartbeat_ms;
     uint64_t match = 0;
 
-    if (!peer->up || peer->full || !peer->heard ||
+    if (!peer->up || peer->full || peer->sleeps || !peer->heard ||
         r->now_ms - peer->heard_ms > r->config.election_ms ||
         rgroup_match_index(r->group, peer->id, &match) != 0 || match < r->commit) {
         return false;

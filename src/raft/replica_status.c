@@ -98,6 +98,9 @@ void replica_status(const struct replica *replica, uint64_t now_ms,
     out->transferring = r->transfer.active;
     out->unreadable_index = r->mend.index;
     out->unreadable_rv = r->mend.rv;
+    out->sleeps = r->sleeps;
+    /* Looking changes nothing. */
+    out->leaving = replica_transfer_refuge((struct replica *)(uintptr_t)r) != 0;
     out->full = replica_disk_full(r);
     out->slow = replica_slow_was(r, now_ms, &parts);
     out->release_ms = parts.release_ms;

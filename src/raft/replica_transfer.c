@@ -9,7 +9,8 @@
 #include "base/outcome.h"
 #include "raft/replica_impl.h"
 
-/* The voter that has most; 0 if there is none but us. */
+/* The voter that has most; 0 if there is none but us. One that is about to sleep would
+ * not take it. */
 static uint64_t best_target(struct replica *r, bool with_room)
 {
     uint64_t best = 0;
@@ -21,7 +22,7 @@ static uint64_t best_target(struct replica *r, bool with_room)
         struct replica_peer *peer = replica_peer_find(r, server->id, false);
         uint64_t match = 0;
 
-        if (server->role != RGROUP_VOTER || peer == NULL || !peer->up ||
+        if (server->role != RGROUP_VOTER || peer == NULL || !peer->up || peer->sleeps ||
             (with_room && peer->full) ||
             rgroup_match_index(r->group, server->id, &match) != 0) {
             continue;
@@ -32,6 +33,13 @@ static uint64_t best_target(struct replica *r, bool with_room)
         }
     }
     return best;
+}
+
+static uint64_t best_of_all(struct replica *r)
+{
+    uint64_t target = best_target(r, true);
+
+    return target != 0 ? target : best_target(r, false);
 }
 
 static bool is_voter(struct replica *r, uint64_t id)
@@ -59,6 +67,7 @@ void replica_transfer_start(struct replica *r, uint64_t target, uint64_t token)
 
 void replica_transfer_begin(struct replica *r, const struct replica_event *event)
 {
+    const struct replica_peer *peer;
     uint64_t target = event->from;
 
     if (r->failed || !replica_is_leader(r)) {
@@ -70,8 +79,7 @@ void replica_transfer_begin(struct replica *r, const struct replica_event *event
         return;
     }
     if (target == 0) {
-        target = best_target(r, true);
-        target = target != 0 ? target : best_target(r, false);
+        target = best_of_all(r);
     }
     if (target == r->config.self) {
         replica_answer(r, event->token, 0);
@@ -81,14 +89,18 @@ void replica_transfer_begin(struct replica *r, const struct replica_event *event
         replica_answer(r, event->token, OUT_INVAL);
         return;
     }
+    peer = replica_peer_find(r, target, false);
+    if (peer != NULL && peer->sleeps) {
+        replica_answer(r, event->token, OUT_TRY_LATER);
+        return;
+    }
     replica_transfer_start(r, target, event->token);
 }
 
 bool replica_transfer_away(struct replica *r)
 {
-    uint64_t target = best_target(r, true);
+    uint64_t target = best_of_all(r);
 
-    target = target != 0 ? target : best_target(r, false);
     if (target != 0) {
         replica_transfer_start(r, target, 0);
     }
@@ -105,6 +117,25 @@ void replica_transfer_for_room(struct replica *r)
     }
     r->give_way_ms = r->now_ms + REPLICA_GIVE_WAY_MS;
     target = best_target(r, true);
+    if (target != 0) {
+        replica_transfer_start(r, target, 0);
+    }
+}
+
+uint64_t replica_transfer_refuge(struct replica *r)
+{
+    return r->sleeps && replica_is_leader(r) ? best_of_all(r) : 0;
+}
+
+/* Again and again, if it fails: there is little time, and nothing else to do in it. */
+void replica_transfer_for_sleep(struct replica *r)
+{
+    uint64_t target;
+
+    if (!r->sleeps || r->stopping || r->transfer.active) {
+        return;
+    }
+    target = replica_transfer_refuge(r);
     if (target != 0) {
         replica_transfer_start(r, target, 0);
     }

@@ -197,6 +197,11 @@ void rgroup_hold(struct rgroup *group, uint64_t until_ms)
     }
 }
 
+void rgroup_abstain(struct rgroup *group, bool abstains)
+{
+    group->abstains = abstains;
+}
+
 bool rgroup_transferring(const struct rgroup *group)
 {
     return raft_transferee(group->engine) != 0;

@@ -248,5 +248,11 @@ bool rgroup_transferring(const struct rgroup *group);
  * must end within one election timeout.
  */
 void rgroup_hold(struct rgroup *group, uint64_t until_ms);
+/*
+ * While @abstains this member does not become leader: it asks for no vote, counts none
+ * that was asked for before, and takes no leadership that is handed over. It follows and
+ * votes as ever, and if it leads, it goes on.
+ */
+void rgroup_abstain(struct rgroup *group, bool abstains);
 
 #endif

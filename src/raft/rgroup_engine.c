@@ -319,7 +319,7 @@ int engine_tick(struct rgroup *group, struct rgroup_update *update)
     if (group->now_ms < raft_timeout(group->engine)) {
         return 0;
     }
-    if (group->state != RGROUP_LEADER && guard_holds(group)) {
+    if (group->state != RGROUP_LEADER && (group->abstains || guard_holds(group))) {
         return 0; /* G16: nor does it vote for itself. */
     }
     return engine_step(group, &event, RGROUP_FROM_ENGINE, update, NULL);

@@ -342,6 +342,10 @@ uint64_t guard_wake(const struct rgroup *group)
     if (group->state != RGROUP_LEADER && guard_holds(group) && wake < group->hold_ms) {
         wake = group->hold_ms;
     }
+    if (group->state != RGROUP_LEADER && group->abstains &&
+        wake < group->now_ms + group->config.election_ms) {
+        wake = group->now_ms + group->config.election_ms; /* There is nothing to do. */
+    }
     if (!guarded(group, RGROUP_OFF_G6)) {
         return wake;
     }

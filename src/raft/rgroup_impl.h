@@ -57,6 +57,7 @@ struct rgroup {
     uint64_t timeout_now_ms;
     uint64_t timeout_now_term;
     uint64_t hold_ms; /* G16: votes for nobody before that. */
+    bool abstains;    /* Does not become leader. */
 
     /* The update under construction, and what it borrows. */
     bool muted; /* Messages of the engine are dropped (G9). */

@@ -106,6 +106,14 @@ static int feed(struct rgroup *group, struct raft_message *message,
     return engine_step(group, &event, source, update, trace);
 }
 
+/* The engine forgets a leader when it stands for election itself. Who abstains never does,
+ * and is to vote all the same once an election timeout is over (Raft thesis 4.2.3). */
+static bool leader_is_silent(const struct rgroup *group)
+{
+    return group->abstains && (!group->leader_heard || group->now_ms - group->leader_ms >=
+                                                           group->config.election_ms);
+}
+
 static int recv_vote(struct rgroup *group, const struct rgroup_msg *msg,
                      struct rgroup_update *update)
 {
@@ -123,14 +131,14 @@ static int recv_vote(struct rgroup *group, const struct rgroup_msg *msg,
     if (guard_vote(group, msg, update, &rv)) {
         return rv;
     }
-    message.request_vote =
-        (struct raft_request_vote){.version = (unsigned char)msg->version,
-                                   .term = msg->term,
-                                   .candidate_id = msg->candidate,
-                                   .last_log_index = msg->index,
-                                   .last_log_term = msg->index_term,
-                                   .disrupt_leader = msg->disrupt,
-                                   .pre_vote = msg->pre_vote};
+    message.request_vote = (struct raft_request_vote){
+        .version = (unsigned char)msg->version,
+        .term = msg->term,
+        .candidate_id = msg->candidate,
+        .last_log_index = msg->index,
+        .last_log_term = msg->index_term,
+        .disrupt_leader = msg->disrupt || leader_is_silent(group),
+        .pre_vote = msg->pre_vote};
     return feed(group, &message, RGROUP_FROM_ENGINE, update, NULL);
 }
 
@@ -141,7 +149,7 @@ static int recv_vote_result(struct rgroup *group, const struct rgroup_msg *msg,
     uint64_t term = raft_current_term(group->engine);
 
     /* The engine looks at a candidate's state whether it is one or not. */
-    if (group->state != RGROUP_CANDIDATE) {
+    if (group->state != RGROUP_CANDIDATE || group->abstains) {
         return 0;
     }
     if (msg->granted && msg->term > term + (msg->pre_vote ? 1 : 0)) {
@@ -353,6 +361,9 @@ static int recv_timeout_now(struct rgroup *group, const struct rgroup_msg *msg,
 {
     struct raft_message message = message_to(msg, RAFT_TIMEOUT_NOW);
 
+    if (group->abstains) {
+        return 0; /* Whoever handed over finds out by its own timer. */
+    }
     message.timeout_now =
         (struct raft_timeout_now){.version = (unsigned char)msg->version,
                                   .term = msg->term,

@@ -390,7 +390,8 @@ struct sys_counts {
     uint64_t lost_settling;
     uint64_t bad_blocks; /* Found, each time. */
     uint64_t healed;
-    uint64_t again; /* Reads of a file without a name that were asked again. */
+    uint64_t sleeps_told; /* Nodes that heard before they slept. */
+    uint64_t again;       /* Reads of a file without a name that were asked again. */
 };
 
 struct sys_options {

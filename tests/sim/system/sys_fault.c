@@ -125,13 +125,56 @@ static void slow_disk(struct sys *sys)
     }
 }
 
+static void tell_sleep(struct sys *sys, struct sys_node *node, bool awake)
+{
+    for (uint32_t zone_nr = 0; node->up && zone_nr < sys->n_zones; zone_nr++) {
+        struct sys_host *host = node->hosts[zone_nr];
+        struct replica_event event = {.type = REPLICA_EV_SLEEP, .up = awake};
+
+        if (host != NULL && host->replica != NULL) {
+            sys_host_step(host, &event);
+        }
+    }
+}
+
+static void fall_asleep(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
+{
+    struct sys_node *node = &sys->nodes[a];
+
+    (void)ptr;
+    node->asleep_us = b;
+    sys_trace(sys, "node %u sleeps until %u", (unsigned)node->number,
+              (unsigned)(node->asleep_us / SYS_US));
+}
+
+static void awake(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
+{
+    struct sys_node *node = &sys->nodes[a];
+
+    (void)ptr;
+    if (!sys_node_sleeps(node, (struct sys_event){.fn = awake, .a = a, .b = b})) {
+        tell_sleep(sys, node, true);
+    }
+}
+
+/* Without a warning, or as a laptop does it: its members hear of it some time before, which
+ * may be too short, and once it is awake, not always at once. */
 static void sleep_node(struct sys *sys)
 {
     struct sys_node *node = some_node(sys);
+    uint64_t until_us = sys->now_us + sys_rand(sys, 2500 * SYS_US);
 
-    node->asleep_us = sys->now_us + sys_rand(sys, 2500 * SYS_US);
-    sys_trace(sys, "node %u sleeps until %u", (unsigned)node->number,
-              (unsigned)(node->asleep_us / SYS_US));
+    if (!sys_chance(sys, 2)) {
+        fall_asleep(sys, NULL, node->number, until_us);
+        return;
+    }
+    sys_trace(sys, "node %u is about to sleep", (unsigned)node->number);
+    sys->counts.sleeps_told++;
+    tell_sleep(sys, node, false);
+    sys_in(sys, sys_rand(sys, 400 * SYS_US),
+           (struct sys_event){.fn = fall_asleep, .a = node->number, .b = until_us});
+    sys_at(sys, until_us + sys_rand(sys, 1000 * SYS_US),
+           (struct sys_event){.fn = awake, .a = node->number});
 }
 
 static void jump(struct sys *sys)

@@ -221,9 +221,10 @@ static void print_totals(const struct sys_counts *total)
            total->pulls, total->snapshots, total->settles, total->fetches, total->leased,
            total->older, total->again, total->bad_blocks, total->healed);
     printf("connections broken at a frame %" PRIu64 ", slow disks %" PRIu64
-           ", standing still %" PRIu64 ", leaders that gave way %" PRIu64 "\n",
-           total->frame_breaks, total->slow_disks, total->still_disks,
-           total->handed_over);
+           ", standing still %" PRIu64 ", leaders that gave way %" PRIu64
+           ", sleeps told of before %" PRIu64 "\n",
+           total->frame_breaks, total->slow_disks, total->still_disks, total->handed_over,
+           total->sleeps_told);
     printf("members joined %" PRIu64 ", left %" PRIu64
            "; calls taken to another node %" PRIu64 ", answered there %" PRIu64 "\n",
            total->joined, total->left, total->moved, total->moved_done);
