@@ -73,9 +73,10 @@ void show_nodes(const cJSON *nodes, FILE *file)
                               show_text(node, "name"),
                               decimal(node, "number", num),
                               address,
-                              flag(node, "self") ? "this node"
-                              : flag(node, "up") ? "up"
-                                                 : "down",
+                              flag(node, "sleeps") ? "going to sleep"
+                              : flag(node, "self") ? "this node"
+                              : flag(node, "up")   ? "up"
+                                                   : "down",
                               units_rtt(number(node, "rtt_us"), rtt),
                           });
     }

@@ -38,6 +38,7 @@ static cJSON *self_json(struct node *node)
     cJSON_AddBoolToObject(json, "locked", memory.locked);
     cJSON_AddStringToObject(
         json, "rpcbind", node->config.rpcbind ? binder_uv_view(node->binder) : "unused");
+    cJSON_AddStringToObject(json, "sleep", node_sleep_view(node));
     put_limits(json);
     return json;
 }

@@ -101,6 +101,7 @@ static cJSON *local_part(struct node *node)
 
     cJSON_AddStringToObject(json, "version", GV_VERSION);
     json_put_u64(json, "time_ns", (uint64_t)wall_ns());
+    cJSON_AddBoolToObject(json, "sleeps", node->sleeps);
     cJSON_AddItemToObject(json, "pools", local_pools(node));
     zones = cJSON_AddArrayToObject(json, "zones");
     for (uint32_t i = 0; i < node->n_zones; i++) {
@@ -293,8 +294,9 @@ static cJSON *merged_zone(const struct admin_call *call,
     return json;
 }
 
-static cJSON *nodes_json(struct node *node)
+static cJSON *nodes_json(const struct admin_call *call)
 {
+    struct node *node = call->node;
     cJSON *nodes = cJSON_CreateArray();
 
     for (uint32_t i = 0; i < node->directory.n_nodes; i++) {
@@ -311,6 +313,8 @@ static cJSON *nodes_json(struct node *node)
             json, "rtt_us",
             self || node->peers == NULL ? 0 : peer_rtt_us(node->peers, row->peer.number));
         cJSON_AddBoolToObject(json, "self", self);
+        cJSON_AddBoolToObject(json, "sleeps",
+                              json_flag(part_of(call, row->peer.number), "sleeps"));
         cJSON_AddItemToArray(nodes, json);
     }
     return nodes;
@@ -354,7 +358,7 @@ static cJSON *status_json(const struct admin_call *call, const char *only)
     cJSON_AddStringToObject(json, "node", node->config.name);
     put_nfs(json, node);
     json_put_hex(json, "grapevine", node->grapevine_id, sizeof node->grapevine_id);
-    cJSON_AddItemToObject(json, "nodes", nodes_json(node));
+    cJSON_AddItemToObject(json, "nodes", nodes_json(call));
     zones = cJSON_AddArrayToObject(json, "zones");
     for (uint32_t i = 0; i < node->directory.n_zones; i++) {
         const struct directory_zone *zone = &node->directory.zones[i];
@@ -478,7 +482,7 @@ void admin_node_list(struct admin_call *call)
 {
     cJSON *json = cJSON_CreateObject();
 
-    cJSON_AddItemToObject(json, "nodes", nodes_json(call->node));
+    cJSON_AddItemToObject(json, "nodes", nodes_json(call));
     admin_done(call, json);
 }
 

@@ -256,6 +256,17 @@ static int set_rpcbind(struct config *c, const char *v)
     }
     return rv;
 }
+static int set_sleep(struct config *c, const char *v)
+{
+    static const char *const words[] = {"ignore", "hand-over", NULL};
+    uint32_t word = 0;
+    int rv = parse_word(v, words, &word);
+
+    if (rv == 0) {
+        c->sleep = word == 1;
+    }
+    return rv;
+}
 static int set_level(struct config *c, const char *v)
 {
     static const char *const words[] = {"error", "warn", "info", "debug", NULL};
@@ -302,6 +313,7 @@ static const struct key {
     {"node", "socket", set_socket, "an absolute path"},
     {"node", "log", set_level, "error, warn, info or debug"},
     {"node", "lock_memory", set_lock, "yes or no"},
+    {"node", "sleep", set_sleep, "hand-over or ignore"},
     {"node", "reserve_bytes", set_reserve, "a size of at most 1 GiB"},
     {"listen", "nfs", set_nfs, "an address such as 127.0.0.1:2049"},
     {"listen", "peer", set_peer, "an address such as 192.0.2.7:2646"},
@@ -515,6 +527,7 @@ static void set_defaults(struct config *config)
         .scrub_rate = 32u << 20,
         .scrub_every_days = 30,
         .rpcbind = true,
+        .sleep = true,
         .log_level = LOG_LEVEL_INFO,
         .memory = {.lock = true, .reserve_bytes = 16u << 20},
     };

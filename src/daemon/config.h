@@ -52,6 +52,7 @@ struct config {
     uint32_t scrub_every_days;    /* 0: only when asked for. */
     struct export_table *exports; /* Not NULL once it is loaded. */
     bool rpcbind;                 /* Register with a local one. */
+    bool sleep;                   /* Hand over before the machine sleeps. */
     enum log_level log_level;
     struct memory_config memory;
 };

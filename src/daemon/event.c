@@ -55,6 +55,8 @@ static const struct {
     [EVENT_STRANGER] = {"stranger", LOG_LEVEL_WARN},
     [EVENT_CLOCK] = {"clock", LOG_LEVEL_WARN},
     [EVENT_STALL] = {"stall", LOG_LEVEL_WARN},
+    [EVENT_SLEEP] = {"sleep", LOG_LEVEL_INFO},
+    [EVENT_AWAKE] = {"awake", LOG_LEVEL_INFO},
 };
 
 /* As long as its words are. */

@@ -65,6 +65,8 @@ enum event_kind {
     EVENT_STRANGER,     /* A connection was refused. */
     EVENT_CLOCK,        /* This node's clock is off the others'. */
     EVENT_STALL,        /* The daemon stood still. */
+    EVENT_SLEEP,        /* This machine is about to sleep or shut down. */
+    EVENT_AWAKE,        /* It is awake. */
     EVENT_KINDS
 };
 

@@ -559,6 +559,11 @@ void host_stop(struct host *host)
     host_step(host, &(struct replica_event){.type = REPLICA_EV_STOP});
 }
 
+void host_sleep(struct host *host, bool awake)
+{
+    host_step(host, &(struct replica_event){.type = REPLICA_EV_SLEEP, .up = awake});
+}
+
 void host_flush(struct host *host)
 {
     if (host->dirty) {

@@ -144,6 +144,8 @@ void host_change(struct host *host, const struct rgroup_conf *conf, uint64_t tok
 void host_transfer(struct host *host, uint64_t raft_id, uint64_t token);
 /* Take no further mutation (before the daemon ends). */
 void host_stop(struct host *host);
+/* The machine is about to sleep, or @awake: see REPLICA_EV_SLEEP. */
+void host_sleep(struct host *host, bool awake);
 /* End of a loop turn: gathered proposals go out. The journal's thread is woken for them by
  * host_tell, which is due at once after the messages to others were sent: their part of
  * the work takes longer than ours. */

@@ -113,6 +113,7 @@ static void on_tick(uv_timer_t *timer)
     node_repair_tick(node);
     node_home_tick(node);
     node_marks_tick(node, false);
+    node_sleep_tick(node);
     front_when_ready(node);
 }
 
@@ -272,6 +273,7 @@ static int open_all(struct node *node, uv_loop_t *loop, char *error)
     }
     uv_prepare_start(&node->prepare, on_prepare);
     uv_timer_start(&node->tick, on_tick, NODE_TICK_MS, NODE_TICK_MS);
+    node_sleep_open(node);
     if (!node->initialised) {
         log_info("daemon",
                  "msg=\"not part of a grapevine yet: use gvraft init or join\"");
@@ -485,6 +487,7 @@ void node_stop(struct node *node)
     node->stop_ms = host_now_ms();
     node->leading = true; /* Until a tick finds otherwise. */
     node_each_host(node, hand_over);
+    node_sleep_close(node); /* Leadership goes in any case: sleep may come. */
     if (node->binder != NULL) {
         /* First of all: nobody is to find the way here any more. */
         node_part_begin(node);

@@ -26,6 +26,7 @@
 
 struct ctl;
 struct admin_call;
+struct logind_uv;
 struct event;
 struct node_watch;
 
@@ -156,6 +157,9 @@ struct node {
     bool home_read;    /* Its rows were asked for once. */
     int lock_fd;       /* state/lock, held while the daemon lives. */
     bool twin;         /* Another daemon is this node; see node_net.c. */
+    struct logind_uv *logind; /* NULL: this machine's sleep is of no interest. */
+    bool sleeps;              /* The machine is about to. */
+    uint64_t sleeps_ms;       /* CLOCK_BOOTTIME of that. */
     bool stopping;
     bool ending;      /* Everything is being closed. */
     unsigned parts;   /* Parts that have not ended yet. */
@@ -288,6 +292,14 @@ void node_backend_init(struct node *node);
 void node_events_tick(struct node *node);
 /* NULL is a no-op. */
 void node_watch_free(struct node_watch *watch);
+
+/* node_sleep.c: before this machine sleeps, nobody is to wait for it any more. */
+void node_sleep_open(struct node *node);
+/* A host that was opened since hears of it, too. */
+void node_sleep_tick(struct node *node);
+void node_sleep_close(struct node *node);
+/* A word: docs/formats/control.md, "sleep". */
+const char *node_sleep_view(const struct node *node);
 
 /* node_exports.c */
 /* Log which sections of exports are for zones that the directory does not have. */

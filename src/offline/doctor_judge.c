@@ -130,6 +130,11 @@ static void judge_self(const cJSON *facts, const cJSON *self,
         find(report, RULE_DIRECTORY_UNREAD, "the directory was not read since the start");
     }
     judge_memory(facts, self, report);
+    if (is(text(self, "sleep"), "leaving") || is(text(self, "sleep"), "left")) {
+        find(report, RULE_SLEEP_BEGINS, "this machine is about to sleep");
+    } else if (is(text(self, "sleep"), "refused")) {
+        find(report, RULE_SLEEP_UNTOLD, "logind does not let this node delay sleep");
+    }
     if (at(self, "files_max") != NULL && number(self, "files_max") < FILES_MIN) {
         find(report, RULE_FEW_FILES, "the daemon may open %u files",
              (unsigned)number(self, "files_max"));

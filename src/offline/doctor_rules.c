@@ -232,6 +232,16 @@ const struct doctor_rule_row doctor_rules[RULES] = {
          "under memory pressure parts of the daemon may be swapped out",
          "LimitMEMLOCK=infinity or CAP_SYS_RESOURCE for the service, or lock_memory = "
          "no"},
+    [RULE_SLEEP_BEGINS] =
+        {"sleep-begins", N,
+         "this machine is about to sleep or shut down: until it is awake its node leads "
+         "no zone and holds no read lease",
+         "nothing"},
+    [RULE_SLEEP_UNTOLD] =
+        {"sleep-untold", N,
+         "if this machine sleeps, zones that its node leads are without a leader for a "
+         "moment, and writers wait for its read leases",
+         "nothing, if it never sleeps: then sleep = ignore in [node] says so"},
     [RULE_FEW_FILES] = {"few-files", W,
                         "the daemon may open few files, so it takes few clients",
                         "LimitNOFILE= of the service"},

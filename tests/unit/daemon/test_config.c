@@ -133,6 +133,18 @@ static void rpcbind(void)
     refused("[listen]\nrpcbind = yes\n", ".conf:2:", "auto or no");
 }
 
+/* A node minds its machine's sleep unless one says no. */
+static void sleep_of_the_machine(void)
+{
+    CHECK_INT(load("[node]\n"), 0);
+    CHECK(config.sleep);
+    config_deinit(&config);
+    CHECK_INT(load("[node]\nsleep = ignore\n"), 0);
+    CHECK(!config.sleep);
+    config_deinit(&config);
+    refused("[node]\nsleep = no\n", ".conf:2:", "hand-over or ignore");
+}
+
 /* Other nodes are told the listening address, unless another one is given. */
 static void advertised_is_what_listens(void)
 {
@@ -168,5 +180,5 @@ static void file_that_is_not_there(void)
 
 TEST_MAIN(CHECK_TEST(exports), CHECK_TEST(long_zone_names), CHECK_TEST(bad_exports),
           CHECK_TEST(bad_sections), CHECK_TEST(long_lines), CHECK_TEST(rpcbind),
-          CHECK_TEST(advertised_is_what_listens), CHECK_TEST(wildcard_needs_an_address),
-          CHECK_TEST(file_that_is_not_there))
+          CHECK_TEST(sleep_of_the_machine), CHECK_TEST(advertised_is_what_listens),
+          CHECK_TEST(wildcard_needs_an_address), CHECK_TEST(file_that_is_not_there))

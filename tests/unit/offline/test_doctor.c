@@ -244,6 +244,23 @@ static void rights(void)
               "no-flusher-mounted ");
 }
 
+/* Why a node leads nothing; and that one would not hear in time. Where there is no logind,
+ * or nobody wants to know, there is nothing to say. */
+static void machine_that_sleeps(void)
+{
+    static const char *const words[] = {"leaving", "left",   "refused", "ready",
+                                        "asking",  "absent", "unused"};
+    static const char *const found[] = {
+        "sleep-begins ", "sleep-begins ", "sleep-untold ", "", "", "", ""};
+    char facts[128];
+
+    for (unsigned i = 0; i < sizeof words / sizeof words[0]; i++) {
+        snprintf(facts, sizeof facts,
+                 "{\"answers\":true,\"daemon\":{\"self\":{\"sleep\":\"%s\"}}}", words[i]);
+        CHECK_STR(ids(facts), found[i]);
+    }
+}
+
 static void events_and_exports(void)
 {
     CHECK_STR(ids("{\"events\":{\"block-healed\":2,\"recovery\":1},"
@@ -289,4 +306,5 @@ TEST_MAIN(CHECK_TEST(nothing_known_nothing_found), CHECK_TEST(dead_and_silent),
           CHECK_TEST(folders), CHECK_TEST(room), CHECK_TEST(journals_on_disks_that_turn),
           CHECK_TEST(datasets), CHECK_TEST(own_zones), CHECK_TEST(spare_votes),
           CHECK_TEST(member_counts), CHECK_TEST(peers), CHECK_TEST(rights),
-          CHECK_TEST(events_and_exports), CHECK_TEST(bounded), CHECK_TEST(ids_are_good))
+          CHECK_TEST(machine_that_sleeps), CHECK_TEST(events_and_exports),
+          CHECK_TEST(bounded), CHECK_TEST(ids_are_good))
