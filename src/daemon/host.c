@@ -500,6 +500,9 @@ void host_peer(struct host *host, uint64_t raft_id, bool up)
         !link_note(host, raft_id, up)) {
         return;
     }
+    if (!up) {
+        host_pull_lost(host, raft_id);
+    }
     host_step(host, &(struct replica_event){
                         .type = REPLICA_EV_PEER, .from = raft_id, .up = up});
 }

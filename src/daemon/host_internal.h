@@ -222,6 +222,8 @@ void host_syncs_tick(struct host *host, uint64_t now_ms);
 void host_syncs_report(const struct host *host, struct host_syncs *out);
 /* host_pull.c */
 void host_do_pull(struct host *host, uint64_t index, uint64_t from);
+/* The connection to a member is gone: if that is the source, so is the attempt. */
+void host_pull_lost(struct host *host, uint64_t raft_id);
 void host_pull_tick(struct host *host, uint64_t now_ms);
 void host_pull_free(struct host *host);
 /* No settle is in flight any more: a switch that met one is tried again. */

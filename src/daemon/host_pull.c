@@ -562,12 +562,24 @@ void host_do_pull(struct host *host, uint64_t index, uint64_t from)
     host_post_zone(host, job, run_begin, done_step);
 }
 
+static bool is_waiting(const struct pull *pull)
+{
+    return pull != NULL && !pull->failed && pull->requests > 0;
+}
+
+void host_pull_lost(struct host *host, uint64_t raft_id)
+{
+    if (is_waiting(host->pull) && host->pull->from == raft_id) {
+        log_warn("daemon", "msg=\"pull source is gone\" zone=%s", host->config.label);
+        pull_fail(host, -ECONNRESET);
+    }
+}
+
 void host_pull_tick(struct host *host, uint64_t now_ms)
 {
     struct pull *pull = host->pull;
 
-    if (pull != NULL && !pull->failed && pull->requests > 0 &&
-        now_ms > pull->heard_ms + HOST_PULL_SILENCE_MS) {
+    if (is_waiting(pull) && now_ms > pull->heard_ms + HOST_PULL_SILENCE_MS) {
         log_warn("daemon", "msg=\"pull source is silent\" zone=%s", host->config.label);
         pull_fail(host, -ETIMEDOUT);
     }

@@ -407,6 +407,30 @@ static bool source_digest(struct source_job *job, struct host *host)
     return true;
 }
 
+/* A member that gives nothing says so, and the puller need not wait for it in silence. */
+static struct slice refusal(struct slice request)
+{
+    struct wire_dec dec = wire_dec(request.data, request.len);
+    struct buf *head = buf_new(PULL_HEAD_MAX);
+    struct slice slice = {0};
+    struct wire_enc enc;
+    uint8_t kind;
+
+    wire_get_u8(&dec);
+    kind = wire_get_u8(&dec);
+    if (head != NULL) {
+        enc = wire_enc(head->data, head->cap);
+        wire_put_u8(&enc, PULL_VERSION);
+        wire_put_u8(&enc, kind);
+        wire_put_u64(&enc, wire_get_u64(&dec));
+        wire_put_u32(&enc, OUT_TRY_LATER);
+        head->len = enc.len;
+        slice = slice_of(head, 0, dec.failed ? 0 : head->len);
+    }
+    buf_unref(head);
+    return slice;
+}
+
 void host_pull_request(struct host *host, uint64_t from, struct slice request,
                        void (*reply)(void *ctx, uint64_t to, struct slice head,
                                      struct slice body),
@@ -419,7 +443,11 @@ void host_pull_request(struct host *host, uint64_t from, struct slice request,
         job = calloc(1, sizeof *job);
     }
     if (job == NULL) {
-        reply(ctx, from, (struct slice){0}, (struct slice){0});
+        struct slice head =
+            host->state == HOST_RUNNING ? (struct slice){0} : refusal(request);
+
+        reply(ctx, from, head, (struct slice){0});
+        slice_unref(&head);
         return;
     }
     host->sources++;

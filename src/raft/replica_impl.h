@@ -222,6 +222,7 @@ struct replica_pull {
     uint64_t retry_ms;
     uint32_t tries;
     uint64_t ticket; /* Of the cut; 0: not issued. */
+    uint64_t leader; /* When the pull began; 0: unknown. */
     bool own;        /* Not raft's snapshot, but for an entry that cannot be read. */
 };
 
@@ -232,7 +233,6 @@ struct replica_mend {
     bool waits;        /* For a pull; else it is read again. */
     bool gave_way;     /* As leader: handing over was tried. */
     uint64_t after_ms; /* No pull before that. */
-    uint64_t leader;   /* When the pull began; 0: unknown. */
 };
 
 enum replica_fetch_for { FETCH_NONE = 0, FETCH_APPLY = 1, FETCH_PEER = 2 };
@@ -600,6 +600,8 @@ void replica_compact(struct replica *r, uint64_t cut);
 
 /* replica_pull.c */
 void replica_pull_begin(struct replica *r, uint64_t index, uint64_t term);
+/* Forget what nobody has on a disk, nor will: it was never acknowledged. */
+void replica_pull_cut_unissued(struct replica *r);
 void replica_pull_go_on(struct replica *r);
 void replica_pull_done(struct replica *r, const struct replica_event *event);
 
@@ -608,8 +610,6 @@ void replica_pull_done(struct replica *r, const struct replica_event *event);
  * to take the state from. */
 bool replica_mend_wanted(struct replica *r, uint64_t index, int rv);
 void replica_mend_go_on(struct replica *r);
-/* An own pull begins, for which all is at rest: from whom? False: nobody is there now. */
-bool replica_mend_pull(struct replica *r, uint64_t *from);
 /* It ended: nobody gave the state, */
 void replica_mend_gave_up(struct replica *r);
 /* or it is here, and its descriptor set. */

@@ -43,64 +43,20 @@ bool replica_deaf(const struct replica *r)
     return replica_roll_open(r) || (r->pull.own && r->pull.state != PULL_NONE);
 }
 
-/* What nobody has on a disk, nor will: it was never acknowledged. */
-static void cut_unissued(struct replica *r)
-{
-    if (r->gather_first != 0 && r->gather_first <= r->log.last) {
-        replica_log_truncate(r, r->gather_first);
-    }
-    r->gather_first = 0;
-}
-
-/* Whom to ask: the leader first, then each other member that can be reached, in turn. */
-static uint64_t source(struct replica *r)
-{
-    uint32_t n = 0;
-    uint64_t ids[RGROUP_MEMBERS_MAX];
-
-    rgroup_conf_now(r->group, &r->conf);
-    for (uint32_t i = 0; i < r->conf.n; i++) {
-        uint64_t id = r->conf.servers[i].id;
-        const struct replica_peer *peer = replica_peer_find(r, id, false);
-
-        if (id == r->config.self || peer == NULL || !peer->up) {
-            continue;
-        }
-        ids[n++] = id;
-        if (id == r->mend.leader) {
-            ids[n - 1] = ids[0];
-            ids[0] = id;
-        }
-    }
-    return n == 0 ? 0 : ids[r->pull.tries % n];
-}
-
 /* Leadership, if there is any, ends here: raft hears nothing more until it is made anew. */
 static void begin(struct replica *r)
 {
-    r->mend.leader = replica_is_leader(r) ? 0 : r->leader;
-    r->pull =
-        (struct replica_pull){.state = PULL_DRAIN, .index = r->mend.index, .own = true};
-    cut_unissued(r);
+    r->pull = (struct replica_pull){.state = PULL_DRAIN,
+                                    .index = r->mend.index,
+                                    .leader = replica_is_leader(r) ? 0 : r->leader,
+                                    .own = true};
+    replica_pull_cut_unissued(r);
     r->compact_due = false;
     replica_lease_stop(r);
     replica_lease_wait(r);
     replica_read_fail_all(r);
     replica_group_leave(r);
     replica_note(r);
-}
-
-bool replica_mend_pull(struct replica *r, uint64_t *from)
-{
-    cut_unissued(r); /* A full disk may have sent them back meanwhile. */
-    *from = source(r);
-    if (*from == 0) {
-        r->pull.state = PULL_PAUSE;
-        r->pull.tries++;
-        r->pull.retry_ms = r->now_ms + REPLICA_PULL_RETRY_MS;
-        return false;
-    }
-    return true;
 }
 
 void replica_mend_gave_up(struct replica *r)

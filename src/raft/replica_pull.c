@@ -13,31 +13,71 @@
 
 #include <errno.h>
 
-void replica_pull_begin(struct replica *r, uint64_t index, uint64_t term)
+void replica_pull_cut_unissued(struct replica *r)
 {
-    ASSERT(r->pull.state == PULL_NONE);
-    ASSERT(index > r->log.base_index || index > r->applied);
-    r->pull = (struct replica_pull){.state = PULL_DRAIN, .index = index, .term = term};
     if (r->gather_first != 0 && r->gather_first <= r->log.last) {
         replica_log_truncate(r, r->gather_first);
     }
     r->gather_first = 0;
+}
+
+void replica_pull_begin(struct replica *r, uint64_t index, uint64_t term)
+{
+    ASSERT(r->pull.state == PULL_NONE);
+    ASSERT(index > r->log.base_index || index > r->applied);
+    r->pull = (struct replica_pull){
+        .state = PULL_DRAIN, .index = index, .term = term, .leader = r->leader};
+    replica_pull_cut_unissued(r);
     r->compact_due = false;
     replica_lease_stop(r);
     replica_read_fail_all(r);
     replica_note(r);
 }
 
+/* The leader first, then each other member that can be reached, in turn: what any of them
+ * has applied is the zone's state, and if it is not enough it says so. 0: nobody is. */
+static uint64_t pull_source(struct replica *r)
+{
+    uint32_t n = 0;
+    uint64_t ids[RGROUP_MEMBERS_MAX];
+
+    rgroup_conf_now(r->group, &r->conf);
+    for (uint32_t i = 0; i < r->conf.n; i++) {
+        uint64_t id = r->conf.servers[i].id;
+        const struct replica_peer *peer = replica_peer_find(r, id, false);
+
+        if (id == r->config.self || peer == NULL || !peer->up) {
+            continue;
+        }
+        ids[n++] = id;
+        if (id == r->pull.leader) {
+            ids[n - 1] = ids[0];
+            ids[0] = id;
+        }
+    }
+    return n == 0 ? r->pull.leader : ids[r->pull.tries % n];
+}
+
+static void pull_failed(struct replica *r)
+{
+    r->pull.state = PULL_PAUSE;
+    r->pull.tries++;
+    r->pull.retry_ms = r->now_ms + REPLICA_PULL_RETRY_MS;
+}
+
 static void pull_start(struct replica *r)
 {
     struct replica_action *action;
-    uint64_t from = r->leader;
+    uint64_t from;
 
     if (r->n_tickets != 0 || r->meta_dirty || r->apply_n != 0 || r->fetch_busy ||
         r->snapshot_busy) {
         return;
     }
-    if (r->pull.own && !replica_mend_pull(r, &from)) {
+    replica_pull_cut_unissued(r); /* A full disk may have sent some back meanwhile. */
+    from = pull_source(r);
+    if (from == 0) {
+        pull_failed(r);
         return;
     }
     action = replica_act(r, REPLICA_DO_PULL);
@@ -114,9 +154,7 @@ void replica_pull_done(struct replica *r, const struct replica_event *event)
 
     ASSERT(r->pull.state == PULL_RUNNING);
     if (event->rv != 0 || event->snapshot.index < r->pull.index) {
-        r->pull.state = PULL_PAUSE;
-        r->pull.tries++;
-        r->pull.retry_ms = r->now_ms + REPLICA_PULL_RETRY_MS;
+        pull_failed(r);
         return;
     }
     rv = replica_descriptor_set(r, &event->snapshot);

@@ -520,6 +520,9 @@ void sys_do_settle(struct sys_host *host);
 /* sys_pull.c */
 void sys_do_pull(struct sys_host *host, const struct replica_action *action);
 void sys_pull_request(struct sys_host *host, const struct sys_msg *msg);
+void sys_pull_refuse(struct sys_node *node, const struct sys_msg *msg);
+/* The connection to @node is gone. */
+void sys_pull_lost(struct sys_host *host, uint64_t node);
 void sys_pull_answer(struct sys_host *host, struct slice head, struct slice body);
 void sys_pull_close(struct sys_host *host);
 

@@ -162,6 +162,9 @@ static void tell_link(struct sys_host *host, uint64_t other, bool up)
         return;
     }
     host->links[other] = up ? id : 0;
+    if (!up) {
+        sys_pull_lost(host, other);
+    }
     sys_host_step(host, &event);
 }
 
@@ -516,6 +519,8 @@ void sys_node_frame(struct sys_node *node, struct sys_msg *msg)
     case SYS_FRAME_PULL:
         if (host != NULL) {
             sys_pull_request(host, msg);
+        } else {
+            sys_pull_refuse(node, msg);
         }
         break;
     case SYS_FRAME_PULLED:

@@ -180,6 +180,28 @@ void sys_pull_request(struct sys_host *host, const struct sys_msg *msg)
                                   .head = slice_ref(msg->head)});
 }
 
+/* A member that failed gives nothing, and says so. */
+void sys_pull_refuse(struct sys_node *node, const struct sys_msg *msg)
+{
+    struct wire_dec dec = wire_dec(msg->head.data, msg->head.len);
+    struct buf *head = buf_new(16);
+    struct wire_enc enc = wire_enc(head->data, head->cap);
+    uint64_t attempt = wire_get_u64(&dec);
+
+    wire_put_u64(&enc, attempt);
+    wire_put_u8(&enc, wire_get_u8(&dec));
+    wire_put_u32(&enc, OUT_TRY_LATER);
+    head->len = enc.len;
+    sys_net_send(node->sys, (struct sys_msg){.from = node->number,
+                                             .to = msg->from,
+                                             .to_id = msg->from_id,
+                                             .channel = 2,
+                                             .type = SYS_FRAME_PULLED,
+                                             .zone_nr = msg->zone_nr,
+                                             .head = slice_of(head, 0, head->len)});
+    buf_unref(head);
+}
+
 /* The puller's side. */
 
 static void ask(struct sys_host *host, uint8_t kind, const struct store_want *wants,
@@ -269,10 +291,20 @@ static void silence(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
     }
 }
 
+void sys_pull_lost(struct sys_host *host, uint64_t node)
+{
+    if (host->pull.active && host->pull.from == node && host->pull.phase != SWITCH) {
+        pull_fail(host);
+    }
+}
+
 static void done_begin(struct sys_job *job)
 {
     struct sys_host *host = job->host;
 
+    if (host->pull.number == 0) {
+        return; /* Given up meanwhile. */
+    }
     if (job->rv != 0) {
         sys_host_fault(host, "pull: shadow", job->rv);
         return;
@@ -388,12 +420,12 @@ static void done_wants(struct sys_job *job)
     struct sys_host *host = job->host;
     struct store_want wants[WANTS];
 
+    if (host->pull.number == 0) {
+        return;
+    }
     if (job->rv != 0) {
         sys_host_fault(host, "pull: wants", job->rv);
         return;
-    }
-    if (host->pull.number == 0) {
-        return; /* Given up meanwhile. */
     }
     memcpy(wants, job->head.data, sizeof wants);
     if (job->n > 0) {

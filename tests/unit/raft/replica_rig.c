@@ -366,6 +366,7 @@ static void carry_out(struct rig *rig, uint64_t id, const struct replica_action 
         CHECK(node->n_tickets == 0 && node->apply_n == 0);
         node->pulls++;
         node->pull_index = action->index;
+        node->pull_from = action->to;
         if (!node->hold_pull) {
             rig_pull_done(rig, id, action->to, 0);
         }

@@ -72,6 +72,7 @@ struct rig_node {
     uint32_t slow_notes;        /* That its disk is slow; */
     struct replica_status slow; /* its status then. */
     uint64_t pull_index;
+    uint64_t pull_from;
     bool hold_pull;
     bool hold_snapshot; /* Snapshots wait for rig_snapshot_done. */
     bool hold_fetch;    /* Entries read back wait for rig_fetch_done. */
