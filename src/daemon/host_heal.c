@@ -137,24 +137,18 @@ static void act_ask(struct host *host, const struct heal_action *action)
 static void act_done(struct host *host, const struct heal_action *action)
 {
     struct healing *healing = host->healing;
+    const struct store_want block = {.ino = action->ino, .block = action->block};
     struct waiter **at = &healing->waiters;
     struct waiter *mine = NULL;
 
     if (action->outcome == OUT_IO) {
         healing->n_given_up++;
-        event_tell(EVENT_BLOCK_BAD, host->config.label,
-                   "no member has a good copy of block %" PRIu64 " of inode %" PRIu64,
-                   action->block, action->ino);
+        host_tell_bad(host, HOST_BAD_HOPELESS, &block);
     } else if (action->outcome == 0) {
         healing->n_healed++;
-        event_tell(EVENT_BLOCK_HEALED, host->config.label,
-                   "block %" PRIu64 " of inode %" PRIu64
-                   " was bad here, and was healed with another member's",
-                   action->block, action->ino);
+        host_tell_healed(host, &block);
     }
-    host_scrub_block_done(
-        host, &(struct store_want){.ino = action->ino, .block = action->block},
-        action->outcome == 0);
+    host_scrub_block_done(host, &block, action->outcome == 0);
     while (*at != NULL) {
         struct waiter *waiter = *at;
 

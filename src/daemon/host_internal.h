@@ -4,6 +4,7 @@
 #ifndef DAEMON_HOST_INTERNAL_H
 #define DAEMON_HOST_INTERNAL_H
 
+#include "base/seldom.h"
 #include "daemon/host.h"
 #include "raft/heal.h"
 
@@ -122,6 +123,7 @@ struct host {
     bool has_ballast;
     bool making_ballast;
     _Atomic bool told_full;   /* The last host_is_full. */
+    struct seldom told_bad;   /* Blocks: host_tell_bad; and reads that failed. */
     bool told_slow;           /* The last that was said of the disk's pace, */
     uint64_t told_unreadable; /* and of an entry that cannot be read; 0: none. */
     uint64_t settle_from_ms;  /* After a full disk: when to settle again. */
@@ -215,6 +217,12 @@ uint32_t host_spares(const struct host *host);
 void host_room_note(struct host *host);
 /* Tell of an entry that cannot be read, and when it is past. */
 void host_mend_note(struct host *host);
+/* Tell of a block that is bad here: at once, then with how often it was met, as long as it is
+ * not healed. */
+#define HOST_TELL_EVERY_MS 600000u
+enum host_bad { HOST_BAD_READ = 0, HOST_BAD_HOPELESS = 1 };
+void host_tell_bad(struct host *host, enum host_bad what, const struct store_want *block);
+void host_tell_healed(struct host *host, const struct store_want *block);
 /* host_syncs.c: a batch was given to the journal's thread, and came back. */
 void host_sync_begun(struct host *host);
 void host_sync_ended(struct host *host, uint64_t us);

@@ -154,14 +154,13 @@ static void run_read(struct job *base)
     job->base.rv = rv;
 }
 
-static void tell_bad(const struct host *host, const struct read_job *job)
+static void tell_bad(struct host *host, const struct read_job *job)
 {
     if (job->bad) {
-        event_tell(EVENT_BLOCK_BAD, host->config.label,
-                   "a read met a damaged block on this member: inode %llu, block %llu",
-                   (unsigned long long)job->want.ino,
-                   (unsigned long long)job->want.block);
-    } else if (job->base.rv != 0 && job->base.rv != -EAGAIN) {
+        host_tell_bad(host, HOST_BAD_READ, &job->want);
+    } else if (job->base.rv != 0 && job->base.rv != -EAGAIN &&
+               seldom_tell(&host->told_bad, UINT64_MAX, (uint64_t)-job->base.rv,
+                           host_now_ms(), HOST_TELL_EVERY_MS) > 0) {
         event_tell(EVENT_BLOCK_BAD, host->config.label,
                    "a read failed on this member: %s", strerror(-job->base.rv));
     }

@@ -408,7 +408,12 @@ uint32_t store_row_crc(const uint64_t *numbers, size_t n, struct slice bytes)
 
 int store_row_bad(const char *table, uint64_t key)
 {
-    log_error("store", "msg=\"a row of meta.db is damaged\" table=%s key=%llu", table,
-              (unsigned long long)key);
+    uint32_t n = store_news(key, (uintptr_t)table);
+
+    if (n > 0) {
+        log_error("store",
+                  "msg=\"a row of meta.db is damaged\" table=%s key=%llu times=%u", table,
+                  (unsigned long long)key, n);
+    }
     return -EUCLEAN;
 }

@@ -150,6 +150,9 @@ struct slice store_db_blob(sqlite3_stmt *stmt, int column);
 uint32_t store_row_crc(const uint64_t *numbers, size_t n, struct slice bytes);
 /* A row that cannot be: log it and give -EUCLEAN. */
 int store_row_bad(const char *table, uint64_t key);
+/* Something bad was met: 0 if the log need not hear of it now, else how often it was since it
+ * heard last. By thread. */
+uint32_t store_news(uint64_t what, uint64_t place);
 
 /* Rows, on any connection. Same answers as their namesakes in store.h. */
 #define STORE_INODE_BYTES 120u

@@ -50,6 +50,18 @@ int store_piece_pread(struct store *store, const struct store_extent *extent,
     return journal_pread(store->journal, place, out, extent->piece_len);
 }
 
+static void piece_is_bad(const struct store_extent *extent, int rv)
+{
+    uint32_t n = store_news(extent->ino, extent->offset);
+
+    if (n > 0) {
+        log_error("store",
+                  "msg=\"a piece is bad\" ino=%" PRIu64 " offset=%" PRIu64
+                  " segment=%" PRIu64 " place=%" PRIu64 " fault=%d times=%u",
+                  extent->ino, extent->offset, extent->segment, extent->place, rv, n);
+    }
+}
+
 int store_pieces_get(struct store_pieces *pieces, const struct store_extent *extent,
                      const uint8_t **out)
 {
@@ -64,10 +76,7 @@ int store_pieces_get(struct store_pieces *pieces, const struct store_extent *ext
         rv = store_piece_pread(pieces->store, extent, pieces->bytes);
         pieces->fault = rv;
         if (rv != 0 || crc32c(0, pieces->bytes, extent->piece_len) != extent->crc) {
-            log_error("store",
-                      "msg=\"a piece is bad\" ino=%" PRIu64 " offset=%" PRIu64
-                      " segment=%" PRIu64 " place=%" PRIu64 " fault=%d",
-                      extent->ino, extent->offset, extent->segment, extent->place, rv);
+            piece_is_bad(extent, rv);
             return OUT_IO;
         }
         pieces->kind = extent->kind;

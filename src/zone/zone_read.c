@@ -1,8 +1,6 @@
-#include "base/log.h"
 #include "zone/state.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <string.h>
 
 /* RFC 1813 3.3.4. */
@@ -88,9 +86,7 @@ static int read_bytes(struct zone *zone, const struct store_inode *inode, uint64
     }
     rv = store_data_read(zone->store, inode->ino, offset, len, &buf, &bad);
     if (rv == OUT_IO) {
-        log_error("zone", "msg=\"bad block\" ino=%" PRIu64 " block=%" PRIu64, inode->ino,
-                  bad);
-        result->bad_block = bad;
+        result->bad_block = bad; /* The store has told of it, the driver will. */
     }
     if (rv != 0) {
         return rv;

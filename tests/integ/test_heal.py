@@ -227,6 +227,15 @@ class Damage(grapevine.GrapevineTest):
                 return e.status == EIO
             return False  # The bytes are in their file, but the journal's count yet.
         grapevine.wait(met, "the damage to be met")
+        # Who asks again and again gets the error each time, and the log does not grow.
+        for _ in range(40):
+            self.assertTrue(met())
+        with open(gv[0].log, encoding="utf-8", errors="replace") as f:
+            lines = [line for line in f if "bad" in line]
+        self.assertLess(len(lines), 12, lines)
+        told = gv[0].gvraft("events").stdout
+        self.assertEqual(told.count("a read met a damaged block"), 1, told)
+        self.assertEqual(told.count("no member has a good copy"), 1, told)
         self.assertEqual(client.read(fh, BLOCK, BLOCK)[0], data[BLOCK:2 * BLOCK])
         client.write(fh, 0, data[:BLOCK])
         self.assertEqual(client.read(fh, 0, BLOCK)[0], data[:BLOCK])
