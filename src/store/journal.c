@@ -86,14 +86,60 @@ static int journal_new(const struct journal_config *config, struct journal **out
     return 0;
 }
 
+/* Heads lie close together where payloads are small: one read for many of them. */
+struct ahead {
+    uint8_t *bytes; /* AHEAD_BYTES, or what one record needs. */
+    struct journal_place place;
+    size_t len; /* Read from there; 0: nothing. */
+};
+
+enum { AHEAD_BYTES = 64 << 10 };
+
+/* How much to read from @place on. */
+static size_t ahead_room(struct journal *journal, struct journal_place place, size_t len)
+{
+    struct journal_segment *segment = journal_segment_get(journal, place.segment);
+    uint64_t left = segment == NULL || place.offset > segment->bytes
+                        ? 0
+                        : segment->bytes - place.offset;
+
+    if (segment != NULL) {
+        journal_segment_put(journal, segment);
+    }
+    left = left < AHEAD_BYTES ? left : AHEAD_BYTES;
+    return left > len ? (size_t)left : len;
+}
+
+static int ahead_get(struct journal *journal, struct ahead *ahead,
+                     struct journal_place place, size_t len, const uint8_t **out)
+{
+    uint64_t skip = place.offset - ahead->place.offset;
+    int rv = 0;
+
+    if (ahead->len < len || place.segment != ahead->place.segment ||
+        place.offset < ahead->place.offset || skip > ahead->len - len) {
+        ahead->len = ahead_room(journal, place, len);
+        rv = journal_pread(journal, place, ahead->bytes, ahead->len);
+        if (rv != 0) { /* Something bad lies behind the record. */
+            ahead->len = len;
+            rv = journal_pread(journal, place, ahead->bytes, len);
+        }
+        ahead->place = place;
+        skip = 0;
+    }
+    ahead->len = rv == 0 ? ahead->len : 0;
+    *out = ahead->bytes + skip;
+    return rv;
+}
+
 /* Give every live entry to @each, its head read back from its segment. */
 static int tell_entries(struct journal *journal,
                         int (*each)(void *ctx, const struct journal_entry *entry),
                         void *ctx)
 {
-    uint8_t *bytes = malloc(JOURNAL_RECORD_BYTES + JOURNAL_HEAD_MAX);
+    struct ahead ahead = {.bytes = malloc(JOURNAL_RECORD_BYTES + JOURNAL_HEAD_MAX)};
     uint64_t last = journal_index_last(&journal->index);
-    int rv = bytes == NULL ? -ENOMEM : 0;
+    int rv = ahead.bytes == NULL ? -ENOMEM : 0;
 
     for (uint64_t at = journal->index.first; rv == 0 && at <= last; at++) {
         const struct journal_slot *slot = journal_index_get(&journal->index, at);
@@ -101,8 +147,9 @@ static int tell_entries(struct journal *journal,
         struct journal_place place = {.segment = slot->segment, .offset = slot->offset};
         struct journal_record record;
         struct journal_entry entry;
+        const uint8_t *bytes;
 
-        rv = journal_pread(journal, place, bytes, room);
+        rv = ahead_get(journal, &ahead, place, room, &bytes);
         if (rv == 0) {
             rv = journal_record_head_get(bytes, room, &record);
         }
@@ -120,7 +167,7 @@ static int tell_entries(struct journal *journal,
         };
         rv = each(ctx, &entry);
     }
-    free(bytes);
+    free(ahead.bytes);
     return rv;
 }
 

@@ -394,8 +394,8 @@ void store_meta_path(const struct store *store, uint64_t generation, char *out);
 int store_marker_write(struct store *store, uint64_t generation);
 /* Before the database @path is opened: write its WAL again, as it is, and sync it and its
  * name. If the last process died of a failed sync, it is only in the page cache, clean,
- * and no sync would put it on the disk. Takes as long as writing the WAL: 64 MiB, seldom
- * more; a store that was closed has none. */
+ * and no sync would put it on the disk. Takes as long as writing what is in use of the WAL:
+ * 64 MiB at most, seldom more; a store that was closed has none. */
 int store_wal_renew(struct store *store, const char *path);
 /* Follow the length of the WAL. */
 void store_watch_wal(struct store *store);

@@ -11,10 +11,16 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     WAL_PAGES_MAX = 16384, /* 64 MiB: then a commit checkpoints by itself. */
     RENEW_BYTES = 1 << 20,
+    /* sqlite's file format, "The Write-Ahead Log", 4.1. */
+    WAL_HEADER = 32,
+    WAL_SALTS = 16, /* Eight bytes of the header, */
+    WAL_FRAME_HEADER = 24,
+    WAL_FRAME_SALTS = 8, /* and of each frame's. */
 };
 
 int store_db_checkpoint(struct store_db *db)
@@ -69,17 +75,62 @@ void store_watch_wal(struct store *store)
     (void)sqlite3_wal_hook(store->db.handle, on_live_wal, store);
 }
 
+/* Bytes of a frame, header and page; 0: @header is none that sqlite would go by. */
+static uint32_t frame_bytes(const uint8_t *header)
+{
+    uint32_t page = (uint32_t)header[8] << 24 | (uint32_t)header[9] << 16 |
+                    (uint32_t)header[10] << 8 | header[11];
+    bool known = memcmp(header, "\x37\x7f\x06", 3) == 0 && (header[3] & 0xfe) == 0x82;
+
+    return known && page >= 512 && page <= 65536 ? WAL_FRAME_HEADER + page : 0;
+}
+
+/* Of the frames in @bytes, how many bytes belong to those before the first that is of
+ * another life of the file: its salt is not the header's. sqlite reads none behind it. */
+static size_t in_use(const uint8_t *bytes, size_t len, uint32_t frame,
+                     const uint8_t *salts)
+{
+    size_t at = 0;
+
+    while (at + frame <= len && memcmp(bytes + at + WAL_FRAME_SALTS, salts, 8) == 0) {
+        at += frame;
+    }
+    return at;
+}
+
+static int renew_part(struct disk *disk, struct disk_file *file, struct iovec part,
+                      uint64_t at)
+{
+    return part.iov_len == 0 ? 0 : disk->ops->pwritev(disk, file, &part, 1, at);
+}
+
+/* The file is kept long and reused: only what is in use is written again. */
 static int renew_file(struct disk *disk, struct disk_file *file, uint8_t *bytes)
 {
-    struct iovec iov = {.iov_base = bytes};
+    uint8_t header[WAL_HEADER];
+    struct iovec iov = {.iov_base = header, .iov_len = sizeof header};
     uint64_t size = 0;
+    uint64_t at = sizeof header;
+    uint32_t frame = 0;
+    bool more = true;
     int rv = disk->ops->size(disk, file, &size);
 
-    for (uint64_t at = 0; rv == 0 && at < size; at += iov.iov_len) {
-        iov.iov_len = size - at < RENEW_BYTES ? (size_t)(size - at) : RENEW_BYTES;
-        rv = disk->ops->pread(disk, file, bytes, iov.iov_len, at);
+    if (rv == 0 && size >= sizeof header) {
+        rv = disk->ops->pread(disk, file, header, sizeof header, 0);
+        frame = rv == 0 ? frame_bytes(header) : 0;
+        rv = rv == 0 ? renew_part(disk, file, iov, 0) : rv;
+    }
+    iov.iov_base = bytes;
+    while (rv == 0 && frame > 0 && more && at + frame <= size) {
+        uint64_t left = size - at < RENEW_BYTES ? size - at : RENEW_BYTES;
+
+        left -= left % frame;
+        rv = disk->ops->pread(disk, file, bytes, (size_t)left, at);
         if (rv == 0) {
-            rv = disk->ops->pwritev(disk, file, &iov, 1, at);
+            iov.iov_len = in_use(bytes, (size_t)left, frame, header + WAL_SALTS);
+            more = iov.iov_len == left;
+            rv = renew_part(disk, file, iov, at);
+            at += iov.iov_len;
         }
     }
     return rv == 0 ? disk->ops->datasync(disk, file) : rv;

@@ -119,6 +119,42 @@ static void entries_survive_reopen(void)
     journal_close(f->journal);
 }
 
+static struct {
+    const struct disk_ops *real;
+    struct disk_ops ops;
+    uint32_t reads;
+} counting;
+
+static int count_pread(struct disk *disk, struct disk_file *file, void *buf, size_t len,
+                       uint64_t offset)
+{
+    counting.reads++;
+    return counting.real->pread(disk, file, buf, len, offset);
+}
+
+/* Opening reads each segment once and its heads in large parts, not entry by entry. */
+static void opening_reads_in_large_parts(void)
+{
+    struct fixture *f = setup();
+    struct disk *disk = f->config.disk;
+    uint64_t last = 0;
+
+    while (journal_segment(f->journal) < 6) {
+        CHECK_INT(append(f, ++last, 3), 0);
+    }
+    counting.real = disk->ops;
+    counting.ops = *disk->ops;
+    counting.ops.pread = count_pread;
+    counting.reads = 0;
+    disk->ops = &counting.ops;
+    reopen(f);
+    disk->ops = counting.real;
+    CHECK_UINT(f->seen.n, last);
+    CHECK_UINT(f->seen.index[last - 1], last);
+    CHECK(counting.reads < last / 2);
+    journal_close(f->journal);
+}
+
 /* Term and vote are found again, also when every segment that they were first written
  * to has been recycled: else a member could vote twice in one term. */
 static void meta_survives_recycling(void)
@@ -389,8 +425,9 @@ static void a_batch_spans_segments(void)
     journal_close(f->journal);
 }
 
-TEST_MAIN(CHECK_TEST(entries_survive_reopen), CHECK_TEST(meta_survives_recycling),
-          CHECK_TEST(an_earlier_index_truncates), CHECK_TEST(a_cut_begins_anew),
-          CHECK_TEST(largest_entry_comes_back), CHECK_TEST(fetch_keeps_its_limits),
-          CHECK_TEST(a_fetch_is_of_one_log), CHECK_TEST(strange_folders_are_refused),
+TEST_MAIN(CHECK_TEST(entries_survive_reopen), CHECK_TEST(opening_reads_in_large_parts),
+          CHECK_TEST(meta_survives_recycling), CHECK_TEST(an_earlier_index_truncates),
+          CHECK_TEST(a_cut_begins_anew), CHECK_TEST(largest_entry_comes_back),
+          CHECK_TEST(fetch_keeps_its_limits), CHECK_TEST(a_fetch_is_of_one_log),
+          CHECK_TEST(strange_folders_are_refused),
           CHECK_TEST(payload_is_pinned_until_release), CHECK_TEST(a_batch_spans_segments))

@@ -1,6 +1,7 @@
 /* The write-ahead log of meta.db on a disk whose syncs fail: a commit that was called
  * durable is there after a power cut, or was never called so. */
 #include "lib/simdisk.h"
+#include "store/store_priv.h"
 #include "store/vfs.h"
 #include "test_store_fake.h"
 
@@ -145,6 +146,68 @@ static void a_checkpoint_swallows_no_fault(void)
     }
 }
 
-TEST_MAIN(CHECK_TEST(a_failed_sync_survives_a_restart),
+static struct {
+    const struct disk_ops *real;
+    struct disk_ops ops;
+    uint64_t written;
+} counting;
+
+static int count_pwritev(struct disk *disk, struct disk_file *file,
+                         const struct iovec *iov, int n, uint64_t offset)
+{
+    for (int i = 0; i < n; i++) {
+        counting.written += iov[i].iov_len;
+    }
+    return counting.real->pwritev(disk, file, iov, n, offset);
+}
+
+/* The WAL's file is kept as long as it once was. What a start writes again is what is in
+ * use of it, and all of that: to the last frame of this life of the file. */
+static void only_what_is_in_use_is_written_again(void)
+{
+    static uint8_t big[1 << 20];
+    struct node node;
+    struct store *store = node_init(&node, "wal-length", 1);
+    struct disk *disk = simdisk_disk(node.sim);
+    struct disk_file *file = NULL;
+    uint64_t size = 0;
+    uint64_t used;
+    struct store *dead;
+
+    for (uint64_t i = 1; i <= 20; i++) {
+        struct store_kv pair = {.key = slice_borrow(&i, 8),
+                                .value = slice_borrow(big, sizeof big)};
+
+        memset(big, (int)i, sizeof big);
+        CHECK_INT(store_begin(store), 0);
+        CHECK_INT(store_kv_put(store, &pair), 0);
+        CHECK_INT(store_commit(store, true), 0);
+    }
+    CHECK_INT(store_db_checkpoint(&store->db), 0);
+    for (uint64_t i = 1; i <= 300; i++) { /* From the beginning of the file. */
+        CHECK_INT(set_applied(store, i, false), 0);
+    }
+    used = store_wal_bytes(store);
+    CHECK(used >= 300 * 4096 && used < 4 << 20);
+    CHECK_INT(disk->ops->open(disk, "/set/meta.db-wal", DISK_READ, &file), 0);
+    CHECK_INT(disk->ops->size(disk, file, &size), 0);
+    disk->ops->close(disk, file);
+    CHECK(size > 20u << 20);
+    counting.real = disk->ops;
+    counting.ops = *disk->ops;
+    counting.ops.pwritev = count_pwritev;
+    counting.written = 0;
+    disk->ops = &counting.ops;
+    CHECK_INT(store_wal_renew(store, "/set/meta.db"), 0);
+    disk->ops = counting.real;
+    CHECK(counting.written >= used && counting.written < used + (64 << 10));
+    dead = store;
+    store = node_open(&node, false);
+    CHECK_UINT(after_crash(&node, store, dead), 300);
+    node_deinit(&node);
+}
+
+TEST_MAIN(CHECK_TEST(only_what_is_in_use_is_written_again),
+          CHECK_TEST(a_failed_sync_survives_a_restart),
           CHECK_TEST(the_name_survives_a_restart),
           CHECK_TEST(a_checkpoint_swallows_no_fault))
