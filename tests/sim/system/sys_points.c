@@ -120,6 +120,7 @@ uint64_t sys_sight(const struct sys_counts *total, const char *name)
                   {"read-error", total->read_errors},
                   {"moved", total->moved_done},
                   {"left", total->left},
+                  {"mended", total->mended},
                   {"stood-still", total->still_disks}};
 
     if (point != SYS_POINTS) {

@@ -176,6 +176,35 @@ static void pull_drops_what_was_not_written(void)
     rig_deinit(&rig);
 }
 
+/* Nor is what had been given to it and met a full disk, while the pull began: when the member
+ * takes part again it must not say that it has it. */
+static void pull_drops_what_was_sent_back(void)
+{
+    struct rig_node *late = &rig.nodes[3];
+    struct replica_status status;
+    uint64_t last;
+
+    begin(3, 1u << 20, 0);
+    write_at(1, 10, 20, 100);
+    rig_run(&rig, 200);
+    rig_status(&rig, 3, &status);
+    last = status.last_index;
+    late->hold_journal = true;
+    write_at(1, 100, 2, 100);
+    CHECK_UINT(late->n_tickets, 2);
+    make_late();
+    late->hold_journal = false;
+    late->full_journal = true;
+    rig_journal_done(&rig, 3);
+    rig_run(&rig, 500);
+    CHECK_UINT(late->pulls, 1);
+    fail_pull();
+    rig_status(&rig, 3, &status);
+    CHECK(!status.pulling);
+    CHECK_UINT(status.last_index, last);
+    rig_deinit(&rig);
+}
+
 /* A follower that is a little behind, and up, finds what it needs in the log: also the
  * entry that it has, without whose term raft offers it a snapshot. */
 static void slow_follower_need_not_pull(void)
@@ -371,6 +400,7 @@ TEST_MAIN(CHECK_TEST(unreadable_for_follower), CHECK_TEST(durable_batch_by_batch
           CHECK_TEST(batch_behind_a_full_disk), CHECK_TEST(cut_behind_a_full_disk),
           CHECK_TEST(pulled_state_is_too_old), CHECK_TEST(pull_ends_with_its_cut),
           CHECK_TEST(pull_drops_what_was_not_written),
+          CHECK_TEST(pull_drops_what_was_sent_back),
           CHECK_TEST(slow_follower_need_not_pull), CHECK_TEST(no_cut_while_reading_back),
           CHECK_TEST(undurable_entries_stay_cached),
           CHECK_TEST(configurations_stay_cached),
