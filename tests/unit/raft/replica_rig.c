@@ -67,6 +67,9 @@ static void do_journal(struct rig *rig, uint64_t id, const struct replica_action
     struct rig_node *node = &rig->nodes[id];
 
     node->journals++;
+    if (node->no_meta) {
+        return;
+    }
     node->metas += action->has_meta;
     node->bases += action->has_base;
     node->calms += action->calm;

@@ -33,6 +33,7 @@ struct rig_node {
     bool fail_journal;  /* The next append ends with -EIO. */
     bool full_journal;  /* Appends end with -ENOSPC. */
     bool full_zone;     /* Applies end with -ENOSPC. */
+    bool no_meta;       /* What is journaled now is lost. */
     uint64_t bad_index; /* The journal cannot give this entry back. */
     bool no_entries;    /* APPENDs with entries to it are lost. */
     bool no_appends;    /* All APPENDs to it are. */

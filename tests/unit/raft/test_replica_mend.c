@@ -130,6 +130,69 @@ static void keeps_what_it_acknowledged(void)
     rig_deinit(&rig);
 }
 
+/* While it is deaf another one comes to lead, and the state that it takes is of a later term
+ * than any that it heard of. It is in that term then, and on its disk, before all else. */
+static void state_of_a_later_term(void)
+{
+    struct replica_event transfer = {.type = REPLICA_EV_TRANSFER, .from = 2, .token = 7};
+    uint64_t term;
+
+    begin(3);
+    (void)spoil(3);
+    rig.nodes[3].hold_pull = true;
+    CHECK_INT(rig_start(&rig, 3), 0);
+    rig_run(&rig, 1000);
+    CHECK(status_of(3).pulling);
+    term = rig.nodes[3].term;
+    (void)rig_step(&rig, 1, &transfer);
+    rig_run(&rig, 3000);
+    CHECK_INT(status_of(2).state, RGROUP_LEADER);
+    write_at(2, 60, 2);
+    rig_run(&rig, 500);
+    CHECK(rig.nodes[2].applied_term > term);
+    rig_pull_done(&rig, 3, 2, 0);
+    CHECK_UINT(rig.nodes[3].failed, 0);
+    CHECK_UINT(rig.nodes[3].term, rig.nodes[2].applied_term);
+    CHECK_UINT(rig.nodes[3].vote, 0);
+    rig_stop(&rig, 3);
+    CHECK_INT(rig_start(&rig, 3), 0);
+    rig_run(&rig, 3000);
+    write_at(2, 70, 1);
+    rig_run(&rig, 1000);
+    CHECK_UINT(rig_applied(&rig, 3), rig_applied(&rig, 2));
+    rig_deinit(&rig);
+}
+
+/* The same after a crash between the switch to that state and the journal's word of it. */
+static void later_term_after_a_crash(void)
+{
+    struct rig_node *node = &rig.nodes[3];
+    struct replica_event transfer = {.type = REPLICA_EV_TRANSFER, .from = 2, .token = 7};
+
+    begin(3);
+    (void)spoil(3);
+    node->hold_pull = true;
+    CHECK_INT(rig_start(&rig, 3), 0);
+    rig_run(&rig, 1000);
+    (void)rig_step(&rig, 1, &transfer);
+    rig_run(&rig, 3000);
+    write_at(2, 60, 2);
+    rig_run(&rig, 500);
+    node->hold_journal = true;
+    node->no_meta = true;
+    rig_pull_done(&rig, 3, 2, 0);
+    CHECK(node->term < node->snapshot.term);
+    rig_stop(&rig, 3);
+    node->no_meta = false;
+    node->hold_journal = false;
+    CHECK_INT(rig_start(&rig, 3), 0);
+    CHECK_UINT(node->term, node->snapshot.term);
+    rig_run(&rig, 3000);
+    CHECK_UINT(rig_applied(&rig, 3), rig_applied(&rig, 2));
+    CHECK_UINT(node->failed, 0);
+    rig_deinit(&rig);
+}
+
 /* A state from before the entry is none; each try asks another member. */
 static void older_state_is_refused(void)
 {
@@ -350,6 +413,7 @@ static void sent_back_is_not_durable(void)
 
 TEST_MAIN(CHECK_TEST(follower_takes_the_state), CHECK_TEST(deaf_while_it_pulls),
           CHECK_TEST(keeps_what_it_acknowledged), CHECK_TEST(older_state_is_refused),
+          CHECK_TEST(state_of_a_later_term), CHECK_TEST(later_term_after_a_crash),
           CHECK_TEST(takes_part_between_the_rounds), CHECK_TEST(leader_hands_over),
           CHECK_TEST(leader_steps_aside), CHECK_TEST(of_two_the_other_learns_first),
           CHECK_TEST(sole_voter_stops), CHECK_TEST(sent_back_is_not_durable))
