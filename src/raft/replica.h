@@ -349,7 +349,8 @@ void replica_status(const struct replica *replica, uint64_t now_ms,
  * not with the log: what puts the log back must not take it along. */
 void replica_marks(const struct replica *replica, struct roll_marks *out);
 
-/* How far this member's log goes, whatever of it is committed. */
+/* How far this member's log goes on its disk, whatever of it is committed: what is only in
+ * memory may be gone before anything comes of the answer. */
 struct replica_log_end {
     uint64_t term; /* The current one. */
     uint64_t last_index;

@@ -122,17 +122,27 @@ uint64_t replica_term_at(const struct replica *replica, uint64_t index)
     return replica_log_term((struct replica *)(uintptr_t)replica, index);
 }
 
+/* Up to where the log is on this member's disk: what is applied is. */
+static uint64_t durable_index(const struct replica *r)
+{
+    uint64_t index = r->reported < r->log.last ? r->reported : r->log.last;
+
+    return index > r->applied ? index : r->applied;
+}
+
 void replica_log_end(const struct replica *replica, struct replica_log_end *out)
 {
     const struct replica *r = replica;
+    uint64_t last = durable_index(r);
 
     *out = (struct replica_log_end){
         .term = r->term,
-        .last_index = r->log.last,
-        .last_term = replica_term_at(r, r->log.last),
+        .last_index = last,
+        .last_term = last == r->applied ? r->applied_term : replica_term_at(r, last),
         .commit_index = r->commit > r->applied ? r->commit : r->applied,
         .time_ns = r->last_time_ns,
     };
+    out->commit_index = out->commit_index < last ? out->commit_index : last;
     out->commit_term = out->commit_index == r->applied
                            ? r->applied_term
                            : replica_term_at(r, out->commit_index);

@@ -165,8 +165,9 @@ static void settle(struct replica_log_end *end)
     do {
         (void)uv_run(&f.loop, UV_RUN_ONCE);
         host_report(f.host, &report);
-        CHECK_INT(host_log_end(f.host, end), 0);
-    } while (report.replica.applied_index < end->last_index);
+    } while (report.replica.last_index == 0 ||
+             report.replica.applied_index < report.replica.last_index);
+    CHECK_INT(host_log_end(f.host, end), 0);
 }
 
 /* The member that leads a recovered zone goes on with its log, alone, in a term above all

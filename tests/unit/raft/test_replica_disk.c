@@ -396,6 +396,31 @@ static void unreadable_for_follower(void)
     rig_deinit(&rig);
 }
 
+/* What others are told of a log's end is on the disk, though more was received and more is
+ * known to be committed: who goes on with it after a crash has that. */
+static void end_of_what_is_durable(void)
+{
+    struct replica_log_end before;
+    struct replica_log_end end;
+
+    begin(3, 0, 0);
+    rig_run(&rig, 300);
+    replica_log_end(rig.nodes[3].replica, &before);
+    rig.nodes[3].hold_journal = true;
+    write_at(1, 10, 3, 100);
+    rig_run(&rig, 300);
+    replica_log_end(rig.nodes[3].replica, &end);
+    CHECK_UINT(end.last_index, before.last_index);
+    CHECK_UINT(end.commit_index, before.last_index);
+    rig_journal_done(&rig, 3);
+    rig_settle(&rig);
+    replica_log_end(rig.nodes[3].replica, &end);
+    CHECK_UINT(end.last_index, before.last_index + 3);
+    CHECK_UINT(end.commit_index, before.last_index + 3);
+    CHECK_UINT(end.last_term, end.commit_term);
+    rig_deinit(&rig);
+}
+
 TEST_MAIN(CHECK_TEST(unreadable_for_follower), CHECK_TEST(durable_batch_by_batch),
           CHECK_TEST(batch_behind_a_full_disk), CHECK_TEST(cut_behind_a_full_disk),
           CHECK_TEST(pulled_state_is_too_old), CHECK_TEST(pull_ends_with_its_cut),
@@ -405,4 +430,5 @@ TEST_MAIN(CHECK_TEST(unreadable_for_follower), CHECK_TEST(durable_batch_by_batch
           CHECK_TEST(undurable_entries_stay_cached),
           CHECK_TEST(configurations_stay_cached),
           CHECK_TEST(zone_time_outlives_a_restart),
-          CHECK_TEST(zone_time_comes_with_the_state), CHECK_TEST(zone_time_of_a_cut_log))
+          CHECK_TEST(zone_time_comes_with_the_state), CHECK_TEST(zone_time_of_a_cut_log),
+          CHECK_TEST(end_of_what_is_durable))
