@@ -98,7 +98,8 @@ enum sys_kind {
     SYS_KIND_MOVES = 5,   /* Clients that go to another node with a call. */
     SYS_KIND_DAMAGE = 6,  /* Bits that flip, sectors that cannot be read. */
     SYS_KIND_BASE = 7,    /* All others: crashes, cuts, stalls, clocks, full disks. */
-    SYS_KINDS = 8,
+    SYS_KIND_RECOVER = 8, /* A majority destroyed, and the zone recovered. */
+    SYS_KINDS = 9,
 };
 
 struct sys;
@@ -253,6 +254,9 @@ struct sys_node {
     bool damaged[SYS_ZONES];
     uint32_t damage_faults[SYS_ZONES]; /* That it led to. */
     bool made[SYS_ZONES];              /* Its dataset was whole once. */
+    bool destroyed[SYS_ZONES];         /* And is no more. */
+    uint64_t opened_as[SYS_ZONES];     /* As zones.json: the raft id that it has; */
+    uint64_t made_as[SYS_ZONES];       /* and the one that it was made under. */
     bool sees[SYS_NODES + 1];          /* Connected, as far as it knows. */
     uint64_t slower_us; /* Each call of it takes up to so much more, for good. */
     uint64_t still_us;  /* It stands still until then. */
@@ -327,6 +331,7 @@ struct sys_op {
     uint64_t index;
     uint64_t at;       /* A read: the index at which it must be the reference's. */
     uint32_t executed; /* Times, in the reference. */
+    bool doubtful;     /* Under way when the zone was recovered. */
 };
 
 /* An entry as first applied anywhere. */
@@ -346,6 +351,7 @@ struct sys_zone {
     uint64_t n_log;
     uint64_t cap_log;
     uint64_t seen; /* Highest index in a result that a client has. */
+    bool losing;   /* Its majority is destroyed, and it is not recovered yet. */
 };
 
 struct sys_counts {
@@ -390,6 +396,9 @@ struct sys_counts {
     uint64_t lost_settling;
     uint64_t bad_blocks; /* Found, each time. */
     uint64_t healed;
+    uint64_t destroyed;   /* Members; */
+    uint64_t recovered;   /* zones; */
+    uint64_t forgotten;   /* and entries that only the lost ones had. */
     uint64_t sleeps_told; /* Nodes that heard before they slept. */
     uint64_t again;       /* Reads of a file without a name that were asked again. */
 };
@@ -399,6 +408,7 @@ struct sys_options {
     bool trace;
     uint32_t seconds;    /* Of faults. */
     uint32_t without;    /* Bits of enum sys_kind. */
+    bool lose;           /* In every seed a zone loses its majority. */
     enum sys_point trap; /* Traps wait here; SYS_AT_REST: anywhere. */
 };
 
@@ -436,6 +446,7 @@ struct sys {
     bool leases;
     uint64_t rotten; /* The node whose disk rots; 0 none. */
     struct prng rot;
+    bool loses;             /* A zone loses its majority. */
     uint32_t apply_wait_ms; /* See replica_config. */
 };
 
@@ -490,6 +501,10 @@ void sys_node_tell_links(struct sys_host *host);
 /* A fault of this host's disk: expected if an error was made, then the node restarts;
  * else a failure. */
 void sys_host_fault(struct sys_host *host, const char *what, int rv);
+
+/* sys_recover.c */
+void sys_recover_choose(struct sys *sys);
+void sys_recover_start(struct sys *sys, uint64_t until_us);
 
 /* sys_open.c */
 int sys_host_open(struct sys_node *node, uint32_t zone_nr);
@@ -550,6 +565,10 @@ void sys_client_lost(struct sys_client *client);
 /* sys_member.c */
 /* The raft id of the zone's member on @node; 0: it has none. */
 uint64_t sys_member_id(const struct sys_zone *zone, uint64_t node);
+/* Its row; NULL: it has none. */
+const struct directory_member *sys_member_of(const struct sys_zone *zone, uint64_t node);
+/* The row is another: routers and replicas hear of it. */
+void sys_members_changed(struct sys *sys, uint32_t zone_nr);
 void sys_members_init(struct sys_zone *zone, const uint64_t *nodes, uint32_t n);
 void sys_members_start(struct sys *sys);
 void sys_members_fault(struct sys *sys);

@@ -274,6 +274,9 @@ static void got(struct sys_client *client, struct sys_op *record, struct slice r
     struct zone_result decoded;
     struct zone_op op;
 
+    if (record->doubtful) {
+        return; /* It may tell of what only those had that were lost. */
+    }
     if (zone_result_decode(result.data, result.len, data, &decoded) != 0) {
         sys_fail(sys, "op %u: malformed result", (unsigned)record->nr);
         return;

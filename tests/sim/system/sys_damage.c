@@ -163,7 +163,7 @@ void sys_damage(struct sys *sys)
         return;
     }
     (void)snprintf(dataset, sizeof dataset, "/zone%u-%u", zone_nr,
-                   (unsigned)(member->raft_id & 0xffff));
+                   (unsigned)(node->made_as[zone_nr] & 0xffff));
     if (!(journal ? pick_segment(node, dataset, path) : pick_data(node, dataset, path))) {
         return;
     }

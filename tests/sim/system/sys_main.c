@@ -25,9 +25,11 @@ static const char usage[] =
     "wild-clocks, no-keys.\n"
     "--without leaves out a kind of fault: slow, frames, small, traps,\n"
     "members, moves, damage,\n"
-    "base (all others). --trap has the power go at one point: see --each, which says of\n"
+    "recover, base (all others). --lose has a zone lose its majority in every seed,\n"
+    "--trap has the power go at one point: see --each, which says of\n"
     "each seed where it went. --until-seen: success means that no seed failed, and that\n"
-    "this was seen: a point, given-up, gave-way, read-error, moved, left, stood-still.\n"
+    "this was seen: a point, given-up, gave-way, read-error, moved, left, stood-still,\n"
+    "recovered, forgotten (with it, entries that only the lost ones had).\n"
     "--until-failure: success means that a seed failed.\n";
 
 static const char *const mutations[SYS_MUTS] = {
@@ -55,6 +57,7 @@ static const char *const kinds[SYS_KINDS] = {
     [SYS_KIND_SMALL] = "small",     [SYS_KIND_TRAPS] = "traps",
     [SYS_KIND_MEMBERS] = "members", [SYS_KIND_MOVES] = "moves",
     [SYS_KIND_DAMAGE] = "damage",   [SYS_KIND_BASE] = "base",
+    [SYS_KIND_RECOVER] = "recover",
 };
 
 struct settings {
@@ -104,6 +107,7 @@ static bool parse(int argc, char **argv, struct settings *settings)
         {"each", no_argument, NULL, 'h'},
         {"until-failure", no_argument, NULL, 'u'},
         {"limit", required_argument, NULL, 'l'},
+        {"lose", no_argument, NULL, 'o'},
         {"trace", no_argument, NULL, 'v'},
         {NULL, 0, NULL, 0},
     };
@@ -144,6 +148,9 @@ static bool parse(int argc, char **argv, struct settings *settings)
         case 'l':
             settings->limit = strtod(optarg, NULL);
             break;
+        case 'o':
+            settings->options.lose = true;
+            break;
         case 'v':
             settings->options.trace = true;
             break;
@@ -178,6 +185,9 @@ static void note_replay(const struct settings *settings, uint64_t seed)
         if ((settings->options.without >> i & 1) != 0) {
             (void)strcat(strcat(without, " --without "), kinds[i]);
         }
+    }
+    if (settings->options.lose) {
+        (void)strcat(without, " --lose");
     }
     if (settings->options.trap != SYS_AT_REST) {
         (void)strcat(strcat(without, " --trap "), sys_point_name(settings->options.trap));
@@ -236,6 +246,9 @@ static void print_totals(const struct sys_counts *total)
     printf("entries damaged before they were applied %" PRIu64 ", met %" PRIu64
            ", got past %" PRIu64 "\n",
            total->unapplied_damaged, total->unreadable, total->mended);
+    printf("members destroyed %" PRIu64 ", zones recovered %" PRIu64
+           ", entries that only the lost ones had %" PRIu64 "\n",
+           total->destroyed, total->recovered, total->forgotten);
     sys_points_print(total);
 }
 

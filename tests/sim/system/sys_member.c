@@ -12,14 +12,21 @@
 #define STEP_US (60 * SYS_US)
 #define RECENT_MS (2u * SYS_ELECTION_MS)
 
-uint64_t sys_member_id(const struct sys_zone *zone, uint64_t node)
+const struct directory_member *sys_member_of(const struct sys_zone *zone, uint64_t node)
 {
     for (uint32_t i = 0; i < zone->row.n_members; i++) {
         if (zone->row.members[i].node == node) {
-            return zone->row.members[i].raft_id;
+            return &zone->row.members[i];
         }
     }
-    return 0;
+    return NULL;
+}
+
+uint64_t sys_member_id(const struct sys_zone *zone, uint64_t node)
+{
+    const struct directory_member *member = sys_member_of(zone, node);
+
+    return member == NULL ? 0 : member->raft_id;
 }
 
 static void put(struct sys_zone *zone, uint64_t node)
@@ -43,8 +50,7 @@ void sys_members_init(struct sys_zone *zone, const uint64_t *nodes, uint32_t n)
     zone->row.next_life = 2;
 }
 
-/* The row is another: routers and replicas hear of it. */
-static void changed(struct sys *sys, uint32_t zone_nr)
+void sys_members_changed(struct sys *sys, uint32_t zone_nr)
 {
     sys->zones[zone_nr].row.version++;
     for (uint64_t number = 1; number <= SYS_NODES; number++) {
@@ -92,6 +98,7 @@ static void drop(struct sys *sys, uint32_t zone_nr, const struct directory_zone 
         }
         sys->counts.left++;
         sys->nodes[member->node].made[zone_nr] = false;
+        sys->nodes[member->node].destroyed[zone_nr] = false;
         sys_damage_over(&sys->nodes[member->node], zone_nr);
         sys_trace(sys, "zone %u has lost its member %llx", zone_nr,
                   (unsigned long long)member->raft_id);
@@ -99,7 +106,7 @@ static void drop(struct sys *sys, uint32_t zone_nr, const struct directory_zone 
                (struct sys_event){
                    .fn = gone, .a = member->node << 8 | zone_nr, .b = member->raft_id});
     }
-    changed(sys, zone_nr);
+    sys_members_changed(sys, zone_nr);
 }
 
 /* How long ago somebody must have been heard to count, from when somebody was to go. */
@@ -197,7 +204,7 @@ static void join(struct sys *sys, uint32_t zone_nr, uint64_t node)
     zone->row.next_life++;
     sys->counts.joined++;
     sys_trace(sys, "zone %u gets a member on node %u", zone_nr, (unsigned)node);
-    changed(sys, zone_nr);
+    sys_members_changed(sys, zone_nr);
     sys_node_open_zone(&sys->nodes[node], zone_nr);
 }
 
@@ -214,6 +221,9 @@ void sys_members_fault(struct sys *sys)
         if (zone->row.members[i].leaving) {
             return;
         }
+    }
+    if (zone->losing) {
+        return; /* A person looks after it. */
     }
     if (zone->damaged != 0 && out->node != zone->damaged) {
         return; /* Whoever stays must have it all. */

@@ -107,7 +107,7 @@ static bool open_hosts(struct sys_node *node)
     struct sys *sys = node->sys;
 
     for (uint32_t z = 0; z < sys->n_zones; z++) {
-        if (sys_member_id(&sys->zones[z], node->number) == 0) {
+        if (sys_member_id(&sys->zones[z], node->number) == 0 || node->destroyed[z]) {
             continue;
         }
         if (sys_damage_is_end(node, z)) {

@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/outcome.h"
+#include "daemon/recover_log.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -48,7 +49,7 @@ static void found_clear(struct found *found)
 static void dir_of(const struct sys_host *host, const char *below, char *out, size_t cap)
 {
     (void)snprintf(out, cap, "/zone%u-%u%s", host->zone_nr,
-                   (unsigned)(host->raft_id & 0xffff), below);
+                   (unsigned)(host->node->made_as[host->zone_nr] & 0xffff), below);
 }
 
 static int open_journal(struct sys_host *host, bool create, struct found *found)
@@ -139,8 +140,14 @@ static bool is_first(const struct sys_host *host)
 /* As the daemon: the journal first, the marker last. */
 static int open_disk(struct sys_host *host, struct found *found)
 {
-    bool create = !has_marker(host);
-    int rv = create ? make_folder(host) : 0;
+    bool create;
+    int rv;
+
+    if (!host->node->made[host->zone_nr]) {
+        host->node->made_as[host->zone_nr] = host->raft_id;
+    }
+    create = !has_marker(host);
+    rv = create ? make_folder(host) : 0;
 
     if (create && host->node->made[host->zone_nr] && simdisk_is_on(host->node->disk)) {
         return -ENOENT; /* It was there: nothing makes it anew. */
@@ -162,6 +169,43 @@ static int open_disk(struct sys_host *host, struct found *found)
     }
     host->node->made[host->zone_nr] = host->node->made[host->zone_nr] || rv == 0;
     return rv;
+}
+
+/* As the daemon's host_open.c: the zone was recovered since the dataset was open last. */
+static int carry(struct sys_host *host, const struct directory_member *member,
+                 struct found *found)
+{
+    const struct directory_recovery *recovery =
+        &host->sys->zones[host->zone_nr].row.recovery;
+    struct recover_log what = {.raft_id = host->raft_id,
+                               .label = "sim",
+                               .lead = recovery->lead == host->raft_id,
+                               .term_above = recovery->term,
+                               .index_max = recovery->index,
+                               .state = found->state};
+    bool forced = false;
+    int rv;
+
+    ASSERT(host->node->opened_as[host->zone_nr] == member->from);
+    for (uint32_t i = 0; i < found->n; i++) {
+        if (found->entries[i].type == RGROUP_CHANGE) {
+            what.conf_index = found->entries[i].index;
+            what.conf = found->entries[i].head;
+        }
+    }
+    rv = recover_log(&what, host->journal, host->zone, &forced);
+    if (rv != 0 || !forced) {
+        return rv;
+    }
+    found_clear(found);
+    zone_close(host->zone);
+    store_close(host->store);
+    journal_close(host->journal);
+    host->zone = NULL;
+    host->store = NULL;
+    host->journal = NULL;
+    rv = open_journal(host, false, found);
+    return rv != 0 ? rv : open_store(host, false);
 }
 
 static uint32_t replica_mutation(enum sys_mutation mutation)
@@ -235,6 +279,7 @@ static int start(struct sys_host *host, const struct found *found)
 int sys_host_open(struct sys_node *node, uint32_t zone_nr)
 {
     struct sys_host *host = sys_alloc(1, sizeof *host);
+    const struct directory_member *member;
     struct found found = {0};
     int rv;
 
@@ -245,8 +290,13 @@ int sys_host_open(struct sys_node *node, uint32_t zone_nr)
     host->serial = ++node->sys->serial;
     host->tick_at_us = UINT64_MAX;
     node->hosts[zone_nr] = host;
+    member = sys_member_of(&node->sys->zones[zone_nr], node->number);
     rv = open_disk(host, &found);
+    if (rv == 0 && member->from != 0 && node->opened_as[zone_nr] != host->raft_id) {
+        rv = carry(host, member, &found);
+    }
     if (rv == 0) {
+        node->opened_as[zone_nr] = host->raft_id;
         rv = start(host, &found);
     }
     if (rv == 0) {

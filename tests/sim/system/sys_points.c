@@ -121,7 +121,9 @@ uint64_t sys_sight(const struct sys_counts *total, const char *name)
                   {"moved", total->moved_done},
                   {"left", total->left},
                   {"mended", total->mended},
-                  {"stood-still", total->still_disks}};
+                  {"stood-still", total->still_disks},
+                  {"recovered", total->recovered},
+                  {"forgotten", total->forgotten}};
 
     if (point != SYS_POINTS) {
         return total->lost[point];

@@ -178,6 +178,7 @@ bool sys_run(struct sys *sys, const struct sys_options *options, uint64_t seed)
     sys->seed = seed;
     sys->options = *options;
     sys_rot_choose(sys);
+    sys_recover_choose(sys);
     prng_seed(&sys->prng, seed);
     (void)sqlite3_test_control(SQLITE_TESTCTRL_PRNG_SEED, (int)(seed & 0x7fffffff) | 1,
                                NULL);
@@ -206,6 +207,7 @@ bool sys_run(struct sys *sys, const struct sys_options *options, uint64_t seed)
     sys_clients_start(sys);
     sys_members_start(sys);
     sys_faults_start(sys, end_us);
+    sys_recover_start(sys, end_us);
     sys_rot_start(sys);
     sys_go(sys, end_us, NULL);
     calm(sys);
