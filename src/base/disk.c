@@ -6,6 +6,35 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool aligned(const void *at, size_t len, uint64_t offset)
+{
+    return ((uintptr_t)at | len | offset) % DISK_DIRECT_ALIGN == 0;
+}
+
+int disk_read_direct(struct disk *disk, struct disk_file *file, void *buf, size_t len,
+                     uint64_t offset)
+{
+    if (!aligned(buf, len, offset)) {
+        return -EINVAL;
+    }
+    return disk->ops->read_direct != NULL
+               ? disk->ops->read_direct(disk, file, buf, len, offset)
+               : disk->ops->pread(disk, file, buf, len, offset);
+}
+
+int disk_write_direct(struct disk *disk, struct disk_file *file, const struct iovec *iov,
+                      int n_iov, uint64_t offset)
+{
+    for (int i = 0; i < n_iov; i++) {
+        if (!aligned(iov[i].iov_base, iov[i].iov_len, offset)) {
+            return -EINVAL;
+        }
+    }
+    return disk->ops->write_direct != NULL
+               ? disk->ops->write_direct(disk, file, iov, n_iov, offset)
+               : disk->ops->pwritev(disk, file, iov, n_iov, offset);
+}
+
 int disk_read_file(struct disk *disk, const char *path, size_t max, char **out,
                    size_t *len)
 {

@@ -16,6 +16,9 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+/* Of memory, lengths and offsets that go past the page cache: no file system asks more. */
+#define DISK_DIRECT_ALIGN 4096u
+
 struct disk_file; /* Each implementation defines its own. */
 struct disk;
 
@@ -54,6 +57,13 @@ struct disk_ops {
      * the disk; as far as that can be had. NULL: there is no such memory. */
     void (*forget)(struct disk *disk, struct disk_file *file, uint64_t offset,
                    uint64_t len);
+    /* As pread and pwritev, but past the page cache; as far as that can be had. What other
+     * calls on the file see is the same. Everything is a multiple of DISK_DIRECT_ALIGN.
+     * NULL: there is no such memory. */
+    int (*read_direct)(struct disk *disk, struct disk_file *file, void *buf, size_t len,
+                       uint64_t offset);
+    int (*write_direct)(struct disk *disk, struct disk_file *file,
+                        const struct iovec *iov, int n_iov, uint64_t offset);
     /* Bytes free for this user, and in all, on the file system of @path. */
     int (*space)(struct disk *disk, const char *path, uint64_t *free_bytes,
                  uint64_t *total_bytes);
@@ -66,6 +76,12 @@ struct disk {
 /* The machine's own files. Shared by all threads. */
 struct disk *disk_posix(void);
 
+/* The two operations past the page cache, on any disk; -EINVAL without calling it if
+ * something is not aligned. */
+int disk_read_direct(struct disk *disk, struct disk_file *file, void *buf, size_t len,
+                     uint64_t offset);
+int disk_write_direct(struct disk *disk, struct disk_file *file, const struct iovec *iov,
+                      int n_iov, uint64_t offset);
 /* Read a whole small file (at most @max bytes) into malloc'ed memory, NUL-terminated
  * beyond *@len. -EFBIG if it is larger. The caller frees *@out. */
 int disk_read_file(struct disk *disk, const char *path, size_t max, char **out,

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +17,15 @@ enum {
     IOV_LIMIT = 1024, /* Linux's UIO_MAXIOV. */
 };
 
+/* Instead of the second descriptor. */
+enum {
+    DIRECT_NONE = -1,   /* Not needed yet. */
+    DIRECT_CANNOT = -2, /* The file system has no way past the page cache. */
+};
+
 struct disk_file {
     int fd;
+    _Atomic int direct; /* The same file, opened with O_DIRECT. */
 };
 
 /* A spent quota of the file system is a full disk to whoever asks. */
@@ -49,6 +57,7 @@ static int posix_open(struct disk *disk, const char *path, int flags,
         free(file);
         return rv;
     }
+    atomic_init(&file->direct, DIRECT_NONE);
     *out = file;
     return 0;
 }
@@ -58,18 +67,19 @@ static void posix_close(struct disk *disk, struct disk_file *file)
     (void)disk;
     if (file != NULL) {
         (void)close(file->fd); /* What mattered was synced before. */
+        if (file->direct >= 0) {
+            (void)close(file->direct);
+        }
         free(file);
     }
 }
 
-static int posix_pread(struct disk *disk, struct disk_file *file, void *buf, size_t len,
-                       uint64_t offset)
+static int read_all(int fd, void *buf, size_t len, uint64_t offset)
 {
     uint8_t *at = buf;
 
-    (void)disk;
     while (len > 0) {
-        ssize_t n = pread(file->fd, at, len, (off_t)offset);
+        ssize_t n = pread(fd, at, len, (off_t)offset);
 
         if (n < 0 && errno == EINTR) {
             continue;
@@ -85,6 +95,13 @@ static int posix_pread(struct disk *disk, struct disk_file *file, void *buf, siz
         offset += (uint64_t)n;
     }
     return 0;
+}
+
+static int posix_pread(struct disk *disk, struct disk_file *file, void *buf, size_t len,
+                       uint64_t offset)
+{
+    (void)disk;
+    return read_all(file->fd, buf, len, offset);
 }
 
 /* Step over @done bytes. Returns how many whole vectors were used up. */
@@ -103,18 +120,16 @@ static int iov_advance(struct iovec *iov, int n_iov, size_t done)
     return used;
 }
 
-static int posix_pwritev(struct disk *disk, struct disk_file *file,
-                         const struct iovec *iov, int n_iov, uint64_t offset)
+static int write_all(int fd, const struct iovec *iov, int n_iov, uint64_t offset)
 {
     struct iovec left[IOV_LIMIT];
     int at = 0;
 
-    (void)disk;
     ASSERT(n_iov >= 0 && n_iov <= IOV_LIMIT);
     memcpy(left, iov, (size_t)n_iov * sizeof *iov);
     at += iov_advance(left, n_iov, 0); /* Empty vectors in front. */
     while (at < n_iov) {
-        ssize_t n = pwritev(file->fd, left + at, n_iov - at, (off_t)offset);
+        ssize_t n = pwritev(fd, left + at, n_iov - at, (off_t)offset);
 
         if (n < 0 && errno == EINTR) {
             continue;
@@ -129,6 +144,64 @@ static int posix_pwritev(struct disk *disk, struct disk_file *file,
         at += iov_advance(left + at, n_iov - at, (size_t)n);
     }
     return 0;
+}
+
+static int posix_pwritev(struct disk *disk, struct disk_file *file,
+                         const struct iovec *iov, int n_iov, uint64_t offset)
+{
+    (void)disk;
+    return write_all(file->fd, iov, n_iov, offset);
+}
+
+/*
+ * A second descriptor, since the flag would hold for all calls on the first. By way of
+ * /proc, as the file may have another name by now. Two threads may come here at once; one
+ * of them closes what it opened.
+ */
+static int direct_fd(struct disk_file *file)
+{
+    char path[32];
+    int none = DIRECT_NONE;
+    int fd = atomic_load(&file->direct);
+    int mode;
+
+    if (fd != DIRECT_NONE) {
+        return fd;
+    }
+    mode = fcntl(file->fd, F_GETFL);
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", file->fd);
+    fd = mode < 0 ? -1 : open(path, (mode & O_ACCMODE) | O_DIRECT | O_CLOEXEC);
+    if (fd < 0) {
+        /* Without descriptors or memory another call may have more luck. */
+        if (errno == EINVAL || errno == ENOENT || errno == EACCES) {
+            atomic_store(&file->direct, DIRECT_CANNOT);
+        }
+        return DIRECT_CANNOT;
+    }
+    if (!atomic_compare_exchange_strong(&file->direct, &none, fd)) {
+        (void)close(fd);
+        fd = none;
+    }
+    return fd;
+}
+
+/* Some file systems, and what devices lie under them, refuse only the call itself. */
+static int posix_read_direct(struct disk *disk, struct disk_file *file, void *buf,
+                             size_t len, uint64_t offset)
+{
+    int fd = direct_fd(file);
+    int rv = fd < 0 ? -EINVAL : read_all(fd, buf, len, offset);
+
+    return rv == -EINVAL ? posix_pread(disk, file, buf, len, offset) : rv;
+}
+
+static int posix_write_direct(struct disk *disk, struct disk_file *file,
+                              const struct iovec *iov, int n_iov, uint64_t offset)
+{
+    int fd = direct_fd(file);
+    int rv = fd < 0 ? -EINVAL : write_all(fd, iov, n_iov, offset);
+
+    return rv == -EINVAL ? posix_pwritev(disk, file, iov, n_iov, offset) : rv;
 }
 
 static int posix_datasync(struct disk *disk, struct disk_file *file)
@@ -311,6 +384,8 @@ static const struct disk_ops posix_ops = {
     .syncdir = posix_syncdir,
     .list = posix_list,
     .forget = posix_forget,
+    .read_direct = posix_read_direct,
+    .write_direct = posix_write_direct,
     .space = posix_space,
 };
 

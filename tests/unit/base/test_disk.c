@@ -244,6 +244,41 @@ static void replacing_survives_power_cuts(void)
     CHECK(n_broken(true) > 0);
 }
 
+static void check_direct(struct fixture *f)
+{
+    size_t len = 4 * DISK_DIRECT_ALIGN;
+    uint8_t *bytes = aligned_alloc(DISK_DIRECT_ALIGN, len);
+    struct disk_file *file = open_file(f, f->path, DISK_WRITE | DISK_CREATE);
+    struct iovec iov = {.iov_base = bytes, .iov_len = len};
+    struct iovec part = {.iov_base = "cached", .iov_len = 6};
+    char got[6];
+
+    CHECK(bytes != NULL);
+    memset(bytes, 7, len);
+    CHECK_INT(f->disk->ops->pwritev(f->disk, file, &part, 1, 9000), 0);
+    CHECK_INT(disk_write_direct(f->disk, file, &iov, 1, 0), 0);
+    CHECK_INT(f->disk->ops->pread(f->disk, file, got, 6, 9000), 0);
+    CHECK_MEM(got, bytes, 6);
+    CHECK_INT(f->disk->ops->rename(f->disk, f->path, f->other), 0);
+    CHECK_INT(f->disk->ops->pwritev(f->disk, file, &part, 1, 9000), 0);
+    CHECK_INT(disk_read_direct(f->disk, file, bytes, len / 2, len / 2), 0);
+    CHECK_MEM(bytes + 9000 - len / 2, "cached", 6);
+    CHECK_INT(disk_read_direct(f->disk, file, bytes, len, len / 2), -ENODATA);
+    CHECK_INT(disk_read_direct(f->disk, file, bytes, 100, 0), -EINVAL);
+    CHECK_INT(disk_read_direct(f->disk, file, bytes + 512, DISK_DIRECT_ALIGN, 0),
+              -EINVAL);
+    CHECK_INT(disk_write_direct(f->disk, file, &iov, 1, 512), -EINVAL);
+    f->disk->ops->close(f->disk, file);
+    free(bytes);
+}
+
+/* What went by way of the page cache and what went past it is one file, before and after
+ * it was renamed. */
+static void direct_calls_see_the_same_file(void)
+{
+    on_both(check_direct);
+}
+
 /* The simulated disk's faults strike when told, and its capacity counts. */
 static void simulated_faults_strike(void)
 {
@@ -274,4 +309,4 @@ static void simulated_faults_strike(void)
 TEST_MAIN(CHECK_TEST(vectors_are_written_whole), CHECK_TEST(holes_read_as_zeros),
           CHECK_TEST(names_come_and_go), CHECK_TEST(an_open_file_outlives_its_name),
           CHECK_TEST(small_files_are_replaced), CHECK_TEST(replacing_survives_power_cuts),
-          CHECK_TEST(simulated_faults_strike))
+          CHECK_TEST(direct_calls_see_the_same_file), CHECK_TEST(simulated_faults_strike))
