@@ -57,6 +57,9 @@ struct journal_batch {
     bool has_base; /* The log is dropped and begins anew after @base_index. */
     uint64_t base_index;
     uint64_t base_term;
+    /* Nobody is going to read this soon: a large batch need not go through the page cache.
+     * It is as durable, and reads find it, either way. */
+    bool unread;
     struct journal_entry *entries;
     uint32_t n_entries;
 };
@@ -112,6 +115,13 @@ int journal_prepare(struct journal *journal);
 /* Read payload bytes back. -EUCLEAN cannot be seen here: the caller checks its CRC. */
 int journal_pread(struct journal *journal, struct journal_place place, void *buf,
                   size_t len);
+/*
+ * The same past the page cache, for what is read once: @room bytes from @buf on, which is a
+ * multiple of DISK_DIRECT_ALIGN, may be overwritten, and *@at is where in them the payload
+ * begins. @room is at least @len and twice DISK_DIRECT_ALIGN.
+ */
+int journal_read_once(struct journal *journal, struct journal_place place,
+                      struct iovec room, size_t len, uint8_t **at);
 /*
  * Read entries [@first, @first + @n) back from disk, heads and payloads, in new buffers,
  * CRC checked, at most @max_bytes (but at least one). *@got says how many. The caller

@@ -8,6 +8,34 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+static bool is_inside(const struct journal_segment *segment, uint64_t offset, size_t len)
+{
+    return offset <= segment->bytes && len <= segment->bytes - offset;
+}
+
+int journal_read_once(struct journal *journal, struct journal_place place,
+                      struct iovec room, size_t len, uint8_t **at)
+{
+    struct journal_segment *segment = journal_segment_get(journal, place.segment);
+    uint64_t begin = place.offset - place.offset % DISK_DIRECT_ALIGN;
+    size_t skip = (size_t)(place.offset - begin);
+    size_t span =
+        (skip + len + DISK_DIRECT_ALIGN - 1) / DISK_DIRECT_ALIGN * DISK_DIRECT_ALIGN;
+    int rv;
+
+    ASSERT(room.iov_len >= len + 2 * DISK_DIRECT_ALIGN);
+    if (segment == NULL) {
+        return -ENOENT;
+    }
+    /* Segments are a multiple of that too. */
+    rv = is_inside(segment, place.offset, len) && is_inside(segment, begin, span)
+             ? disk_read_direct(journal->disk, segment->file, room.iov_base, span, begin)
+             : -EINVAL;
+    journal_segment_put(journal, segment);
+    *at = (uint8_t *)room.iov_base + skip;
+    return rv;
+}
+
 int journal_pread(struct journal *journal, struct journal_place place, void *buf,
                   size_t len)
 {
@@ -17,7 +45,7 @@ int journal_pread(struct journal *journal, struct journal_place place, void *buf
     if (segment == NULL) {
         return -ENOENT;
     }
-    if (place.offset > segment->bytes || len > segment->bytes - place.offset) {
+    if (!is_inside(segment, place.offset, len)) {
         rv = -EINVAL;
     } else {
         rv = journal->disk->ops->pread(journal->disk, segment->file, buf, len,

@@ -425,9 +425,64 @@ static void a_batch_spans_segments(void)
     journal_close(f->journal);
 }
 
+/* A batch that nobody is going to read, of more bytes than are copied together at once and
+ * of odd lengths, lies where every other would: it is read back, once or as often as one
+ * likes, and found again at the next open. */
+static void unread_batches_come_back(void)
+{
+    struct fixture *f = setup();
+    struct journal_entry entries[8];
+    struct journal_batch batch = {.unread = true, .entries = entries, .n_entries = 8};
+    size_t room_len = JOURNAL_PAYLOAD_MAX + 2 * DISK_DIRECT_ALIGN;
+    struct iovec room = {.iov_base = aligned_alloc(DISK_DIRECT_ALIGN, room_len),
+                         .iov_len = room_len};
+    uint8_t *payload = malloc(JOURNAL_PAYLOAD_MAX);
+    uint8_t *got = malloc(JOURNAL_PAYLOAD_MAX);
+
+    f->config.segment_bytes = 16 << 20;
+    reopen(f);
+    CHECK(payload != NULL && got != NULL && room.iov_base != NULL);
+    for (size_t i = 0; i < JOURNAL_PAYLOAD_MAX; i++) {
+        payload[i] = (uint8_t)(i * i >> 7);
+    }
+    for (uint64_t round = 0; round < 4; round++) {
+        for (uint32_t i = 0; i < 8; i++) {
+            size_t len = JOURNAL_PAYLOAD_MAX - 1 - i * 777;
+
+            entries[i] = (struct journal_entry){.index = round * 8 + i + 1, .term = 2};
+            entries[i].head = slice_borrow("head", i % 5);
+            entries[i].payload = slice_borrow(payload + i * 777, len);
+        }
+        CHECK_INT(journal_append(f->journal, &batch), 0);
+        if (round % 2 == 1) {
+            CHECK_INT(journal_prepare(f->journal),
+                      0); /* A mark lies where the next goes. */
+        }
+    }
+    CHECK(journal_segment(f->journal) > 1);
+    reopen(f);
+    CHECK_UINT(f->seen.n, 32);
+    for (uint32_t i = 0; i < 8; i++) {
+        size_t len = JOURNAL_PAYLOAD_MAX - 1 - i * 777;
+        struct journal_place place = f->seen.place[24 + i];
+        uint8_t *at = NULL;
+
+        CHECK_UINT(place.offset, entries[i].place.offset);
+        CHECK_INT(journal_pread(f->journal, place, got, len), 0);
+        CHECK_MEM(got, payload + i * 777, len);
+        CHECK_INT(journal_read_once(f->journal, place, room, len, &at), 0);
+        CHECK_MEM(at, payload + i * 777, len);
+    }
+    free(room.iov_base);
+    free(payload);
+    free(got);
+    journal_close(f->journal);
+}
+
 TEST_MAIN(CHECK_TEST(entries_survive_reopen), CHECK_TEST(opening_reads_in_large_parts),
           CHECK_TEST(meta_survives_recycling), CHECK_TEST(an_earlier_index_truncates),
           CHECK_TEST(a_cut_begins_anew), CHECK_TEST(largest_entry_comes_back),
           CHECK_TEST(fetch_keeps_its_limits), CHECK_TEST(a_fetch_is_of_one_log),
           CHECK_TEST(strange_folders_are_refused),
-          CHECK_TEST(payload_is_pinned_until_release), CHECK_TEST(a_batch_spans_segments))
+          CHECK_TEST(payload_is_pinned_until_release), CHECK_TEST(a_batch_spans_segments),
+          CHECK_TEST(unread_batches_come_back))

@@ -1,6 +1,7 @@
 /*
  * A journal in memory and a model of files, for the tests of store. The journal here
- * takes the place of the real one at link time: journal_pread is all that store calls.
+ * takes the place of the real one at link time: journal_pread and journal_read_once are all
+ * that store calls.
  * Each program that includes this gets all of it.
  */
 #ifndef TEST_STORE_FAKE_H
@@ -20,8 +21,10 @@
 
 enum {
     FAKE_SEGMENTS = 16384,
+#ifndef FAKE_SEGMENT_BYTES
     FAKE_SEGMENT_BYTES =
         1 << 17, /* One piece of the largest size: the floor moves often. */
+#endif
     MODEL_FILES = 6,
     MODEL_BLOCKS = 6,
     MODEL_BYTES = MODEL_BLOCKS * (int)STORE_BLOCK,
@@ -47,6 +50,17 @@ int journal_pread(struct journal *journal, struct journal_place place, void *buf
     }
     memcpy(buf, journal->segments[place.segment] + place.offset, len);
     return 0;
+}
+
+/* As the real one: what lies around it comes too, so that the place in @room is odd. */
+int journal_read_once(struct journal *journal, struct journal_place place,
+                      struct iovec room, size_t len, uint8_t **at)
+{
+    CHECK((uintptr_t)room.iov_base % DISK_DIRECT_ALIGN == 0);
+    CHECK(len + 2 * DISK_DIRECT_ALIGN <= room.iov_len);
+    memset(room.iov_base, 0xa5, room.iov_len);
+    *at = (uint8_t *)room.iov_base + (place.offset + 104) % DISK_DIRECT_ALIGN;
+    return journal_pread(journal, place, *at, len);
 }
 
 static inline struct journal_place journal_add(struct journal *journal, const void *data,
