@@ -238,6 +238,9 @@ int store_settle_plan_rest(struct store *store, size_t max_bytes,
                            struct store_settle **out);
 /* False: that would give OUT_NOENT. */
 bool store_settle_rest(const struct store *store);
+/* Before run: nobody is going to read what it writes soon, so that large pieces need not go
+ * through the page cache. */
+void store_settle_unread(struct store_settle *settle);
 int store_settle_run(struct store_settle *settle);
 int store_settle_finish(struct store *store, struct store_settle *settle);
 void store_settle_abandon(struct store *store, struct store_settle *settle);

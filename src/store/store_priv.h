@@ -462,6 +462,7 @@ struct store_settle {
     uint64_t floor;  /* Lowest segment that is read from. */
     bool checkpoint; /* The WAL is long. */
     bool cut;        /* The plan's transaction did a step of a cut, or of a vacuum. */
+    bool unread;     /* As store_settle_unread says. */
     _Atomic bool started;
     pthread_mutex_t write_lock; /* Held while one block, or a length, is changed. */
 };
@@ -469,6 +470,19 @@ struct store_settle {
 struct store_settle_block *store_settle_find(struct store_settle *settle, uint64_t ino,
                                              uint64_t block);
 void store_settle_free(struct store_settle *settle);
+/* What store_settle_run does with blocks that were written whole. */
+#define STORE_WHOLE_MAX 8u /* At a time. */
+struct store_whole {
+    struct store_settle *settle;
+    struct iovec room; /* For what lies around the blocks in the journal, too. */
+    uint8_t *bytes;
+};
+int store_whole_init(struct store_whole *whole, struct store_settle *settle);
+void store_whole_deinit(struct store_whole *whole);
+/* As many of the @n blocks, which are one file's, from the first on as can be done at once:
+ * *@done, 0 if another way is to be tried. 0 or a fault that is not the file's own. */
+int store_whole_run(struct store_whole *whole, struct disk_file *file,
+                    struct store_settle_block *blocks, uint32_t n, uint32_t *done);
 /* Carry the block's extents out of the journal; see STORE_KEPT. Sets b->kept, unless the
  * file system refuses. 0 or a fault of the member. */
 int store_keep_run(struct store_pieces *pieces, struct store_settle_block *b);

@@ -15,7 +15,8 @@ struct running {
     struct store *store;
     struct store_settle *settle;
     struct store_pieces pieces;
-    uint8_t *bytes;            /* The merged block. */
+    uint8_t *bytes; /* The merged block. */
+    struct store_whole whole;
     uint8_t summed;            /* Its sub-blocks whose CRCs are known already. */
     bool dirty[STORE_FOLDERS]; /* Folders of data/ to be synced. */
 };
@@ -413,8 +414,12 @@ static int settle_file(struct running *run, uint32_t first, uint32_t last)
     if (rv != 0) {
         return rv;
     }
-    for (uint32_t i = first; i < last && rv == 0; i++) {
-        rv = settle_block(run, file, &blocks[i]);
+    for (uint32_t i = first, n; i < last && rv == 0; i += n) {
+        rv = store_whole_run(&run->whole, file, &blocks[i], last - i, &n);
+        if (rv == 0 && n == 0) {
+            rv = settle_block(run, file, &blocks[i]);
+            n = 1;
+        }
     }
     if (rv == 0) {
         rv = fit_length(run, file, &blocks[last - 1]);
@@ -465,6 +470,11 @@ static int checkpoint(struct store *store)
     return rv;
 }
 
+void store_settle_unread(struct store_settle *settle)
+{
+    settle->unread = true;
+}
+
 int store_settle_run(struct store_settle *settle)
 {
     struct running run = {.store = settle->store, .settle = settle};
@@ -473,7 +483,7 @@ int store_settle_run(struct store_settle *settle)
     settle->started = true;
     rv = store_pieces_init(&run.pieces, settle->store);
     run.bytes = malloc(STORE_BLOCK);
-    if (rv != 0 || run.bytes == NULL) {
+    if (store_whole_init(&run.whole, settle) != 0 || rv != 0 || run.bytes == NULL) {
         rv = -ENOMEM;
         goto out;
     }
@@ -495,6 +505,7 @@ int store_settle_run(struct store_settle *settle)
     }
 out:
     free(run.bytes);
+    store_whole_deinit(&run.whole);
     store_pieces_deinit(&run.pieces);
     return rv;
 }

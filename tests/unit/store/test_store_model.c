@@ -68,6 +68,9 @@ static void rig_settle(struct rig *rig)
         store_settle_abandon(rig->store, rig->settle);
         rig->settle = NULL;
     } else if (!rig->ran) {
+        if (rig->model.version % 2 == 0) {
+            store_settle_unread(rig->settle);
+        }
         CHECK_INT(store_settle_run(rig->settle), 0);
         rig->ran = true;
     } else {
