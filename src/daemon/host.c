@@ -177,7 +177,7 @@ static void act_one(struct host *host, struct replica_action *action)
         host_do_pull(host, action->index, action->to);
         break;
     case REPLICA_DO_SETTLE:
-        host_do_settle(host, action->rest);
+        host_do_settle(host, action);
         break;
     case REPLICA_DO_NOTE:
         host_room_note(host);

@@ -193,7 +193,7 @@ void host_cancel_read(struct host *host, uint64_t token, int outcome);
 bool host_token_is_read(uint64_t token);
 void host_do_snapshot(struct host *host);
 void host_do_compact(struct host *host, const struct replica_action *action);
-void host_do_settle(struct host *host, bool rest);
+void host_do_settle(struct host *host, const struct replica_action *action);
 /* host_room.c: true if @rv is a full disk, which stops nothing: room is made, and the
  * caller leaves it to whoever asks again. */
 bool host_no_room(struct host *host, int rv);

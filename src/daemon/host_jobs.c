@@ -107,6 +107,7 @@ void host_do_journal(struct host *host, struct replica_action *action)
     job->batch.term = action->term;
     job->batch.vote = action->vote;
     job->batch.has_base = action->has_base;
+    job->batch.unread = action->unread;
     job->batch.base_index = action->base_index;
     job->batch.base_term = action->base_term;
     job->batch.n_entries = action->n;
@@ -581,6 +582,7 @@ struct settle_job {
     size_t bytes_max;
     struct store_settle *settle;
     bool rest;        /* Only what does not hold the journal. */
+    bool unread;      /* Nobody is going to read it here. */
     bool settle_rest; /* There may be more of that. */
     uint64_t unsettled_bytes;
     struct store_want bad[HOST_BAD_LOOK];
@@ -657,6 +659,9 @@ static void run_plan(struct job *job)
     settle->base.rv =
         settle->rest ? store_settle_plan_rest(store, settle->bytes_max, &settle->settle)
                      : store_settle_plan(store, settle->bytes_max, &settle->settle);
+    if (settle->base.rv == 0 && settle->unread) {
+        store_settle_unread(settle->settle);
+    }
     settle->settle_rest = store_settle_rest(store);
 }
 
@@ -685,7 +690,7 @@ static void done_plan(struct job *job)
     host_job_end(&settle->base);
 }
 
-void host_do_settle(struct host *host, bool rest)
+void host_do_settle(struct host *host, const struct replica_action *action)
 {
     struct settle_job *job;
 
@@ -697,7 +702,8 @@ void host_do_settle(struct host *host, bool rest)
     if (job == NULL) {
         return; /* Asked for again while the journal is past its mark. */
     }
-    job->rest = rest;
+    job->rest = action->rest;
+    job->unread = action->unread;
     job->bytes_max = host->told_full ? HOST_SETTLE_BYTES_FULL : HOST_SETTLE_BYTES;
     host->settling = true;
     host_post_zone(host, &job->base, run_plan, done_plan);

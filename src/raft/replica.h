@@ -274,6 +274,7 @@ struct replica_action {
     uint64_t index;
     uint64_t bytes;
     bool rest;
+    bool unread; /* JOURNAL, SETTLE: nobody is going to read that here soon. */
     uint64_t token;
     bool named;
     int outcome;

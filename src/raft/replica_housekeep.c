@@ -144,7 +144,7 @@ static void settle(struct replica *r)
 
     if (replica_disk_full(r) || r->journal_bytes > max / 2 ||
         (quiet && r->journal_bytes > max / 4)) {
-        replica_act(r, REPLICA_DO_SETTLE);
+        replica_act(r, REPLICA_DO_SETTLE)->unread = replica_is_unread(r);
     }
 }
 

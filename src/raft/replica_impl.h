@@ -33,7 +33,9 @@
 #define REPLICA_GATHER_ENTRIES 64u  /* A follower gathers no more to apply, */
 #define REPLICA_GATHER_BYTES (256u << 10) /* nor more of the journal than this, */
 #define REPLICA_GATHER_READ_MS 1000u      /* and nothing so soon after a read. */
-#define REPLICA_NAMES 4096u               /* Places in the table of touched inodes. */
+#define REPLICA_UNREAD_MS \
+    10000u                  /* Without a read: what is written is not worth memory. */
+#define REPLICA_NAMES 4096u /* Places in the table of touched inodes. */
 #define REPLICA_UNISSUED UINT64_MAX
 #define REPLICA_REPORT_FULL 1u /* Bits of a REPORT. */
 #define REPLICA_REPORT_SLEEPS 2u
@@ -512,6 +514,8 @@ void replica_read_forget(struct replica *r, uint64_t from);
 void replica_read_again(struct replica *r);
 void replica_read_go_on(struct replica *r);
 uint32_t replica_reads_waiting(const struct replica *r);
+/* A follower that nobody reads from, nor did lately. */
+bool replica_is_unread(const struct replica *r);
 void replica_read_tick(struct replica *r);
 void replica_read_fail_all(struct replica *r);
 void replica_read_frame(struct replica *r, const struct replica_event *event);

@@ -97,6 +97,7 @@ void replica_journal_issue(struct replica *r)
         struct replica_action *action = replica_act(r, REPLICA_DO_JOURNAL);
 
         action->ticket = ++r->ticket_last;
+        action->unread = replica_is_unread(r);
         r->tickets[r->n_tickets] = (struct replica_ticket){.ticket = action->ticket};
         if (r->meta_dirty) {
             action->has_meta = true;

@@ -66,6 +66,12 @@ void replica_read_new(struct replica *r, const struct replica_event *event)
                     .token = event->token, .ino = event->ino, .gen = event->gen});
 }
 
+bool replica_is_unread(const struct replica *r)
+{
+    return !replica_is_leader(r) && replica_reads_waiting(r) == 0 &&
+           (r->read_ms == 0 || r->now_ms - r->read_ms >= REPLICA_UNREAD_MS);
+}
+
 static void cancel_in(struct replica_fifo *fifo, uint64_t token)
 {
     for (uint32_t i = 0; i < fifo->n; i++) {

@@ -152,6 +152,7 @@ struct sys_job {
     struct slice body;
     struct sys_ask *ask;
     bool again;
+    bool unread;
     bool is_bad; /* A read that met the block .bad. */
     struct store_want bad;
 };
@@ -530,7 +531,7 @@ void sys_do_fetch(struct sys_host *host, const struct replica_action *action);
 void sys_do_read(struct sys_host *host, struct sys_ask *ask);
 void sys_do_snapshot(struct sys_host *host);
 void sys_do_compact(struct sys_host *host, uint64_t index, uint64_t term);
-void sys_do_settle(struct sys_host *host);
+void sys_do_settle(struct sys_host *host, bool unread);
 
 /* sys_pull.c */
 void sys_do_pull(struct sys_host *host, const struct replica_action *action);

@@ -374,7 +374,7 @@ static void act(struct sys_host *host, struct replica_action *action)
         sys_do_pull(host, action);
         break;
     case REPLICA_DO_SETTLE:
-        sys_do_settle(host);
+        sys_do_settle(host, action->unread);
         break;
     case REPLICA_DO_NOTE:
         do_note(host);

@@ -242,6 +242,7 @@ void sys_do_journal(struct sys_host *host, struct replica_action *action)
         .term = action->term,
         .vote = action->vote,
         .has_base = action->has_base,
+        .unread = action->unread,
         .base_index = action->base_index,
         .base_term = action->base_term,
         .entries = sys_alloc(action->n, sizeof *job.batch.entries),
@@ -560,6 +561,9 @@ static void done_write(struct sys_job *job)
 static void run_plan(struct sys_job *job)
 {
     job->rv = store_settle_plan(job->host->store, SETTLE_BYTES, &job->settle);
+    if (job->rv == 0 && job->unread) {
+        store_settle_unread(job->settle);
+    }
 }
 
 static void done_plan(struct sys_job *job)
@@ -581,12 +585,14 @@ static void done_plan(struct sys_job *job)
     }
 }
 
-void sys_do_settle(struct sys_host *host)
+void sys_do_settle(struct sys_host *host, bool unread)
 {
     if (!host->settling) {
         host->settling = true;
-        sys_job_post(
-            host, ZONE,
-            (struct sys_job){.run = run_plan, .done = done_plan, .point = SYS_AT_PLAN});
+        sys_job_post(host, ZONE,
+                     (struct sys_job){.run = run_plan,
+                                      .done = done_plan,
+                                      .point = SYS_AT_PLAN,
+                                      .unread = unread});
     }
 }
