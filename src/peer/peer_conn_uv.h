@@ -134,7 +134,7 @@ void peer_conn_flush(struct peer_conn *conn);
 
 /* For peer_conn alone: the output buffers' pool, and the list of who has to send. */
 #define PEER_OUT_BYTES (256u << 10)
-#define PEER_RECEIVED_BYTES (64u << 10)
+#define PEER_RECEIVED_BYTES (256u << 10)
 int peer_io_out_get(struct peer_io *io, struct peer_out *out);
 void peer_io_out_put(struct peer_io *io, struct peer_out *out);
 void peer_io_dirty(struct peer_io *io, struct peer_conn *conn);
