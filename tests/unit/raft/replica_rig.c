@@ -70,6 +70,7 @@ static void do_journal(struct rig *rig, uint64_t id, const struct replica_action
     if (node->no_meta) {
         return;
     }
+    node->unread += action->unread;
     node->metas += action->has_meta;
     node->bases += action->has_base;
     node->calms += action->calm;
@@ -376,6 +377,7 @@ static void carry_out(struct rig *rig, uint64_t id, const struct replica_action 
         break;
     case REPLICA_DO_SETTLE:
         node->settles += action->rest ? 0 : 1;
+        node->unread += action->unread;
         node->rests += action->rest ? 1 : 0;
         break;
     case REPLICA_DO_NOTE:

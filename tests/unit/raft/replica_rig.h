@@ -64,6 +64,7 @@ struct rig_node {
 
     /* Counters. */
     uint32_t journals;
+    uint32_t unread; /* Of them, and of the settles. */
     uint32_t fetches;
     uint32_t snapshots;
     uint32_t pulls;

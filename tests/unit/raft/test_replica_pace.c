@@ -102,6 +102,37 @@ static void a_read_ends_gathering(void)
     rig_deinit(&rig);
 }
 
+static uint32_t unread_of_write(uint64_t id)
+{
+    rig.nodes[id].unread = 0;
+    rig_submit(&rig, 1, rig.now_ms, 10);
+    rig_flush(&rig, 1);
+    rig_settle(&rig);
+    return rig.nodes[id].unread;
+}
+
+/* What a follower writes is worth memory only if somebody reads from it, or did within ten
+ * seconds; what a leader writes always is. */
+static void a_follower_that_nobody_reads_from(void)
+{
+    begin_gathering();
+    CHECK_UINT(unread_of_write(1), 0);
+    CHECK(unread_of_write(2) > 0);
+    rig_read(&rig, 2, 91);
+    rig_settle(&rig);
+    CHECK_UINT(unread_of_write(2), 0);
+    CHECK(unread_of_write(3) > 0);
+    rig_run(&rig, 9000);
+    CHECK_UINT(unread_of_write(2), 0);
+    rig_run(&rig, 1100);
+    CHECK(unread_of_write(2) > 0);
+    rig.nodes[2].unread = 0;
+    rig_disk(&rig, 2, 200u << 20);
+    CHECK_UINT(rig.nodes[2].unread, rig.nodes[2].settles);
+    CHECK(rig.nodes[2].settles > 0);
+    rig_deinit(&rig);
+}
+
 /* Clients have the disk: up to half of the journal settling waits for a pause of theirs. */
 static void settling_gives_way(void)
 {
@@ -127,4 +158,5 @@ static void settling_gives_way(void)
 }
 
 TEST_MAIN(CHECK_TEST(a_follower_gathers), CHECK_TEST(much_is_not_gathered),
-          CHECK_TEST(a_read_ends_gathering), CHECK_TEST(settling_gives_way))
+          CHECK_TEST(a_read_ends_gathering), CHECK_TEST(settling_gives_way),
+          CHECK_TEST(a_follower_that_nobody_reads_from))
