@@ -158,7 +158,7 @@ static void act_one(struct host *host, struct replica_action *action)
         host_do_apply(host, action);
         break;
     case REPLICA_DO_READ:
-        host_do_read(host, action->token, action->named);
+        host_do_read(host, action);
         break;
     case REPLICA_DO_ANSWER:
         act_answer(host, action);

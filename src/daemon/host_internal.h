@@ -188,7 +188,7 @@ void host_begin_opening(struct host *host);
 void host_do_journal(struct host *host, struct replica_action *action);
 void host_do_apply(struct host *host, struct replica_action *action);
 void host_do_fetch(struct host *host, const struct replica_action *action);
-void host_do_read(struct host *host, uint64_t token, bool named);
+void host_do_read(struct host *host, const struct replica_action *action);
 void host_cancel_read(struct host *host, uint64_t token, int outcome);
 bool host_token_is_read(uint64_t token);
 void host_do_snapshot(struct host *host);

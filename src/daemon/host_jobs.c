@@ -148,7 +148,13 @@ static void apply_encode(struct apply_job *apply)
     for (uint32_t i = 0; i < apply->n && apply->base.rv == 0; i++) {
         struct buf *head = NULL;
 
-        if (apply->items[i].kind == ZONE_APPLY_COMMAND && apply->wants_results) {
+        if (apply->items[i].kind != ZONE_APPLY_COMMAND) {
+            continue;
+        }
+        if (!apply->items[i].duplicate) {
+            apply->results[i].own = &apply->items[i].result;
+        }
+        if (apply->wants_results) {
             apply->base.rv = zone_result_encode(&apply->items[i].result, &head);
         }
         if (head != NULL) {

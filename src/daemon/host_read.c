@@ -1,5 +1,6 @@
 /*
- * host_read: reads, asked of the replica and answered by the zone's thread.
+ * host_read: reads, asked of the replica and answered by the zone's thread, or by what
+ * the replica knows of their object.
  */
 #include "daemon/host_internal.h"
 
@@ -16,10 +17,13 @@
 struct read_job {
     struct host_job base;
     struct slice op;
-    uint64_t token; /* The asker's. */
-    bool named;     /* See REPLICA_DO_READ. */
+    uint64_t token;         /* The asker's. */
+    struct zone_handle obj; /* Decides the answer; zero: anything may. */
+    bool named;             /* See REPLICA_DO_READ. */
+    uint64_t stamp;         /* Likewise. */
     bool again;
-    bool bad; /* It met the bad block .want, and .result says so. */
+    struct zone_attr seen; /* Of its object; .ino 0: none. */
+    bool bad;              /* It met the bad block .want, and .result says so. */
     uint32_t tries;
     struct store_want want;
     struct slice result;
@@ -63,12 +67,15 @@ static void read_begin(struct host *host, const struct host_bad_read *read,
     job->base.host = host;
     job->op = slice_keep(op);
     job->token = token;
+    job->obj = obj;
     job->tries = read->tries;
-    host->dirty = true;
     host_step(host, &(struct replica_event){.type = REPLICA_EV_READ,
                                             .token = read_token(job),
                                             .ino = obj.ino,
                                             .gen = obj.gen});
+    if (host->replica != NULL && replica_reads_waiting(host->replica) > 0) {
+        host->dirty = true;
+    }
 }
 
 static struct zone_handle decides(struct slice op)
@@ -146,6 +153,9 @@ static void run_read(struct job *base)
         job->result = slice_of(head, 0, head->len);
         job->data = slice_ref(result.data);
     }
+    if (rv == 0 && result.outcome == 0 && result.has_obj) {
+        job->seen = result.obj;
+    }
     job->bad = rv == 0 && result.outcome == OUT_IO && result.has_obj;
     job->want = (struct store_want){
         .ino = result.obj.ino, .block = result.bad_block, .version = result.index};
@@ -190,6 +200,9 @@ static void done_read(struct job *base)
     struct host *host = job->base.host;
 
     tell_bad(host, job);
+    if (job->seen.ino != 0) {
+        replica_attrs_seen(host->replica, job->stamp, &job->seen);
+    }
     if (leave_to_heal(host, job)) {
         read_free(job);
         host_job_end(&job->base);
@@ -219,9 +232,40 @@ static void done_read(struct job *base)
     host_job_end(&job->base);
 }
 
-void host_do_read(struct host *host, uint64_t token, bool named)
+/* True if what is known of its object answers the read, and did. */
+static bool answer_known(struct host *host, struct read_job *job)
 {
-    ASSERT(host_token_is_read(token));
-    read_of(token)->named = named;
-    host_post_zone(host, &read_of(token)->base, run_read, done_read);
+    struct zone_result result;
+    struct zone_attr attr;
+    struct buf *head = NULL;
+    struct zone_op op;
+    uint64_t index;
+
+    if (job->obj.ino == 0 || !replica_attrs_get(host->replica, job->obj, &attr, &index) ||
+        zone_op_decode(job->op.data, job->op.len, (struct slice){0}, &op) != 0 ||
+        !zone_read_attr(&op, &attr, index, &result) ||
+        zone_result_encode(&result, &head) != 0) {
+        return false;
+    }
+    job->result = slice_of(head, 0, head->len);
+    buf_unref(head);
+    host->callbacks.answer(
+        host->callbacks.ctx,
+        &(struct host_answer){.token = job->token, .result = job->result});
+    read_free(job);
+    free(job);
+    return true;
+}
+
+void host_do_read(struct host *host, const struct replica_action *action)
+{
+    struct read_job *job = read_of(action->token);
+
+    ASSERT(host_token_is_read(action->token));
+    if (answer_known(host, job)) {
+        return;
+    }
+    job->named = action->named;
+    job->stamp = action->stamp;
+    host_post_zone(host, &job->base, run_read, done_read);
 }

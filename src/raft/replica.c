@@ -377,6 +377,8 @@ int replica_new(const struct replica_config *config, const struct replica_start 
     r->config = *config;
     r->settle_rest = true;
     fill_in(&r->config);
+    r->attrs.keeps_stale = r->config.mutation == REPLICA_MUT_KEEP_ATTRS;
+    attrs_forget(&r->attrs); /* Stamps begin at 1. */
     fifos_init(r);
     r->out = actions;
     r->now_ms = start->now_ms;
@@ -413,6 +415,7 @@ void replica_free(struct replica *replica)
     replica_fifo_deinit(&replica->reads_round);
     replica_fifo_deinit(&replica->reads_ready);
     replica_log_deinit(replica);
+    attrs_deinit(&replica->attrs);
     buf_unref(replica->snapshot.conf);
     for (uint32_t i = 0; i < replica->n_peers; i++) {
         free(replica->peers[i]);

@@ -42,6 +42,7 @@
 #include "base/buf.h"
 #include "raft/rgroup.h"
 #include "raft/roll.h"
+#include "zone/op.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -122,6 +123,7 @@ enum replica_mutation {
     REPLICA_MUT_NO_NAMES = 10,  /* A holder reads what entries above R touch. */
     REPLICA_MUT_LEASE_KEPT = 11, /* Hand over, or change voters, with leases out. */
     REPLICA_MUT_TRUST_ROLLED_BACK = 12, /* Marks above the own state mean nothing. */
+    REPLICA_MUT_KEEP_ATTRS = 13, /* Attributes are kept when an entry touches them. */
 };
 
 /* The durable state that the driver found: what journal_open and zone_snapshot_get say.
@@ -186,6 +188,8 @@ struct replica_place {
 struct replica_result {
     struct slice result;
     struct slice data;
+    const struct zone_result *own; /* What this entry did, decoded; NULL: it did nothing,
+                                      or was carried out before. */
 };
 
 struct replica_event {
@@ -229,7 +233,8 @@ enum replica_action_type {
     /* The read .token may be executed now on the zone, at or after everything applied.
      * .named: what is under way was looked through for its inode only. Then an answer
      * about a file without a name (nlink 0) is not good, since any op may purge it: ask
-     * again, with .ino 0. */
+     * again, with .ino 0. What replica_attrs_get gives is as good as what the zone says,
+     * and what the zone says may be told with .stamp: replica_attrs_seen. */
     REPLICA_DO_READ = 4,
     /* Answer .token: .outcome 0 with .result, or OUT_NOT_LEADER (.leader is the hint, 0
      * unknown), OUT_TRY_LATER (in doubt), OUT_FULL, OUT_BUSY, OUT_INVAL. */
@@ -277,6 +282,7 @@ struct replica_action {
     bool unread; /* JOURNAL, SETTLE: nobody is going to read that here soon. */
     uint64_t token;
     bool named;
+    uint64_t stamp;
     int outcome;
     int rv;
     struct slice result;
@@ -305,6 +311,19 @@ int replica_step(struct replica *replica, const struct replica_event *event,
                  struct replica_actions *actions);
 /* When the next TICK is due, ms; never in the past by more than the last step. */
 uint64_t replica_wake_ms(const struct replica *replica);
+/* Reads that wait for a FLUSH, for other members or for applies. */
+uint32_t replica_reads_waiting(const struct replica *replica);
+
+/*
+ * Attributes that the replica knows beside the zone (raft/attrs.h). No step, since they
+ * decide nothing: a read that was given (DO_READ) may be answered by _get's attributes,
+ * which are those at replica_status's applied index, and at what is handed over. _seen:
+ * a read given with @stamp found @attr in the zone.
+ */
+bool replica_attrs_get(struct replica *replica, struct zone_handle obj,
+                       struct zone_attr *out, uint64_t *index);
+void replica_attrs_seen(struct replica *replica, uint64_t stamp,
+                        const struct zone_attr *attr);
 
 struct replica_member {
     uint64_t id;

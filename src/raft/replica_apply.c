@@ -35,7 +35,9 @@ static void apply_give(struct replica *r, const struct replica_entry *entries, u
         replica_fault(r, -ENOMEM);
         return;
     }
+    r->apply_stamp = attrs_stamp(&r->attrs);
     for (uint32_t i = 0; i < n; i++) {
+        replica_attrs_touch(r, &entries[i]);
         action->entries[i] = entries[i];
         action->entries[i].head = slice_ref(entries[i].head);
         action->entries[i].payload = slice_ref(entries[i].payload);
@@ -153,6 +155,7 @@ void replica_apply_done(struct replica *r, const struct replica_event *event)
     r->due_ns = event->due_ns;
     r->applied_term = replica_log_term(r, event->index);
     for (uint32_t i = 0; i < n; i++) {
+        replica_attrs_applied(r, i, event->results[i].own);
         replica_propose_result(r, first + i, &event->results[i]);
     }
 }

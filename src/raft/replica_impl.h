@@ -9,6 +9,7 @@
 #ifndef RAFT_REPLICA_IMPL_H
 #define RAFT_REPLICA_IMPL_H
 
+#include "raft/attrs.h"
 #include "raft/lease.h"
 #include "raft/replica.h"
 
@@ -352,9 +353,11 @@ struct replica {
     uint64_t read_ms;       /* When somebody last wanted to read; 0: never. */
     uint64_t named_any;     /* The last entry that may touch any inode. */
     uint64_t named[REPLICA_NAMES];
+    struct attrs attrs;
 
     /* Apply, fetch, housekeeping. */
     uint32_t apply_n;
+    uint64_t apply_stamp;   /* Of the attributes before the batch that is applied. */
     uint64_t apply_from_ms; /* Since when entries are gathered to be applied; 0: none. */
     bool fetch_busy;
     enum replica_fetch_for fetch_for;
@@ -513,7 +516,6 @@ void replica_read_forget(struct replica *r, uint64_t from);
 /* Leader or term changed: what was asked is asked again. */
 void replica_read_again(struct replica *r);
 void replica_read_go_on(struct replica *r);
-uint32_t replica_reads_waiting(const struct replica *r);
 /* A follower that nobody reads from, nor did lately. */
 bool replica_is_unread(const struct replica *r);
 void replica_read_tick(struct replica *r);
@@ -576,6 +578,13 @@ void replica_roll_tick(struct replica *r);
 void replica_names_add(struct replica *r, const struct replica_entry *entry);
 /* The last entry of the log that may touch what @read asks for. */
 uint64_t replica_names_wait(const struct replica *r, const struct replica_read *read);
+
+/* replica_attrs.c */
+/* An entry is handed over to be applied. */
+void replica_attrs_touch(struct replica *r, const struct replica_entry *entry);
+/* Entry @i of the batch applied last gave @result; NULL: nothing of its own. */
+void replica_attrs_applied(struct replica *r, uint32_t i,
+                           const struct zone_result *result);
 
 /* replica_apply.c */
 void replica_apply_issue(struct replica *r);

@@ -51,6 +51,7 @@ static void begin(struct replica *r)
                                     .leader = replica_is_leader(r) ? 0 : r->leader,
                                     .own = true};
     replica_pull_cut_unissued(r);
+    attrs_forget(&r->attrs);
     r->compact_due = false;
     replica_lease_stop(r);
     replica_lease_wait(r);
@@ -77,6 +78,7 @@ void replica_mend_done(struct replica *r)
     int rv;
 
     r->pull = (struct replica_pull){0};
+    attrs_forget(&r->attrs);
     if (index > r->log.base_index && replica_log_term(r, index) == r->snapshot.term) {
         replica_compact(r, index);
     }

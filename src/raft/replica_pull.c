@@ -29,6 +29,7 @@ void replica_pull_begin(struct replica *r, uint64_t index, uint64_t term)
         .state = PULL_DRAIN, .index = index, .term = term, .leader = r->leader};
     replica_pull_cut_unissued(r);
     r->compact_due = false;
+    attrs_forget(&r->attrs);
     replica_lease_stop(r);
     replica_read_fail_all(r);
     replica_note(r);
@@ -98,6 +99,7 @@ static void pull_abandon(struct replica *r)
         replica_mend_gave_up(r);
     }
     r->pull = (struct replica_pull){0};
+    attrs_forget(&r->attrs);
     rv = replica_group_start(r);
     if (rv != 0) {
         replica_fault(r, rv);
@@ -119,6 +121,7 @@ static void pull_cut_done(struct replica *r)
     r->reported = r->snapshot.index;
     r->replayed = r->snapshot.index;
     r->pull = (struct replica_pull){0};
+    attrs_forget(&r->attrs);
     (void)replica_group_step(r, &step, NULL); /* A fault is latched. */
     replica_note(r);
 }

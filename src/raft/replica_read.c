@@ -55,15 +55,78 @@ static void read_add(struct replica *r, struct replica_read read)
     push(r, &r->reads_new, &read);
 }
 
+static void give(struct replica *r, const struct replica_read *read)
+{
+    struct replica_action *action;
+
+    if (read->token != 0) {
+        action = replica_act(r, REPLICA_DO_READ);
+        action->token = read->token;
+        action->named = read->named;
+        action->stamp = attrs_stamp(&r->attrs);
+    }
+}
+
+/* As leader: must nobody be asked before a read? */
+static bool is_certain(struct replica *r)
+{
+    return rgroup_is_sole_voter(r->group) || r->now_ms < replica_lease_end_ms(r);
+}
+
+/* As leader: what earlier ones released may be above what this one knows so far. */
+static bool below_floor(const struct replica *r)
+{
+    return r->released < rgroup_read_floor(r->group) &&
+           r->config.mutation != REPLICA_MUT_NO_FLOOR;
+}
+
+/* As member, under a read lease: what @read waits for. */
+static void serve_one(const struct replica *r, struct replica_read *read)
+{
+    read->index = replica_names_wait(r, read);
+    read->named = read->ino != 0 && read->index < r->log.last;
+}
+
+/* A read that nothing has to be waited for needs no turn of the loop. */
+static bool at_once(struct replica *r, struct replica_read *read)
+{
+    if (r->failed || r->stopping || r->pull.state != PULL_NONE) {
+        return false;
+    }
+    if (replica_is_leader(r)) {
+        if (below_floor(r) || !is_certain(r)) {
+            return false;
+        }
+        read->index = r->released;
+    } else {
+        replica_lease_go_on(r); /* It may have to be asked for anew. */
+        if (!replica_lease_serves(r)) {
+            return false;
+        }
+        serve_one(r, read);
+    }
+    if (read->index > r->applied) {
+        return false;
+    }
+    give(r, read);
+    return true;
+}
+
 void replica_read_new(struct replica *r, const struct replica_event *event)
 {
+    struct replica_read read = {.token = event->token,
+                                .since_ms = r->now_ms,
+                                .ino = event->ino,
+                                .gen = event->gen};
+
     if (r->config.mutation == REPLICA_MUT_READ_LOCAL) {
-        replica_act(r, REPLICA_DO_READ)->token = event->token;
+        give(r, &read);
         return;
     }
     r->read_ms = r->now_ms;
-    read_add(r, (struct replica_read){
-                    .token = event->token, .ino = event->ino, .gen = event->gen});
+    if (!at_once(r, &read)) {
+        read_add(r, read);
+    }
 }
 
 bool replica_is_unread(const struct replica *r)
@@ -195,11 +258,10 @@ static void round_send(struct replica *r)
 /* As leader. */
 static void round_begin(struct replica *r)
 {
-    if (r->reads_new.n == 0 || (r->released < rgroup_read_floor(r->group) &&
-                                r->config.mutation != REPLICA_MUT_NO_FLOOR)) {
+    if (r->reads_new.n == 0 || below_floor(r)) {
         return;
     }
-    if (rgroup_is_sole_voter(r->group) || r->now_ms < replica_lease_end_ms(r)) {
+    if (is_certain(r)) {
         ready(r, &r->reads_new, r->released);
         return;
     }
@@ -290,17 +352,6 @@ static void ask(struct replica *r)
                     0);
 }
 
-static void give(struct replica *r, const struct replica_read *read)
-{
-    struct replica_action *action;
-
-    if (read->token != 0) {
-        action = replica_act(r, REPLICA_DO_READ);
-        action->token = read->token;
-        action->named = read->named;
-    }
-}
-
 /* As member, under a read lease. */
 static void serve(struct replica *r)
 {
@@ -309,8 +360,7 @@ static void serve(struct replica *r)
             *(struct replica_read *)replica_fifo_at(&r->reads_new, 0);
 
         replica_fifo_pop(&r->reads_new);
-        read.index = replica_names_wait(r, &read);
-        read.named = read.ino != 0 && read.index < r->log.last;
+        serve_one(r, &read);
         if (read.index <= r->applied) {
             give(r, &read);
         } else {

@@ -33,7 +33,7 @@ struct zone_apply_item {
     struct slice payload; /* May be empty although the op has one: read it from @place. */
     struct journal_place place;
     struct zone_result result; /* Out. Owned by the caller: zone_result_clear. */
-    bool duplicate;            /* Out: @result is the first execution's. */
+    bool duplicate;            /* Out: @result is an earlier execution's. */
 };
 
 /* What a new zone begins with: its quota and its root directory. Only read when the
@@ -58,6 +58,9 @@ int zone_apply(struct zone *zone, struct zone_apply_item *items, uint32_t n);
 
 /* Answer a read op from the present state. 0 (the outcome is in @result) or a fault. */
 int zone_read(struct zone *zone, const struct zone_op *op, struct zone_result *result);
+/* The same from the attributes of its object alone, at @index. False: they do not say. */
+bool zone_read_attr(const struct zone_op *op, const struct zone_attr *attr,
+                    uint64_t index, struct zone_result *result);
 
 uint64_t zone_applied_index(const struct zone *zone);
 uint64_t zone_applied_term(const struct zone *zone);

@@ -233,6 +233,7 @@ static int skip(struct zone *zone, struct zone_apply_item *item)
     int rv;
 
     item->result.index = item->index;
+    item->duplicate = true;
     if (item->kind != ZONE_APPLY_COMMAND ||
         zone_entry_decode(item->head.data, item->head.len, &entry) != 0) {
         return 0;

@@ -28,6 +28,7 @@ static const struct access_row access_rows[] = {
     {ACCESS_EXECUTE, ZONE_MAY_EXEC, 0},
 };
 
+/* Looks at type, mode and owner only. */
 static void read_access(const struct zone_op *op, const struct store_inode *inode,
                         struct zone_result *result)
 {
@@ -154,11 +155,16 @@ static void read_space(const struct zone *zone, struct zone_result *result)
 }
 
 /* RFC 1813 3.3.21: everything acknowledged is durable already. */
-static int read_commit(const struct store_inode *inode, struct zone_result *result)
+static int read_commit(const struct zone_attr *attr, struct zone_result *result)
 {
-    zone_wcc_begin(&result->dir, inode);
-    if (inode->type != ZONE_REG) {
-        return inode->type == ZONE_DIR ? OUT_ISDIR : OUT_INVAL;
+    result->dir = (struct zone_wcc){.has_before = true,
+                                    .has_after = true,
+                                    .before_size = attr->size,
+                                    .before_mtime = attr->mtime,
+                                    .before_ctime = attr->ctime,
+                                    .after = *attr};
+    if (attr->type != ZONE_REG) {
+        return attr->type == ZONE_DIR ? OUT_ISDIR : OUT_INVAL;
     }
     return 0;
 }
@@ -192,9 +198,35 @@ static int read_object(struct zone *zone, const struct zone_op *op,
         read_space(zone, result);
         return 0;
     case ZONE_OP_COMMIT:
-        return read_commit(&inode, result);
+        return read_commit(&result->obj, result);
     default:
         return OUT_NOTSUPP;
+    }
+}
+
+bool zone_read_attr(const struct zone_op *op, const struct zone_attr *attr,
+                    uint64_t index, struct zone_result *result)
+{
+    const struct store_inode inode = {.type = (uint8_t)attr->type,
+                                      .mode = attr->mode,
+                                      .uid = attr->uid,
+                                      .gid = attr->gid};
+
+    if (op->obj.ino != attr->ino || op->obj.gen != attr->gen) {
+        return false;
+    }
+    *result = (struct zone_result){.index = index, .has_obj = true, .obj = *attr};
+    switch ((int)op->type) {
+    case ZONE_OP_GETATTR:
+        return true;
+    case ZONE_OP_ACCESS:
+        read_access(op, &inode, result);
+        return true;
+    case ZONE_OP_COMMIT:
+        result->outcome = read_commit(attr, result);
+        return true;
+    default:
+        return false;
     }
 }
 

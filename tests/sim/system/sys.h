@@ -63,7 +63,8 @@ enum sys_mutation {
     SYS_MUT_LEASE_KEPT = 14,
     SYS_MUT_WILD_CLOCKS = 15, /* Clocks run apart by far more than leases allow for. */
     SYS_MUT_NO_KEYS = 16,     /* Entries lose their client's call. */
-    SYS_MUTS = 17,
+    SYS_MUT_KEEP_ATTRS = 17,  /* REPLICA_MUT_KEEP_ATTRS. */
+    SYS_MUTS = 18,
 };
 
 /* What a node's disk is at: see sys_points.c. */
@@ -151,6 +152,8 @@ struct sys_job {
     struct slice head;
     struct slice body;
     struct sys_ask *ask;
+    uint64_t stamp;        /* Of DO_READ, */
+    struct zone_attr seen; /* and what it saw; .ino 0: nothing. */
     bool again;
     bool unread;
     bool is_bad; /* A read that met the block .bad. */
@@ -376,6 +379,7 @@ struct sys_counts {
     uint64_t leaders;
     uint64_t leased;       /* Reads given while a read lease was held, */
     uint64_t older;        /* and those that saw less than what was answered by then. */
+    uint64_t known;        /* Reads answered by what the replica knew. */
     uint64_t frame_breaks; /* Connections that broke at a frame. */
     uint64_t slow_disks;
     uint64_t still_disks;
@@ -528,7 +532,8 @@ void sys_jobs_drop(struct sys_host *host);
 void sys_do_journal(struct sys_host *host, struct replica_action *action);
 void sys_do_apply(struct sys_host *host, struct replica_action *action);
 void sys_do_fetch(struct sys_host *host, const struct replica_action *action);
-void sys_do_read(struct sys_host *host, struct sys_ask *ask);
+/* @stamp: of DO_READ. */
+void sys_do_read(struct sys_host *host, struct sys_ask *ask, uint64_t stamp);
 void sys_do_snapshot(struct sys_host *host);
 void sys_do_compact(struct sys_host *host, uint64_t index, uint64_t term);
 void sys_do_settle(struct sys_host *host, bool unread);

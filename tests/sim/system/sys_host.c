@@ -338,7 +338,7 @@ static void do_read(struct sys_host *host, const struct replica_action *action)
     replica_status(host->replica, sys_node_ms(host->node), &status);
     host->sys->counts.leased += status.read_lease_ms > 0;
     ask->named = action->named;
-    sys_do_read(host, ask);
+    sys_do_read(host, ask, action->stamp);
 }
 
 static void act(struct sys_host *host, struct replica_action *action)

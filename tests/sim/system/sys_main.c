@@ -22,7 +22,7 @@ static const char usage[] =
     "read-local, apply-undurable, no-floor, early-send, early-report, no-sync, "
     "no-dedup,\n"
     "early-floor, lease-alone, no-wait, no-receipt, no-names, lease-kept, "
-    "wild-clocks, no-keys.\n"
+    "wild-clocks, no-keys, keep-attrs.\n"
     "--without leaves out a kind of fault: slow, frames, small, traps,\n"
     "members, moves, damage,\n"
     "recover, base (all others). --lose has a zone lose its majority in every seed,\n"
@@ -50,6 +50,7 @@ static const char *const mutations[SYS_MUTS] = {
     [SYS_MUT_LEASE_KEPT] = "lease-kept",
     [SYS_MUT_WILD_CLOCKS] = "wild-clocks",
     [SYS_MUT_NO_KEYS] = "no-keys",
+    [SYS_MUT_KEEP_ATTRS] = "keep-attrs",
 };
 
 static const char *const kinds[SYS_KINDS] = {
@@ -223,13 +224,13 @@ static void print_totals(const struct sys_counts *total)
            " changes %" PRIu64 " disk faults %" PRIu64 " full %" PRIu64 " pulls %" PRIu64
            " snapshots %" PRIu64 " settles %" PRIu64 " fetches %" PRIu64 "\n"
            "reads under read leases %" PRIu64 ", at less than was answered %" PRIu64
-           ", asked again %" PRIu64 "\n"
+           ", asked again %" PRIu64 ", answered from attributes known %" PRIu64 "\n"
            "bad blocks found %" PRIu64 ", healed %" PRIu64 "\n",
            total->events, total->frames, total->writes, total->reads, total->later,
            total->entries, total->duplicates, total->crashes, total->link_faults,
            total->transfers, total->changes, total->disk_faults, total->full_disks,
            total->pulls, total->snapshots, total->settles, total->fetches, total->leased,
-           total->older, total->again, total->bad_blocks, total->healed);
+           total->older, total->again, total->known, total->bad_blocks, total->healed);
     printf("connections broken at a frame %" PRIu64 ", slow disks %" PRIu64
            ", standing still %" PRIu64 ", leaders that gave way %" PRIu64
            ", sleeps told of before %" PRIu64 "\n",

@@ -345,6 +345,7 @@ static void carry_out(struct rig *rig, uint64_t id, const struct replica_action 
     case REPLICA_DO_READ:
         trace(rig, "%u read %u at %u\n", (unsigned)id, (unsigned)action->token,
               (unsigned)node->applied);
+        node->read_stamp = action->stamp;
         break;
     case REPLICA_DO_ANSWER:
         trace(rig, "%u answer %u %s", (unsigned)id, (unsigned)action->token,

@@ -66,6 +66,7 @@ struct rig_node {
     uint32_t journals;
     uint32_t unread; /* Of them, and of the settles. */
     uint32_t fetches;
+    uint64_t read_stamp; /* Of the last read given. */
     uint32_t snapshots;
     uint32_t pulls;
     uint32_t settles;

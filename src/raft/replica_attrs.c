@@ -1,0 +1,62 @@
+/*
+ * Attributes beside the zone (attrs.h): touched by what is handed over to be applied, put
+ * by what was read or applied, got when a read is ready.
+ *
+ * A read that may be carried out now would see what was handed over before it, and
+ * nothing else, since the zone's thread does one thing after another. Attributes that
+ * are known are those, so the read may have them instead.
+ */
+#include "raft/replica_impl.h"
+
+void replica_attrs_touch(struct replica *r, const struct replica_entry *entry)
+{
+    uint64_t ino[ZONE_TOUCH_MAX];
+    uint32_t n = ZONE_TOUCH_ANY;
+    struct zone_entry decoded;
+    struct zone_op op;
+
+    if (entry->type != RGROUP_COMMAND) {
+        n = 0;
+    } else if (attrs_used(&r->attrs) &&
+               zone_entry_decode(entry->head.data, entry->head.len, &decoded) == 0 &&
+               zone_op_decode(decoded.op.data, decoded.op.len, entry->payload, &op) ==
+                   0) {
+        n = zone_op_touches(&op, ino);
+    }
+    attrs_touch(&r->attrs, ino, n);
+}
+
+/* Entry @i of the batch applied last gave @result. */
+void replica_attrs_applied(struct replica *r, uint32_t i,
+                           const struct zone_result *result)
+{
+    uint64_t stamp = r->apply_stamp + i + 1;
+
+    if (result == NULL || result->outcome != 0 || r->pull.state != PULL_NONE) {
+        return;
+    }
+    if (result->has_obj) {
+        attrs_put(&r->attrs, stamp, &result->obj, false);
+    }
+    if (result->dir.has_after) {
+        attrs_put(&r->attrs, stamp, &result->dir.after, false);
+    }
+}
+
+bool replica_attrs_get(struct replica *replica, struct zone_handle obj,
+                       struct zone_attr *out, uint64_t *index)
+{
+    if (replica->pull.state != PULL_NONE || !attrs_get(&replica->attrs, obj, out)) {
+        return false;
+    }
+    *index = replica->applied;
+    return true;
+}
+
+void replica_attrs_seen(struct replica *replica, uint64_t stamp,
+                        const struct zone_attr *attr)
+{
+    if (replica->pull.state == PULL_NONE) {
+        attrs_put(&replica->attrs, stamp, attr, true);
+    }
+}
