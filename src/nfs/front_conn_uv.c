@@ -176,6 +176,11 @@ static void conn_read(struct nfs_conn *conn, bool on)
     }
 }
 
+bool nfs_conn_may_work(const struct nfs_conn *conn)
+{
+    return !conn->closing && !conn->reading && !conn->front->closing && !conn_full(conn);
+}
+
 /* Read on, if there is room and nothing is held back. */
 static void conn_go_on(struct nfs_conn *conn)
 {
@@ -185,14 +190,15 @@ static void conn_go_on(struct nfs_conn *conn)
         front->starved = true;
     }
     conn_read(conn, conn->held == NULL && !conn_full(conn) && !front->closing);
+    if (conn->held != NULL && nfs_conn_may_work(conn)) {
+        nfs_front_soon(front); /* All were answered at once: after the others' turn. */
+    }
 }
 
 /* Calls have ended: others may begin. */
 static void calls_ended(struct nfs_conn *conn)
 {
-    if (conn->front->closing && conn->n_calls == 0) {
-        nfs_conn_close(conn);
-    } else if (!conn->reading && !conn->working) {
+    if (!conn->closing && !conn->reading && !conn->working) {
         nfs_conn_work(conn);
     }
 }
@@ -212,6 +218,15 @@ static void batch_free(struct batch *batch)
     free(batch);
 }
 
+static void replies_taken(struct nfs_conn *conn)
+{
+    conn->served = true;
+    conn->done_ms = conn->front->turn_ms;
+    if (conn->front->closing && conn->n_calls == 0) {
+        nfs_conn_close(conn);
+    }
+}
+
 static void on_written(uv_write_t *write, int status)
 {
     struct batch *batch = write->data;
@@ -224,8 +239,7 @@ static void on_written(uv_write_t *write, int status)
     if (status != 0) {
         nfs_conn_close(conn);
     } else {
-        conn->served = true;
-        conn->done_ms = conn->front->turn_ms;
+        replies_taken(conn);
         calls_ended(conn);
     }
 }
@@ -251,11 +265,53 @@ static unsigned gather(const struct rpc_reply *reply, uv_buf_t bufs[REPLY_BUFS])
     return n;
 }
 
+/* Take @len bytes off the front of @bufs; returns how many of the @n are done with. */
+static unsigned skip_bytes(uv_buf_t *bufs, unsigned n, size_t len)
+{
+    unsigned i = 0;
+
+    while (i < n && len >= bufs[i].len) {
+        len -= bufs[i].len;
+        i++;
+    }
+    if (i < n) {
+        bufs[i].base += len;
+        bufs[i].len -= len;
+    }
+    return i;
+}
+
+/*
+ * What the socket takes at once needs no uv_write, which ends in the loop's next turn and
+ * has epoll told anew of the descriptor. Returns how many of the @n are done with. What
+ * went wrong uv_write finds, too.
+ */
+static unsigned write_now(struct nfs_conn *conn, uv_buf_t *bufs, unsigned n)
+{
+    int rv = uv_try_write((uv_stream_t *)&conn->tcp, bufs, n);
+
+    return rv < 0 ? 0 : skip_bytes(bufs, n, (size_t)rv);
+}
+
+static void write_rest(struct nfs_conn *conn, struct batch *batch, uv_buf_t *bufs,
+                       unsigned n)
+{
+    if (n == 0) {
+        batch_free(batch);
+        replies_taken(conn);
+    } else if (uv_write(&batch->write, (uv_stream_t *)&conn->tcp, bufs, n, on_written) !=
+               0) {
+        batch_free(batch);
+        nfs_conn_close(conn);
+    }
+}
+
 void nfs_conn_flush(struct nfs_conn *conn)
 {
     uv_buf_t bufs[CALLS_MAX * REPLY_BUFS];
     struct batch *batch;
     bool idle = uv_stream_get_write_queue_size((uv_stream_t *)&conn->tcp) == 0;
+    unsigned done = 0;
     unsigned n = 0;
 
     if (conn->out == NULL || conn->closing) {
@@ -274,17 +330,15 @@ void nfs_conn_flush(struct nfs_conn *conn)
     for (unsigned i = 0; i < n; i++) {
         conn->given += bufs[i].len;
     }
-    if (idle) {
-        conn->pace.since_ms = conn->front->turn_ms; /* Nothing was to be taken before. */
-    }
     batch->first = conn->out;
     batch->write.data = batch;
     conn->out = NULL;
     conn->out_last = &conn->out;
-    if (uv_write(&batch->write, (uv_stream_t *)&conn->tcp, bufs, n, on_written) != 0) {
-        batch_free(batch);
-        nfs_conn_close(conn);
+    if (idle) {
+        conn->pace.since_ms = conn->front->turn_ms; /* Nothing was to be taken before. */
+        done = write_now(conn, bufs, n);
     }
+    write_rest(conn, batch, bufs + done, n - done);
 }
 
 static void on_reply(void *arg, struct rpc_request *request)

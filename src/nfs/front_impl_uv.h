@@ -116,6 +116,8 @@ struct nfs_conn *nfs_conn_accept(struct nfs_front *front);
 void nfs_conn_close(struct nfs_conn *conn);
 /* Write every reply that is ready, in one system call if the socket takes it. */
 void nfs_conn_flush(struct nfs_conn *conn);
+/* It is not read from, though it could be: for nfs_conn_work. */
+bool nfs_conn_may_work(const struct nfs_conn *conn);
 /* Go on with what was held back, then with the socket, unless there is too much to do. */
 void nfs_conn_work(struct nfs_conn *conn);
 /* Take no more calls. */

@@ -69,11 +69,10 @@ bool nfs_front_full(const struct nfs_front *front)
 static void on_idle(uv_idle_t *idle)
 {
     struct nfs_front *front = idle->data;
-    bool resume = front->starved && !nfs_front_full(front);
     struct nfs_conn *next;
 
     uv_idle_stop(idle);
-    if (resume) {
+    if (!nfs_front_full(front)) {
         front->starved = false;
     }
     for (struct nfs_conn *conn = front->conns; conn != NULL; conn = next) {
@@ -82,7 +81,7 @@ static void on_idle(uv_idle_t *idle)
             nfs_conn_close(conn);
         }
         nfs_conn_flush(conn);
-        if (resume && !conn->reading && !conn->closing) {
+        if (nfs_conn_may_work(conn)) {
             nfs_conn_work(conn);
         }
     }
