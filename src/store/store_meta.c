@@ -381,6 +381,7 @@ void store_close(struct store *store)
     store_files_drop(store, 0);
     store_db_close(&store->db);
     store_pieces_deinit(&store->pieces);
+    store_parts_free(store);
     store_extents_free(&store->layers.extents);
     buf_unref(store->kept);
     free(store->scratch);

@@ -291,6 +291,21 @@ struct store_pieces {
     int fault;                   /* Of the last read; 0: it was read, and maybe bad. */
     enum store_extent_kind kind; /* 0: nothing kept. */
 };
+/* store_parts.c: the piece's bytes, which match its CRC, are @bytes. */
+#define STORE_PART 4096u
+#define STORE_PARTS (STORE_BLOCK / STORE_PART)
+struct store_part_range {
+    uint32_t from; /* In the piece. */
+    uint32_t len;
+};
+struct store_parts;
+void store_parts_note(struct store *store, const struct store_extent *extent,
+                      const uint8_t *bytes);
+/* Part of a piece, checked. 0, or OUT_NOENT: the whole piece must be read. */
+int store_parts_read(struct store *store, const struct store_extent *extent,
+                     struct store_part_range want, uint8_t *out);
+void store_parts_free(struct store *store);
+
 int store_pieces_init(struct store_pieces *pieces, struct store *store);
 void store_pieces_deinit(struct store_pieces *pieces);
 /* The whole piece that the extent lies in, unchecked. 0 or a fault. */
@@ -381,6 +396,7 @@ struct store {
     bool synced_folders[STORE_FOLDERS];
     struct store_files files;
     struct store_pieces pieces;
+    struct store_parts *parts;  /* NULL: no part of a piece was read yet. */
     struct store_layers layers; /* Scratch of reads. */
     uint8_t *scratch;           /* STORE_BLOCK. */
     uint8_t *scrubbed;          /* STORE_BLOCK. */
@@ -409,7 +425,7 @@ int store_sweep(struct store *store);
 int store_pull_remove(struct store *store, uint64_t generation);
 
 /*
- * Bytes [@from, @to) of a block into @out, which must be all zeros there. @layers are
+ * Bytes [@from, @to) of a block into @out, holes as zeros. @layers are
  * the block's. OUT_IO: bad.
  */
 struct store_range {
@@ -420,7 +436,7 @@ struct store_range {
 };
 int store_read_range(struct store *store, const struct store_range *range,
                      const struct store_layers *layers, uint8_t *out);
-/* The whole block into store->layers and @out, STORE_BLOCK zeros; OUT_IO is noted. */
+/* The whole block into store->layers and @out, STORE_BLOCK bytes; OUT_IO is noted. */
 int store_read_block(struct store *store, uint64_t ino, uint64_t block, uint8_t *out);
 
 /* The block as the settle in flight has or will have it. */

@@ -50,16 +50,32 @@ int store_piece_pread(struct store *store, const struct store_extent *extent,
     return journal_pread(store->journal, place, out, extent->piece_len);
 }
 
-static void piece_is_bad(const struct store_extent *extent, int rv)
+/* The whole piece that the extent lies in, checked. 0 or OUT_IO; *@fault: why, or 0. */
+static int piece_read(struct store *store, const struct store_extent *extent,
+                      uint8_t *out, int *fault)
 {
-    uint32_t n = store_news(extent->ino, extent->offset);
+    uint32_t n;
 
+    *fault = store_piece_pread(store, extent, out);
+    if (*fault == 0 && crc32c(0, out, extent->piece_len) == extent->crc) {
+        return 0;
+    }
+    n = store_news(extent->ino, extent->offset);
     if (n > 0) {
         log_error("store",
                   "msg=\"a piece is bad\" ino=%" PRIu64 " offset=%" PRIu64
                   " segment=%" PRIu64 " place=%" PRIu64 " fault=%d times=%u",
-                  extent->ino, extent->offset, extent->segment, extent->place, rv, n);
+                  extent->ino, extent->offset, extent->segment, extent->place, *fault, n);
     }
+    return OUT_IO;
+}
+
+static bool is_kept(const struct store_pieces *pieces, const struct store_extent *extent)
+{
+    return pieces->kind == extent->kind && pieces->segment == extent->segment &&
+           pieces->place == extent->place && pieces->len == extent->piece_len &&
+           pieces->crc == extent->crc && pieces->ino == extent->ino &&
+           pieces->begin == extent->offset - extent->skip;
 }
 
 int store_pieces_get(struct store_pieces *pieces, const struct store_extent *extent,
@@ -68,16 +84,11 @@ int store_pieces_get(struct store_pieces *pieces, const struct store_extent *ext
     int rv;
 
     ASSERT(extent->kind == STORE_DATA || extent->kind == STORE_PULLED);
-    if (pieces->kind != extent->kind || pieces->segment != extent->segment ||
-        pieces->place != extent->place || pieces->len != extent->piece_len ||
-        pieces->crc != extent->crc || pieces->ino != extent->ino ||
-        pieces->begin != extent->offset - extent->skip) {
+    if (!is_kept(pieces, extent)) {
         pieces->kind = 0;
-        rv = store_piece_pread(pieces->store, extent, pieces->bytes);
-        pieces->fault = rv;
-        if (rv != 0 || crc32c(0, pieces->bytes, extent->piece_len) != extent->crc) {
-            piece_is_bad(extent, rv);
-            return OUT_IO;
+        rv = piece_read(pieces->store, extent, pieces->bytes, &pieces->fault);
+        if (rv != 0) {
+            return rv;
         }
         pieces->kind = extent->kind;
         pieces->segment = extent->segment;
@@ -249,6 +260,39 @@ static int read_base(struct store *store, const struct store_layers *layers,
         uint32_t end = to < layers->small.len ? to : layers->small.len;
 
         memcpy(out, layers->small.data + from, end - from);
+        out += end - from;
+        from = end;
+    }
+    memset(out, 0, to - from);
+    return 0;
+}
+
+/* Bytes of an extent, from @want.from of its piece on. */
+static int read_extent(struct store *store, const struct store_extent *extent,
+                       struct store_part_range want, uint8_t *out)
+{
+    bool kept = is_kept(&store->pieces, extent);
+    const uint8_t *bytes;
+    int fault;
+    int rv;
+
+    if (!kept && want.len == extent->piece_len) {
+        return piece_read(store, extent, out, &fault); /* In place: no copy. */
+    }
+    if (!kept && extent->kind == STORE_DATA && !store->from_disk) {
+        rv = store_parts_read(store, extent, want, out);
+        if (rv == 0) {
+            return 0;
+        }
+    }
+    rv = store_pieces_get(&store->pieces, extent, &bytes);
+    if (rv != 0) {
+        return rv;
+    }
+    bytes -= extent->skip;
+    memcpy(out, bytes + want.from, want.len);
+    if (!kept && extent->kind == STORE_DATA) {
+        store_parts_note(store, extent, bytes);
     }
     return 0;
 }
@@ -264,7 +308,7 @@ int store_read_range(struct store *store, const struct store_range *range,
         const struct store_extent *e = &layers->extents.all[i];
         uint32_t begin = (uint32_t)(e->offset % STORE_BLOCK);
         uint32_t end = begin + e->len < range->to ? begin + e->len : range->to;
-        const uint8_t *bytes;
+        uint8_t *to;
 
         if (end <= at || begin >= range->to) {
             continue;
@@ -279,12 +323,17 @@ int store_read_range(struct store *store, const struct store_range *range,
         if (e->kind == STORE_LOST) {
             return OUT_IO;
         }
-        if (e->kind != STORE_ZERO) {
-            rv = store_pieces_get(&store->pieces, e, &bytes);
+        to = out + (at - range->from);
+        if (e->kind == STORE_ZERO) {
+            memset(to, 0, end - at);
+        } else {
+            rv = read_extent(store, e,
+                             (struct store_part_range){.from = e->skip + (at - begin),
+                                                       .len = end - at},
+                             to);
             if (rv != 0) {
                 return rv;
             }
-            memcpy(out + (at - range->from), bytes + (at - begin), end - at);
         }
         at = end;
     }
@@ -328,8 +377,7 @@ int store_data_read(struct store *store, uint64_t ino,
     if (buf == NULL) {
         return -ENOMEM;
     }
-    memset(buf->data, 0, len);
-    buf->len = len;
+    buf->len = len; /* All of it is written: holes as zeros. */
     while (done < len && rv == 0) {
         uint64_t at = offset + done;
         struct store_range range = {.ino = ino,

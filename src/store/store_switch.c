@@ -201,6 +201,7 @@ static int adopt(struct store *store, struct store_shadow *shadow)
     shadow->db = (struct store_db){0};
     store->generation = shadow->generation;
     store->pieces.kind = 0;
+    store_parts_free(store);
     store->bad.n = 0;
     store->epoch++;
     store->durable_floor = UINT64_MAX; /* Nothing points into the journal. */

@@ -121,6 +121,38 @@ static void bit_in_a_piece(void)
     teardown();
 }
 
+/* How much of the journal a read of [@offset, @offset + @len) reads. */
+static uint64_t cost(uint64_t offset, size_t len)
+{
+    uint64_t before = journal.n_read;
+
+    CHECK_INT(read_at(offset, len, NULL), 0);
+    return journal.n_read - before;
+}
+
+/* Once a piece was checked as a whole, a small read of it reads and checks only the parts
+ * that it wants: what is bad elsewhere is no matter to it, what is bad there is found. */
+static void parts_of_a_piece(void)
+{
+    setup();
+    write_at(0, 60000);
+    write_at(STORE_BLOCK, 60000);
+    CHECK_UINT(cost(8192, 4096), 60000);
+    CHECK_UINT(cost(STORE_BLOCK, 10), 60000); /* The other piece is the one kept now. */
+    CHECK_UINT(cost(8192, 4096), 4096);
+    CHECK_UINT(cost(8191, 2), 8192);
+    CHECK_UINT(cost(59990, 10), 60000 - 14 * 4096);
+    CHECK_UINT(cost(0, 60000), 60000);
+    journal.segments[1][50000] ^= 1;
+    CHECK_UINT(cost(8192, 4096), 4096);
+    CHECK_INT(read_at(50000, 1, NULL), OUT_IO);
+    CHECK_INT(read_at(49152, 4096, NULL), OUT_IO);
+    CHECK_INT(read_at(0, 60000, NULL), OUT_IO);
+    journal.fault = -EIO;
+    CHECK_INT(read_at(8192, 4096, NULL), OUT_IO);
+    teardown();
+}
+
 /* Whatever byte of meta.db flips, opening and using the store gives faults or right
  * answers, and never touches memory it must not. */
 static void bits_in_meta(void)
@@ -185,4 +217,5 @@ static void bits_in_meta(void)
 }
 
 TEST_MAIN(CHECK_TEST(bit_in_settled_data), CHECK_TEST(overwriting_a_bad_block),
-          CHECK_TEST(bit_in_a_piece), CHECK_TEST(bits_in_meta))
+          CHECK_TEST(bit_in_a_piece), CHECK_TEST(parts_of_a_piece),
+          CHECK_TEST(bits_in_meta))

@@ -34,7 +34,8 @@ struct journal {
     uint8_t *segments[FAKE_SEGMENTS];
     uint64_t last;
     size_t used;
-    int fault; /* What every read gives; 0: bytes. */
+    int fault;       /* What every read gives; 0: bytes. */
+    uint64_t n_read; /* Bytes that were read. */
 };
 
 int journal_pread(struct journal *journal, struct journal_place place, void *buf,
@@ -49,6 +50,7 @@ int journal_pread(struct journal *journal, struct journal_place place, void *buf
         return -EIO;
     }
     memcpy(buf, journal->segments[place.segment] + place.offset, len);
+    journal->n_read += len;
     return 0;
 }
 
