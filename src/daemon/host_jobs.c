@@ -22,6 +22,13 @@ void host_report_disk(struct host *host, uint64_t extent_segment)
                                             .settle_rest = host->settle_rest});
 }
 
+enum settle_what {
+    SETTLE_ALL = 0,
+    SETTLE_REST = 1, /* Only what does not hold the journal. */
+    SETTLE_WAL = 2,  /* Only the rows' write-ahead log. */
+};
+static void begin_settle(struct host *host, enum settle_what what, bool unread);
+
 /* Journal: append and sync. */
 
 struct append_job {
@@ -141,6 +148,7 @@ struct apply_job {
     uint64_t now_ms;
     int64_t due_ns;
     bool settle_rest;
+    bool wal_is_long;
 };
 
 static void apply_encode(struct apply_job *apply)
@@ -182,6 +190,7 @@ static void run_apply(struct job *job)
     zone_usage(host->disk.zone, &apply->usage);
     apply->unsettled_bytes = store_unsettled_bytes(host->disk.store);
     apply->settle_rest = store_settle_rest(host->disk.store);
+    apply->wal_is_long = store_wal_is_long(host->disk.store);
     if (apply->now_ms > host->report_ms + DATASET_SIZE_EVERY_MS) {
         host->report_ms = apply->now_ms;
         if (store_disk_bytes(host->disk.store, &apply->dataset_bytes) != 0) {
@@ -218,6 +227,10 @@ static void done_apply(struct job *job)
         host->callbacks.applied(host->callbacks.ctx, host);
         host_heal_applied(host, event.index);
         host_report_disk(host, UINT64_MAX);
+        if (apply->wal_is_long) {
+            begin_settle(host, SETTLE_WAL,
+                         false); /* Of this disk alone: nobody else decides. */
+        }
     }
     for (uint32_t i = 0; i < apply->n; i++) {
         slice_unref(&apply->items[i].head);
@@ -587,7 +600,7 @@ struct settle_job {
     uv_work_t work;
     size_t bytes_max;
     struct store_settle *settle;
-    bool rest;        /* Only what does not hold the journal. */
+    enum settle_what what;
     bool unread;      /* Nobody is going to read it here. */
     bool settle_rest; /* There may be more of that. */
     uint64_t unsettled_bytes;
@@ -662,9 +675,18 @@ static void run_plan(struct job *job)
     struct settle_job *settle = (struct settle_job *)job;
     struct store *store = settle->base.host->disk.store;
 
-    settle->base.rv =
-        settle->rest ? store_settle_plan_rest(store, settle->bytes_max, &settle->settle)
-                     : store_settle_plan(store, settle->bytes_max, &settle->settle);
+    switch (settle->what) {
+    case SETTLE_ALL:
+        settle->base.rv = store_settle_plan(store, settle->bytes_max, &settle->settle);
+        break;
+    case SETTLE_REST:
+        settle->base.rv =
+            store_settle_plan_rest(store, settle->bytes_max, &settle->settle);
+        break;
+    case SETTLE_WAL:
+        settle->base.rv = store_settle_plan_wal(store, &settle->settle);
+        break;
+    }
     if (settle->base.rv == 0 && settle->unread) {
         store_settle_unread(settle->settle);
     }
@@ -688,7 +710,7 @@ static void done_plan(struct job *job)
     } else if (settle->base.rv < 0) {
         host_fault(host, settle->base.rv, "settling: %s",
                    host_fault_text(settle->base.rv));
-    } else if (settle->rest || host->settle_rest != settle->settle_rest) {
+    } else if (settle->what == SETTLE_REST || host->settle_rest != settle->settle_rest) {
         host->settle_rest = settle->settle_rest;
         host_report_disk(host, UINT64_MAX);
     }
@@ -696,7 +718,7 @@ static void done_plan(struct job *job)
     host_job_end(&settle->base);
 }
 
-void host_do_settle(struct host *host, const struct replica_action *action)
+static void begin_settle(struct host *host, enum settle_what what, bool unread)
 {
     struct settle_job *job;
 
@@ -708,9 +730,14 @@ void host_do_settle(struct host *host, const struct replica_action *action)
     if (job == NULL) {
         return; /* Asked for again while the journal is past its mark. */
     }
-    job->rest = action->rest;
-    job->unread = action->unread;
+    job->what = what;
+    job->unread = unread;
     job->bytes_max = host->told_full ? HOST_SETTLE_BYTES_FULL : HOST_SETTLE_BYTES;
     host->settling = true;
     host_post_zone(host, &job->base, run_plan, done_plan);
+}
+
+void host_do_settle(struct host *host, const struct replica_action *action)
+{
+    begin_settle(host, action->rest ? SETTLE_REST : SETTLE_ALL, action->unread);
 }

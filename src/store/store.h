@@ -241,6 +241,10 @@ bool store_settle_rest(const struct store *store);
 /* Before run: nobody is going to read what it writes soon, so that large pieces need not go
  * through the page cache. */
 void store_settle_unread(struct store_settle *settle);
+/* Only the rows' write-ahead log, when it is long: it is copied while run is at work, and
+ * not by a commit that would hold up whoever waits for it. */
+bool store_wal_is_long(const struct store *store);
+int store_settle_plan_wal(struct store *store, struct store_settle **out);
 int store_settle_run(struct store_settle *settle);
 int store_settle_finish(struct store *store, struct store_settle *settle);
 void store_settle_abandon(struct store *store, struct store_settle *settle);

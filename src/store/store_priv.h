@@ -413,6 +413,9 @@ int store_marker_write(struct store *store, uint64_t generation);
  * and no sync would put it on the disk. Takes as long as writing what is in use of the WAL:
  * 64 MiB at most, seldom more; a store that was closed has none. */
 int store_wal_renew(struct store *store, const char *path);
+/* After a checkpoint beside the owner: copy the little that came meanwhile, so that the
+ * file is used from its beginning again. 0, or the store is broken. */
+int store_wal_restart(struct store *store);
 /* Follow the length of the WAL. */
 void store_watch_wal(struct store *store);
 /* Count anew what is counted in memory. */
@@ -477,6 +480,7 @@ struct store_settle {
     uint32_t n_garbage;
     uint64_t floor;  /* Lowest segment that is read from. */
     bool checkpoint; /* The WAL is long. */
+    bool wal;        /* And that is all. */
     bool cut;        /* The plan's transaction did a step of a cut, or of a vacuum. */
     bool unread;     /* As store_settle_unread says. */
     _Atomic bool started;

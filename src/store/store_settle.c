@@ -519,6 +519,25 @@ bool store_settle_rest(const struct store *store)
     return store->rest;
 }
 
+int store_settle_plan_wal(struct store *store, struct store_settle **out)
+{
+    struct store_settle *settle;
+
+    ASSERT(!store->in_txn && store->settle == NULL);
+    if (!store_wal_is_long(store)) {
+        return OUT_NOENT;
+    }
+    settle = settle_new(store);
+    if (settle == NULL) {
+        return -ENOMEM;
+    }
+    settle->checkpoint = true;
+    settle->wal = true;
+    store->settle = settle;
+    *out = settle;
+    return 0;
+}
+
 /*
  * The planned block now lies in the file. It becomes the base if anything that the plan
  * took in is still part of the block; if all of it was cut off or overwritten since, and
@@ -588,6 +607,11 @@ int store_settle_finish(struct store *store, struct store_settle *settle)
     int rv;
 
     ASSERT(store->settle == settle && settle != NULL && !store->in_txn);
+    if (settle->wal) {
+        store->settle = NULL;
+        store_settle_free(settle);
+        return store_wal_restart(store);
+    }
     rv = store_begin(store);
     for (uint32_t i = 0; i < settle->n_blocks && rv == 0; i++) {
         rv = finish_block(store, &settle->blocks[i]);
@@ -615,7 +639,7 @@ void store_settle_abandon(struct store *store, struct store_settle *settle)
     int rv = 0;
 
     ASSERT(store->settle == settle && settle != NULL);
-    if (!settle->started && !store->in_txn) {
+    if (!settle->started && !settle->wal && !store->in_txn) {
         rv = store_begin(store);
         for (uint32_t i = 0; i < settle->n_blocks && rv == 0; i++) {
             const struct store_settle_block *b = &settle->blocks[i];

@@ -9,12 +9,15 @@
 #include "store/store_priv.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
     WAL_PAGES_MAX = 16384, /* 64 MiB: then a commit checkpoints by itself. */
+    WAL_PAGES_LONG = 4096, /* 16 MiB that were not copied yet: worth a checkpoint. */
+    WAL_PAGES_TAIL = 2048, /* So few are copied by the owner itself. */
     RENEW_BYTES = 1 << 20,
     /* sqlite's file format, "The Write-Ahead Log", 4.1. */
     WAL_HEADER = 32,
@@ -73,6 +76,34 @@ static int on_live_wal(void *ctx, sqlite3 *handle, const char *name, int pages)
 void store_watch_wal(struct store *store)
 {
     (void)sqlite3_wal_hook(store->db.handle, on_live_wal, store);
+}
+
+static int frames_left(const struct store *store)
+{
+    int frames = store->wal_frames;
+    int checked = store->wal_checked;
+
+    return frames < checked ? frames : frames - checked; /* Less: it began anew. */
+}
+
+bool store_wal_is_long(const struct store *store)
+{
+    return frames_left(store) > WAL_PAGES_LONG;
+}
+
+int store_wal_restart(struct store *store)
+{
+    int frames = store->wal_frames;
+
+    if (frames <= WAL_PAGES_LONG || frames_left(store) > WAL_PAGES_TAIL) {
+        return 0; /* Who writes so fast meets a commit's own checkpoint, now and then. */
+    }
+    limit(&store->db, INT_MAX);
+    if (store->db.wal_fault != 0 && store->broken == 0) {
+        store->broken = store->db.wal_fault;
+    }
+    store->wal_checked = frames;
+    return store->db.wal_fault;
 }
 
 /* Bytes of a frame, header and page; 0: @header is none that sqlite would go by. */

@@ -207,7 +207,106 @@ static void only_what_is_in_use_is_written_again(void)
     node_deinit(&node);
 }
 
+/* @mib commits of a MiB each; the last is index @last. */
+static void fill(struct store *store, uint64_t last, uint64_t mib)
+{
+    static uint8_t big[1 << 20];
+
+    for (uint64_t i = last - mib + 1; i <= last; i++) {
+        struct store_kv pair = {.key = slice_borrow(&i, 8),
+                                .value = slice_borrow(big, sizeof big)};
+
+        memset(big, (int)i, sizeof big);
+        CHECK_INT(store_begin(store), 0);
+        CHECK_INT(store_kv_put(store, &pair), 0);
+        CHECK_INT(store_number_set(store, STORE_APPLIED, i), 0);
+        CHECK_INT(store_commit(store, false), 0);
+    }
+}
+
+/* A long WAL is copied while the owner goes on committing, and then used from its
+ * beginning again. What came meanwhile is not lost with it. */
+static void a_long_wal_is_copied_beside(void)
+{
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct node node;
+        struct store *store = node_init(&node, "wal-beside", seed);
+        struct store_settle *settle = NULL;
+        struct store_cursor *cursor =
+            NULL; /* What comes after it is not copied beside. */
+        uint64_t index = 0;
+
+        fill(store, 10, 10);
+        CHECK_INT(store_settle_plan_wal(store, &settle), OUT_NOENT);
+        fill(store, 20, 10);
+        CHECK(store_wal_is_long(store));
+        CHECK_INT(store_settle_plan_wal(store, &settle), 0);
+        CHECK_INT(store_cursor_open(store, &cursor, &index), 0);
+        fill(store, 22, 2);
+        CHECK_INT(store_settle_run(settle), 0);
+        store_cursor_close(cursor);
+        fill(store, 24, 2);
+        CHECK_INT(store_settle_finish(store, settle), 0);
+        CHECK(!store_wal_is_long(store));
+        CHECK(store_wal_bytes(store) > 20u << 20);
+        CHECK_INT(set_applied(store, 25, true), 0);
+        CHECK(store_wal_bytes(store) < 1u << 20);
+        CHECK_UINT(after_crash(&node, store, NULL), 25);
+        node_deinit(&node);
+    }
+}
+
+/* A plan that was dropped before it ran has left nothing behind. */
+static void a_dropped_plan(void)
+{
+    struct node node;
+    struct store *store = node_init(&node, "wal-dropped", 1);
+    struct store_settle *settle = NULL;
+
+    fill(store, 20, 20);
+    CHECK_INT(store_settle_plan_wal(store, &settle), 0);
+    store_settle_abandon(store, settle);
+    CHECK_INT(store_settle_plan_wal(store, &settle), 0);
+    CHECK_INT(store_settle_run(settle), 0);
+    CHECK_INT(store_settle_finish(store, settle), 0);
+    CHECK_UINT(after_crash(&node, store, NULL), 20);
+    node_deinit(&node);
+}
+
+/* A sync that fails is told, beside the owner and in the owner's part, after which no
+ * commit is called durable. */
+static void a_copy_beside_swallows_no_fault(void)
+{
+    for (int own = 0; own < 2; own++) {
+        struct node node;
+        struct store *store = node_init(&node, "wal-beside-fault", 1);
+        struct store_settle *settle = NULL;
+        struct store_cursor *cursor = NULL;
+        uint64_t index = 0;
+
+        fill(store, 20, 20);
+        CHECK_INT(store_settle_plan_wal(store, &settle), 0);
+        CHECK_INT(store_cursor_open(store, &cursor, &index), 0);
+        fill(store, 22, 2);
+        simdisk_fail(node.sim, SIMDISK_SYNC, own == 0 ? 1 : 0, -EIO, false);
+        CHECK_INT(store_settle_run(settle), own == 0 ? -EIO : 0);
+        store_cursor_close(cursor);
+        if (own == 0) {
+            store_settle_abandon(store, settle);
+        } else {
+            simdisk_fail(node.sim, SIMDISK_SYNC, 1, -EIO, false);
+            CHECK_INT(store_settle_finish(store, settle), -EIO);
+            CHECK_INT(set_applied(store, 30, true), -EIO);
+        }
+        simdisk_fail(node.sim, SIMDISK_SYNC, 0, -EIO, false);
+        store_close(store);
+        node_deinit(&node);
+    }
+}
+
 TEST_MAIN(CHECK_TEST(only_what_is_in_use_is_written_again),
           CHECK_TEST(a_failed_sync_survives_a_restart),
           CHECK_TEST(the_name_survives_a_restart),
-          CHECK_TEST(a_checkpoint_swallows_no_fault))
+          CHECK_TEST(a_checkpoint_swallows_no_fault),
+          CHECK_TEST(a_long_wal_is_copied_beside), CHECK_TEST(a_dropped_plan),
+          CHECK_TEST(a_copy_beside_swallows_no_fault))
