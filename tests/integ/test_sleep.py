@@ -4,6 +4,7 @@ nobody waits for it. Its manager is login1.c, on a bus of the test's own."""
 import os
 import subprocess
 import threading
+import unittest
 
 import grapevine
 import nfs3
@@ -23,6 +24,9 @@ BUS_CONFIG = """<busconfig>
 """
 
 
+LOGIN1 = os.path.join(build_dir(), "tests", "integ", "login1")
+
+
 class Manager:
     """A bus, and a logind on it."""
 
@@ -36,9 +40,8 @@ class Manager:
         self.lines = []
         self.start_bus()
         self.login1 = subprocess.Popen(
-            [os.path.join(build_dir(), "tests", "integ", "login1")], text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.environment,
-            preexec_fn=grapevine.die_with_parent)
+            [LOGIN1], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env=self.environment, preexec_fn=grapevine.die_with_parent)
         self.thread = threading.Thread(target=self.read, daemon=True)
         self.thread.start()
         wait(lambda: "ready" in self.lines, "there is a logind")
@@ -65,8 +68,8 @@ class Manager:
         self.login1.stdin.flush()
 
     def forge(self, name):
-        subprocess.run([os.path.join(build_dir(), "tests", "integ", "login1"), "forge", name],
-                       env=self.environment, check=True, timeout=grapevine.WAIT_SECONDS_MAX)
+        subprocess.run([LOGIN1, "forge", name], env=self.environment, check=True,
+                       timeout=grapevine.WAIT_SECONDS_MAX)
 
     def end(self):
         for process in (self.login1, self.bus):
@@ -126,6 +129,7 @@ def local(node, slug):
     return next(zone for zone in zones if zone["id"] == zone_id)
 
 
+@unittest.skipUnless(os.path.exists(LOGIN1), "built without libsystemd")
 class Sleep(grapevine.GrapevineTest):
     def begin(self, sleeper, election_ms):
         """Three nodes and a zone that the first one leads; the machine of one has a logind.
