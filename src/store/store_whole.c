@@ -107,7 +107,8 @@ int store_whole_run(struct store_whole *whole, struct disk_file *file,
     int rv;
 
     *done = 0;
-    n = count(blocks, n);
+    /* A reader waits for what is being written where it reads: with readers, one block. */
+    n = count(blocks, whole->settle->unread ? n : 1);
     if (n == 0 ||
         read_blocks(whole, blocks[0].extents.all, (size_t)n * STORE_BLOCK) != 0) {
         return 0;
