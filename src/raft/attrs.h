@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 #define ATTRS_WAYS 4u
-#define ATTRS_SETS 16384u /* With ATTRS_WAYS inodes each: 8 MiB. */
+#define ATTRS_SETS 16384u  /* With ATTRS_WAYS inodes each: 8 MiB. */
 #define ATTRS_PLACES 4096u /* By inode: when it, or one beside it, was touched last. */
 
 struct attrs_known {
