@@ -446,17 +446,11 @@ void host_post_journal(struct host *host, struct host_job *job,
     post(host, &host->journal_worker, job);
 }
 
-void host_post_append(struct host *host, struct host_job *job, bool calm, size_t bytes)
+void host_post_calm(struct host *host, struct host_job *job, void (*run)(struct job *job),
+                    void (*done)(struct job *job))
 {
-    job->host = host;
-    host->jobs++;
-    if (calm) {
-        inbox_calm(host->config.inbox, &job->job);
-    }
-    worker_post_untold(&host->journal_worker, &job->job);
-    if (!host->flushing || bytes > HOST_UNTOLD_BYTES) {
-        host_tell(host);
-    }
+    inbox_calm(host->config.inbox, &job->job);
+    host_post_journal(host, job, run, done);
 }
 
 void host_frame(struct host *host, uint64_t from, uint8_t type, struct slice head,
@@ -571,15 +565,8 @@ void host_flush(struct host *host)
 {
     if (host->dirty) {
         host->dirty = false;
-        host->flushing = true;
         host_step(host, &(struct replica_event){.type = REPLICA_EV_FLUSH});
-        host->flushing = false;
     }
-}
-
-void host_tell(struct host *host)
-{
-    worker_tell(&host->journal_worker);
 }
 
 const uint8_t *host_zone_id(const struct host *host)

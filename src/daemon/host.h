@@ -146,11 +146,8 @@ void host_transfer(struct host *host, uint64_t raft_id, uint64_t token);
 void host_stop(struct host *host);
 /* The machine is about to sleep, or @awake: see REPLICA_EV_SLEEP. */
 void host_sleep(struct host *host, bool awake);
-/* End of a loop turn: gathered proposals go out. The journal's thread is woken for them by
- * host_tell, which is due at once after the messages to others were sent: their part of
- * the work takes longer than ours. */
+/* End of a loop turn: gathered proposals go out. */
 void host_flush(struct host *host);
-void host_tell(struct host *host);
 
 /* Pull, source's side: @request from the member @from; the answer goes to @reply, once
  * (empty: there is none). */

@@ -59,9 +59,6 @@ struct healing;    /* host_heal.c */
 struct scrubbing;  /* host_scrub.c */
 struct source_job; /* host_source.c */
 
-/* The journal's thread is not kept waiting for the encryption of more than this. */
-#define HOST_UNTOLD_BYTES (64u << 10)
-
 /* A digest that waits for its index. */
 #define HOST_FREEZES_MAX 8u
 struct host_freeze {
@@ -91,8 +88,7 @@ struct host {
     uint64_t links[RGROUP_MEMBERS_MAX];
     uint32_t n_links;
     bool stepping;
-    bool dirty;    /* Proposals wait for host_flush. */
-    bool flushing; /* In host_flush. */
+    bool dirty; /* Proposals wait for host_flush. */
     bool settling;
     bool settle_rest; /* The replica believes so at the start, and hears of it. */
     bool stale;
@@ -164,9 +160,9 @@ void host_post_zone(struct host *host, struct host_job *job, void (*run)(struct 
                     void (*done)(struct job *job));
 void host_post_journal(struct host *host, struct host_job *job,
                        void (*run)(struct job *job), void (*done)(struct job *job));
-/* @job, with its run and done, for the journal's thread. @calm: see daemon/worker.h. From
- * host_flush a batch of few @bytes waits for host_tell. */
-void host_post_append(struct host *host, struct host_job *job, bool calm, size_t bytes);
+/* The same; the job is calm (daemon/worker.h). */
+void host_post_calm(struct host *host, struct host_job *job, void (*run)(struct job *job),
+                    void (*done)(struct job *job));
 /* At the end of every done(): frees @job and lets a closing host go on. */
 void host_job_end(struct host_job *job);
 

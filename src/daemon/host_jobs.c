@@ -93,7 +93,6 @@ static void done_append(struct job *job)
 void host_do_journal(struct host *host, struct replica_action *action)
 {
     struct append_job *job = calloc(1, sizeof *job);
-    size_t bytes = 0;
 
     if (job != NULL && action->n > 0) {
         job->batch.entries = calloc(action->n, sizeof *job->batch.entries);
@@ -119,7 +118,6 @@ void host_do_journal(struct host *host, struct replica_action *action)
     job->batch.base_term = action->base_term;
     job->batch.n_entries = action->n;
     for (uint32_t i = 0; i < action->n; i++) {
-        bytes += action->entries[i].payload.len;
         job->batch.entries[i] = (struct journal_entry){
             .index = action->entries[i].index,
             .term = action->entries[i].term,
@@ -129,9 +127,11 @@ void host_do_journal(struct host *host, struct replica_action *action)
         };
     }
     host_sync_begun(host);
-    job->base.job.run = run_append;
-    job->base.job.done = done_append;
-    host_post_append(host, &job->base, action->calm, bytes);
+    if (action->calm) {
+        host_post_calm(host, &job->base, run_append, done_append);
+    } else {
+        host_post_journal(host, &job->base, run_append, done_append);
+    }
 }
 
 /* Zone: apply. */

@@ -20,14 +20,8 @@ static void flush_host(struct node *node, struct host *host)
     host_flush(host);
 }
 
-static void tell_host(struct node *node, struct host *host)
-{
-    (void)node;
-    host_tell(host);
-}
-
-/* The end of a loop turn: everything proposed in it goes out as one batch, first to the
- * others and then to our own journals. */
+/* The end of a loop turn: everything proposed in it goes out as one batch. Handles'
+ * order says nothing of whether the peers' own flush is still to come in this turn. */
 static void on_prepare(uv_prepare_t *prepare)
 {
     struct node *node = prepare->data;
@@ -36,7 +30,6 @@ static void on_prepare(uv_prepare_t *prepare)
     if (node->peers != NULL) {
         peer_net_flush(node->peers);
     }
-    node_each_host(node, tell_host);
 }
 
 static int front_open(struct node *node, char *error)

@@ -218,6 +218,13 @@ static struct job *worker_next(struct worker *worker)
     return job;
 }
 
+static void tell(struct worker *worker)
+{
+    int rv = sem_post(&worker->told);
+
+    ASSERT(rv == 0);
+}
+
 static void worker_main(void *arg)
 {
     struct worker *worker = arg;
@@ -254,27 +261,14 @@ int worker_start(struct worker *worker, struct inbox *inbox, void (*idle)(void *
     return rv;
 }
 
-void worker_post_untold(struct worker *worker, struct job *job)
+void worker_post(struct worker *worker, struct job *job)
 {
     ASSERT(job->run != NULL && job->done != NULL);
     uv_mutex_lock(&worker->lock);
     ASSERT(!worker->stopping);
     queue_push(&worker->head, &worker->tail, job);
     uv_mutex_unlock(&worker->lock);
-    worker->untold++;
-}
-
-void worker_tell(struct worker *worker)
-{
-    for (; worker->untold > 0; worker->untold--) {
-        ASSERT(sem_post(&worker->told) == 0);
-    }
-}
-
-void worker_post(struct worker *worker, struct job *job)
-{
-    worker_post_untold(worker, job);
-    worker_tell(worker);
+    tell(worker);
 }
 
 void worker_stop(struct worker *worker)
@@ -282,8 +276,7 @@ void worker_stop(struct worker *worker)
     uv_mutex_lock(&worker->lock);
     worker->stopping = true;
     uv_mutex_unlock(&worker->lock);
-    worker->untold++;
-    worker_tell(worker);
+    tell(worker);
     uv_thread_join(&worker->thread);
     (void)sem_destroy(&worker->told);
     uv_mutex_destroy(&worker->lock);

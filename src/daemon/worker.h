@@ -52,7 +52,6 @@ struct worker {
     uv_thread_t thread;
     uv_mutex_t lock;
     sem_t told; /* So many jobs, and the end, are to be looked for. */
-    unsigned untold;
     struct job *head;
     struct job *tail;
     struct inbox *inbox;
@@ -66,9 +65,6 @@ struct worker {
 int worker_start(struct worker *worker, struct inbox *inbox, void (*idle)(void *arg),
                  void *arg);
 void worker_post(struct worker *worker, struct job *job);
-/* The same, but the thread is not woken for it before worker_tell. */
-void worker_post_untold(struct worker *worker, struct job *job);
-void worker_tell(struct worker *worker);
 /* From the loop, for a job that is about to be posted: it is calm. */
 void inbox_calm(struct inbox *inbox, struct job *job);
 /* From the loop: none that is under way is any more. */

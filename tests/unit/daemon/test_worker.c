@@ -175,24 +175,6 @@ static void too_many_are_not_calm(void)
     teardown();
 }
 
-/* The thread sleeps until it is told, of all that was posted meanwhile. */
-static void untold(void)
-{
-    int value = -1;
-
-    setup();
-    worker_post_untold(&f.worker, job_of(0, run_at_once));
-    worker_post_untold(&f.worker, job_of(1, run_at_once));
-    CHECK_INT(sem_getvalue(&f.worker.told, &value), 0);
-    CHECK_INT(value, 0);
-    worker_tell(&f.worker);
-    worker_tell(&f.worker); /* There is nothing more to tell. */
-    run_until(2);
-    CHECK_INT(sem_getvalue(&f.worker.told, &value), 0);
-    CHECK_INT(value, 0);
-    teardown();
-}
-
 TEST_MAIN(CHECK_TEST(ends_come_in_order), CHECK_TEST(calm_end_waits_for_a_turn),
           CHECK_TEST(other_end_brings_the_calm), CHECK_TEST(calm_job_late_for_a_turn),
-          CHECK_TEST(hurry), CHECK_TEST(too_many_are_not_calm), CHECK_TEST(untold))
+          CHECK_TEST(hurry), CHECK_TEST(too_many_are_not_calm))
