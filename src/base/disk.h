@@ -64,6 +64,14 @@ struct disk_ops {
                        uint64_t offset);
     int (*write_direct)(struct disk *disk, struct disk_file *file,
                         const struct iovec *iov, int n_iov, uint64_t offset);
+    /* Begin to read the range into memory: it is going to be asked for. NULL: nothing is
+     * gained by it. */
+    void (*expect)(struct disk *disk, struct disk_file *file, uint64_t offset,
+                   uint64_t len);
+    /* Begin to write the range to the disk, so that the next datasync waits for less.
+     * NULL: nothing is gained by it. */
+    void (*hurry)(struct disk *disk, struct disk_file *file, uint64_t offset,
+                  uint64_t len);
     /* Bytes free for this user, and in all, on the file system of @path. */
     int (*space)(struct disk *disk, const char *path, uint64_t *free_bytes,
                  uint64_t *total_bytes);

@@ -355,6 +355,20 @@ static void posix_forget(struct disk *disk, struct disk_file *file, uint64_t off
     (void)posix_fadvise(file->fd, (off_t)offset, (off_t)len, POSIX_FADV_DONTNEED);
 }
 
+static void posix_expect(struct disk *disk, struct disk_file *file, uint64_t offset,
+                         uint64_t len)
+{
+    (void)disk;
+    (void)posix_fadvise(file->fd, (off_t)offset, (off_t)len, POSIX_FADV_WILLNEED);
+}
+
+static void posix_hurry(struct disk *disk, struct disk_file *file, uint64_t offset,
+                        uint64_t len)
+{
+    (void)disk;
+    (void)sync_file_range(file->fd, (off_t)offset, (off_t)len, SYNC_FILE_RANGE_WRITE);
+}
+
 static int posix_space(struct disk *disk, const char *path, uint64_t *free_bytes,
                        uint64_t *total_bytes)
 {
@@ -386,6 +400,8 @@ static const struct disk_ops posix_ops = {
     .forget = posix_forget,
     .read_direct = posix_read_direct,
     .write_direct = posix_write_direct,
+    .expect = posix_expect,
+    .hurry = posix_hurry,
     .space = posix_space,
 };
 
