@@ -277,7 +277,9 @@ int store_pull_block(struct store *store, uint64_t ino, uint64_t block, struct b
 /*
  * Pull, the puller's side: a shadow beside the live rows in the same dataset. Rows are
  * loaded; blocks that the live store has at the same version are taken over, the others
- * are listed by store_shadow_wants and given by store_shadow_block. switch replaces the
+ * are listed by store_shadow_wants and given by store_shadow_block. Those of files of which
+ * the live store has nothing are written to where they stay; the others lie beside, and
+ * settle after the switch. switch replaces the
  * live rows by the shadow in one atomic, durable step. A shadow survives a restart: its
  * loading begins again, blocks already there are not asked for again. Records may be
  * loaded in any cut between records; a new first record begins the loading anew.
@@ -308,6 +310,14 @@ int store_shadow_block(struct store_shadow *shadow, const struct store_want *wan
                        uint64_t version, struct slice data);
 /* The source's copy is bad: the block is there, of the version wanted, and bad here too. */
 int store_shadow_lost(struct store_shadow *shadow, const struct store_want *want);
+/* Of the blocks that are here: written to where they stay; beside, to be settled once the
+ * shadow is live; and placed by earlier loadings, and kept. */
+struct store_pulled {
+    uint64_t placed;
+    uint64_t beside;
+    uint64_t kept;
+};
+void store_shadow_pulled(const struct store_shadow *shadow, struct store_pulled *out);
 int store_shadow_switch(struct store *store, struct store_shadow *shadow);
 void store_shadow_close(struct store_shadow *shadow);
 

@@ -104,8 +104,15 @@ static const char *const texts[SQL_MAX] = {
     [SQL_MARK_ANY] = "SELECT 1 FROM mark WHERE ino=? LIMIT 1",
     [SQL_MARK_ALL] = "SELECT ino, block, mask FROM mark",
     [SQL_GARBAGE_PUT] = "INSERT OR REPLACE INTO garbage VALUES(?,?,?)",
+    [SQL_GARBAGE_INTEND] = "INSERT OR IGNORE INTO garbage VALUES(0,?,0)",
     [SQL_GARBAGE_DEL] = "DELETE FROM garbage WHERE generation=? AND ino=? AND stamp=?",
     [SQL_GARBAGE_ALL] = "SELECT generation, ino, stamp FROM garbage",
+    /* Whatever may make somebody read or change the inode's file in data/. */
+    [SQL_DATA_ANY] = "SELECT 1 WHERE EXISTS(SELECT 1 FROM block WHERE ino=?1) OR "
+                     "EXISTS(SELECT 1 FROM extent WHERE ino=?1) OR "
+                     "EXISTS(SELECT 1 FROM mark WHERE ino=?1) OR "
+                     "EXISTS(SELECT 1 FROM cut WHERE ino=?1) OR "
+                     "EXISTS(SELECT 1 FROM garbage WHERE generation=0 AND ino=?1)",
     [SQL_PAGES] = "PRAGMA page_count",
     [SQL_FREE_PAGES] = "PRAGMA freelist_count",
     [SQL_LIST_PUT] = "INSERT OR REPLACE INTO list VALUES(?,?,?,?)",

@@ -247,7 +247,8 @@ static int pulled_before(struct store_shadow *shadow, const struct store_want *b
 static int load_block(struct store_shadow *shadow, struct wire_dec *dec)
 {
     struct store_want block = {.ino = wire_get_u64(dec)};
-    bool used;
+    enum shadow_state state = SHADOW_HERE;
+    bool used = false;
     bool have;
     int rv;
 
@@ -257,15 +258,24 @@ static int load_block(struct store_shadow *shadow, struct wire_dec *dec)
         block.version > INT64_MAX || block.block >= STORE_OFFSET_MAX / STORE_BLOCK) {
         return -EPROTO;
     }
-    rv = pulled_before(shadow, &block, &used, &have);
+    rv = shadow_place_before(shadow, &block, &have);
+    if (rv == 0 && have) {
+        state = SHADOW_PLACED;
+    } else if (rv == 0) {
+        rv = pulled_before(shadow, &block, &used, &have);
+    }
     if (rv == 0 && !have) {
         rv = take_over(shadow, &block, used, &have);
         if (rv == 0) {
             rv = shadow_begin(shadow);
         }
     }
+    if (rv == 0 && !have) {
+        rv = shadow_place_intend(shadow, block.ino);
+        state = SHADOW_WANTED;
+    }
     return rv == 0 ? store_db_run(&shadow->db, SQL_LIST_PUT, "iiii", block.ino,
-                                  block.block, block.version, (uint64_t)!have)
+                                  block.block, block.version, (uint64_t)state)
                    : rv;
 }
 
@@ -281,6 +291,9 @@ static int load_end(struct store_shadow *shadow, struct wire_dec *dec)
     rv = store_db_exec(&shadow->db,
                        "DELETE FROM extent WHERE NOT EXISTS (SELECT 1 FROM list WHERE "
                        "list.ino=extent.ino AND list.block=extent.offset/131072)");
+    if (rv == 0) {
+        rv = shadow_place_loaded(shadow);
+    }
     shadow->ended = rv == 0;
     return rv;
 }

@@ -330,7 +330,10 @@ static int open_dataset(struct store *store, bool create)
         return rv;
     }
     store_watch_wal(store);
-    rv = store_recount(store);
+    rv = store_shadow_forget(&store->db);
+    if (rv == 0) {
+        rv = store_recount(store);
+    }
     return rv == 0 ? store_sweep(store) : rv;
 }
 

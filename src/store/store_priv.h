@@ -96,8 +96,10 @@ enum store_sql {
     SQL_MARK_ANY,
     SQL_MARK_ALL,
     SQL_GARBAGE_PUT,
+    SQL_GARBAGE_INTEND,
     SQL_GARBAGE_DEL,
     SQL_GARBAGE_ALL,
+    SQL_DATA_ANY,
     SQL_PAGES,
     SQL_FREE_PAGES,
     SQL_LIST_PUT,
@@ -420,6 +422,8 @@ int store_wal_restart(struct store *store);
 void store_watch_wal(struct store *store);
 /* Count anew what is counted in memory. */
 int store_recount(struct store *store);
+/* What only a shadow has goes, once it is live. */
+int store_shadow_forget(struct store_db *db);
 int store_garbage_put(struct store *store, struct store_db *db, uint64_t generation,
                       uint64_t ino);
 /* Remove generations of meta.db and folders of pulls that nothing needs. */

@@ -22,11 +22,39 @@ int shadow_begin(struct store_shadow *shadow)
     return rv;
 }
 
+static struct shadow_folders *folders_of(struct store_shadow *shadow, uint64_t generation)
+{
+    return generation == 0 ? &shadow->placed : &shadow->beside;
+}
+
+static int sync_folders(struct store_shadow *shadow, uint64_t generation)
+{
+    struct shadow_folders *folders = folders_of(shadow, generation);
+    int rv = 0;
+
+    for (uint64_t i = 0; i < STORE_FOLDERS && rv == 0; i++) {
+        if (folders->dirty[i]) {
+            rv = store_data_syncdir(shadow->store, generation, i);
+            folders->dirty[i] = rv != 0;
+            folders->synced[i] = rv == 0;
+        }
+    }
+    return rv;
+}
+
 static int sync_files(struct store_shadow *shadow)
 {
     struct disk *disk = shadow->store->disk;
     int rv = 0;
 
+    /* Of many small files all are on their way before the first is waited for. */
+    for (uint32_t i = 0; i < shadow->n_files; i++) {
+        const struct shadow_file *file = &shadow->files[i];
+
+        if (shadow->n_files > 1 && disk->ops->hurry != NULL) {
+            disk->ops->hurry(disk, file->file, 0, file->size);
+        }
+    }
     for (uint32_t i = 0; i < shadow->n_files; i++) {
         int fault = disk->ops->datasync(disk, shadow->files[i].file);
 
@@ -35,14 +63,10 @@ static int sync_files(struct store_shadow *shadow)
     }
     shadow->n_files = 0;
     shadow->n_blocks = 0;
-    for (uint64_t i = 0; i < STORE_FOLDERS && rv == 0; i++) {
-        if (shadow->dirty_folders[i]) {
-            rv = store_data_syncdir(shadow->store, shadow->generation, i);
-            shadow->dirty_folders[i] = rv != 0;
-            shadow->synced_folders[i] = rv == 0;
-        }
+    if (rv == 0) {
+        rv = sync_folders(shadow, shadow->generation);
     }
-    return rv;
+    return rv == 0 ? sync_folders(shadow, 0) : rv;
 }
 
 int shadow_commit(struct store_shadow *shadow, bool durable)
@@ -65,19 +89,21 @@ static void rollback(struct store_shadow *shadow)
     shadow->in_txn = false;
 }
 
-/* Loading begins: all rows go, but not the blocks that were pulled before. */
 int shadow_restart(struct store_shadow *shadow)
 {
     int rv = shadow_begin(shadow);
 
     if (rv == 0) {
-        rv = store_db_exec(
-            &shadow->db,
-            "DELETE FROM inode; DELETE FROM dirent; DELETE FROM kv;"
-            "DELETE FROM reply; DELETE FROM rpc; DELETE FROM orphan;"
-            "DELETE FROM block; DELETE FROM inline; DELETE FROM list; DELETE FROM mark;"
-            "DELETE FROM garbage;"
-            "DELETE FROM number WHERE name<>CAST('" STORE_SERVE_FROM "' AS BLOB)");
+        rv = store_db_exec(&shadow->db,
+                           "DELETE FROM inode; DELETE FROM dirent; DELETE FROM kv;"
+                           "DELETE FROM reply; DELETE FROM rpc; DELETE FROM orphan;"
+                           "DELETE FROM inline; DELETE FROM mark;"
+                           "DELETE FROM number WHERE name NOT IN (CAST('" STORE_SERVE_FROM
+                           "' AS BLOB),"
+                           "CAST('" STORE_PLACED_AT "' AS BLOB))");
+    }
+    if (rv == 0) {
+        rv = shadow_place_begin(shadow);
     }
     shadow->begun = false;
     shadow->ended = false;
@@ -155,16 +181,19 @@ int shadow_raise_floor(struct store_shadow *shadow, uint64_t index)
     return rv;
 }
 
-/* The file of @ino, to be written; synced with the next commit. */
-static int pull_file(struct store_shadow *shadow, uint64_t ino, struct disk_file **out)
+int shadow_file_get(struct store_shadow *shadow, uint64_t generation, uint64_t ino,
+                    struct shadow_file **out)
 {
+    struct shadow_folders *folders = folders_of(shadow, generation);
+    struct disk *disk = shadow->store->disk;
     struct shadow_file *at;
     bool made = false;
     int rv;
 
     for (uint32_t i = 0; i < shadow->n_files; i++) {
-        if (shadow->files[i].ino == ino) {
-            *out = shadow->files[i].file;
+        at = &shadow->files[i];
+        if (at->ino == ino && at->generation == generation) {
+            *out = at;
             return 0;
         }
     }
@@ -178,15 +207,45 @@ static int pull_file(struct store_shadow *shadow, uint64_t ino, struct disk_file
         }
     }
     at = &shadow->files[shadow->n_files];
-    rv = store_data_create(shadow->store, shadow->generation, ino, &at->file, &made);
-    if (rv == 0) {
-        at->ino = ino;
-        shadow->n_files++;
-        /* A name found there may be that of a loading that was killed before it synced
-         * the folder: the first use of each life does. */
-        shadow->dirty_folders[ino % STORE_FOLDERS] |=
-            made || !shadow->synced_folders[ino % STORE_FOLDERS];
-        *out = at->file;
+    rv = store_data_create(shadow->store, generation, ino, &at->file, &made);
+    if (rv != 0) {
+        return rv;
+    }
+    rv = disk->ops->size(disk, at->file, &at->size);
+    if (rv != 0) {
+        disk->ops->close(disk, at->file);
+        return rv;
+    }
+    at->ino = ino;
+    at->generation = generation;
+    shadow->n_files++;
+    /* A name found there may be that of a loading that was killed before it synced the
+     * folder: the first use of each life does. */
+    folders->dirty[ino % STORE_FOLDERS] |= made || !folders->synced[ino % STORE_FOLDERS];
+    *out = at;
+    return 0;
+}
+
+int shadow_write(struct store_shadow *shadow, struct shadow_file *file,
+                 const struct iovec *iov, uint64_t offset)
+{
+    struct disk *disk = shadow->store->disk;
+    int rv = disk->ops->pwritev(disk, file->file, iov, 1, offset);
+
+    if (rv == 0 && offset + iov->iov_len > file->size) {
+        file->size = offset + iov->iov_len;
+    }
+    return rv;
+}
+
+int shadow_put_done(struct store_shadow *shadow, const struct store_want *block,
+                    enum shadow_state state)
+{
+    int rv = store_db_run(&shadow->db, SQL_LIST_PUT, "iiii", block->ino, block->block,
+                          block->version, (uint64_t)state);
+
+    if (rv == 0 && ++shadow->n_blocks >= SHADOW_BLOCKS_MAX) {
+        rv = shadow_commit(shadow, false);
     }
     return rv;
 }
@@ -200,7 +259,7 @@ int shadow_put_block(struct store_shadow *shadow, const struct store_want *block
                                   .kind = STORE_ZERO,
                                   .len = STORE_BLOCK};
     struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
-    struct disk_file *file = NULL;
+    struct shadow_file *file = NULL;
     int rv;
 
     rv = shadow_begin(shadow);
@@ -210,23 +269,16 @@ int shadow_put_block(struct store_shadow *shadow, const struct store_want *block
         extent.len = (uint32_t)len;
         extent.piece_len = (uint32_t)len;
         extent.crc = crc32c(0, data, len);
-        rv = pull_file(shadow, block->ino, &file);
+        rv = shadow_file_get(shadow, shadow->generation, block->ino, &file);
         if (rv == 0) {
-            rv = shadow->store->disk->ops->pwritev(shadow->store->disk, file, &iov, 1,
-                                                   extent.offset);
+            rv = shadow_write(shadow, file, &iov, extent.offset);
         }
     }
     if (rv == 0) {
         rv = store_extent_put(&shadow->db, &extent);
     }
-    if (rv == 0) {
-        rv = store_db_run(&shadow->db, SQL_LIST_PUT, "iiii", block->ino, block->block,
-                          block->version, (uint64_t)0);
-    }
-    if (rv == 0 && ++shadow->n_blocks >= SHADOW_BLOCKS_MAX) {
-        rv = shadow_commit(shadow, false);
-    }
-    return rv;
+    shadow->pulled.beside++;
+    return rv == 0 ? shadow_put_done(shadow, block, SHADOW_HERE) : rv;
 }
 
 int store_shadow_wants(struct store_shadow *shadow, struct store_want *out, uint32_t max,
@@ -271,6 +323,7 @@ int store_shadow_block(struct store_shadow *shadow, const struct store_want *wan
     struct store_want block = *want;
     sqlite3_stmt *stmt = NULL;
     bool wanted;
+    bool place = false;
     int rv;
 
     /* "Gone" is only known from the view's index on: before it, the entry that makes the
@@ -283,11 +336,22 @@ int store_shadow_block(struct store_shadow *shadow, const struct store_want *wan
     if (rv != 0) {
         return rv == OUT_NOENT ? 0 : rv; /* Not, or no longer, asked for. */
     }
-    wanted = store_db_u64(stmt, 1) != 0;
+    wanted = store_db_u64(stmt, 1) == SHADOW_WANTED;
     block.version = store_db_u64(stmt, 0);
     store_db_done(stmt);
     if (!wanted) {
         return 0;
+    }
+    /* Entries behind the view go over an extent of a later version than theirs, and a cut
+     * among them takes it; of a settled block they count on its being older. */
+    if (data.len > 0 && version == block.version && shadow->ended) {
+        rv = shadow_place_may(shadow, want->ino, &place);
+        if (rv != 0) {
+            return rv;
+        }
+    }
+    if (place) {
+        return shadow_place_put(shadow, &block, data);
     }
     /* A block that is gone or empty by now keeps the view's version: entries up to
      * @version, yet to be applied here, will make it what it is. */
@@ -317,7 +381,7 @@ int store_shadow_lost(struct store_shadow *shadow, const struct store_want *want
         return rv == OUT_NOENT ? 0 : rv;
     }
     lost.version = store_db_u64(stmt, 0);
-    wanted = store_db_u64(stmt, 1) != 0;
+    wanted = store_db_u64(stmt, 1) == SHADOW_WANTED;
     store_db_done(stmt);
     if (!wanted) {
         return 0;

@@ -9,8 +9,21 @@
 #include <errno.h>
 #include <string.h>
 
-/* Blocks that were taken over must still be so, if the live store changed meanwhile.
- * *@lost: some are wanted now. */
+/* The block lies where the live store has nothing, of which shadow_place_check is sure. */
+static int is_placed(struct store_shadow *shadow, const struct store_block *block,
+                     bool *placed)
+{
+    sqlite3_stmt *stmt = NULL;
+    int rv =
+        store_db_row(&shadow->db, &stmt, SQL_LIST_GET, "ii", block->ino, block->block);
+
+    *placed = rv == 0 && store_db_u64(stmt, 1) == SHADOW_PLACED;
+    store_db_done(stmt);
+    return rv == OUT_NOENT ? 0 : rv;
+}
+
+/* Blocks that were taken over or placed must still be so, if the live store changed
+ * meanwhile. *@lost: some are wanted now. */
 static int check_taken(struct store_shadow *shadow, bool *lost)
 {
     sqlite3_stmt *stmt = NULL;
@@ -18,9 +31,9 @@ static int check_taken(struct store_shadow *shadow, bool *lost)
     bool same;
     int rv;
 
-    *lost = false;
-    if (shadow->epoch == shadow->store->epoch) {
-        return 0;
+    rv = shadow_place_check(shadow, lost);
+    if (rv != 0 || shadow->epoch == shadow->store->epoch) {
+        return rv;
     }
     rv = store_db_row(&shadow->db, &stmt, SQL_BLOCK_ALL, "");
     while (rv == 0) {
@@ -29,6 +42,9 @@ static int check_taken(struct store_shadow *shadow, bool *lost)
         rv = store_block_row(stmt, &block);
         want = (struct store_want){block.ino, block.block, block.version};
         if (rv == 0) {
+            rv = is_placed(shadow, &block, &same);
+        }
+        if (rv == 0 && !same) {
             rv = shadow_live_settled(shadow, &want, &same);
             same = same && !block.bad;
         }
@@ -184,9 +200,6 @@ static int prepare(struct store_shadow *shadow)
     if (rv == 0) {
         rv = count_blocks(shadow);
     }
-    if (rv == 0) {
-        rv = store_db_exec(&shadow->db, "DELETE FROM list");
-    }
     return rv == 0 ? shadow_commit(shadow, true) : rv;
 }
 
@@ -208,7 +221,10 @@ static int adopt(struct store *store, struct store_shadow *shadow)
     store->wal_frames = 0;
     store->wal_checked = 0;
     store_watch_wal(store);
-    rv = store_recount(store);
+    rv = store_shadow_forget(&store->db);
+    if (rv == 0) {
+        rv = store_recount(store);
+    }
     if (rv == 0) {
         rv = store_sweep(store);
     }

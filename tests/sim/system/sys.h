@@ -86,7 +86,8 @@ enum sys_point {
     SYS_AT_SWITCH = 14,
     SYS_AT_CUT = 15,
     SYS_AT_SOURCE = 16,
-    SYS_POINTS = 17,
+    SYS_AT_PLACE = 17,
+    SYS_POINTS = 18,
 };
 
 /* Kinds of faults that --without switches off. */
@@ -399,6 +400,9 @@ struct sys_counts {
     uint64_t lost[SYS_POINTS];
     uint64_t lost_pulling;
     uint64_t lost_settling;
+    uint64_t placed;     /* Pulled blocks, by attempts that ended: where they stay, */
+    uint64_t beside;     /* beside, */
+    uint64_t kept;       /* and placed by an attempt before. */
     uint64_t bad_blocks; /* Found, each time. */
     uint64_t healed;
     uint64_t destroyed;   /* Members; */

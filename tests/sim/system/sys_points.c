@@ -17,7 +17,7 @@ static const char *const names[SYS_POINTS] = {
     [SYS_AT_FINISH] = "finish",     [SYS_AT_SHADOW] = "shadow",
     [SYS_AT_ROWS] = "rows",         [SYS_AT_BLOCKS] = "blocks",
     [SYS_AT_SWITCH] = "switch",     [SYS_AT_CUT] = "cut",
-    [SYS_AT_SOURCE] = "source",
+    [SYS_AT_SOURCE] = "source",     [SYS_AT_PLACE] = "place",
 };
 
 void sys_point_enter(struct sys_node *node, enum sys_point point)
@@ -70,7 +70,7 @@ void sys_point_lost(struct sys_node *node)
 void sys_point_trap(struct sys *sys)
 {
     static const enum sys_point rare[] = {
-        SYS_AT_SHADOW,  SYS_AT_ROWS,   SYS_AT_BLOCKS,   SYS_AT_SWITCH,  SYS_AT_SWITCH,
+        SYS_AT_SHADOW,  SYS_AT_ROWS,   SYS_AT_PLACE,    SYS_AT_SWITCH,  SYS_AT_SWITCH,
         SYS_AT_CUT,     SYS_AT_SOURCE, SYS_AT_SNAPSHOT, SYS_AT_COMPACT, SYS_AT_FINISH,
         SYS_AT_SEGMENT, SYS_AT_PLAN,   SYS_AT_SEGMENT,
     };
@@ -92,6 +92,9 @@ void sys_points_print(const struct sys_counts *total)
     }
     printf("; while a pull was under way %" PRIu64 ", while settling %" PRIu64 "\n",
            total->lost_pulling, total->lost_settling);
+    printf("pulled blocks placed %" PRIu64 ", by an attempt before %" PRIu64
+           ", beside %" PRIu64 "\n",
+           total->placed, total->kept, total->beside);
 }
 
 const char *sys_point_name(enum sys_point point)
@@ -121,6 +124,9 @@ uint64_t sys_sight(const struct sys_counts *total, const char *name)
                   {"moved", total->moved_done},
                   {"left", total->left},
                   {"mended", total->mended},
+                  {"placed", total->placed},
+                  {"beside", total->beside},
+                  {"kept", total->kept},
                   {"stood-still", total->still_disks},
                   {"recovered", total->recovered},
                   {"forgotten", total->forgotten}};

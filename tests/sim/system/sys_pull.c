@@ -360,6 +360,14 @@ static void run_switch(struct sys_job *job)
     if (job->rv == OUT_TRY_LATER || job->rv == -EAGAIN) {
         return;
     }
+    if (job->rv == 0) {
+        struct store_pulled pulled;
+
+        store_shadow_pulled(host->pull.shadow, &pulled);
+        host->sys->counts.placed += pulled.placed;
+        host->sys->counts.beside += pulled.beside;
+        host->sys->counts.kept += pulled.kept;
+    }
     store_shadow_close(host->pull.shadow);
     host->pull.shadow = NULL;
     if (job->rv == 0) {
@@ -489,6 +497,10 @@ static void run_put(struct sys_job *job)
         job->rv = store_shadow_block(job->host->pull.shadow, &want, version,
                                      slice_borrow(bytes, len));
     }
+    /* Loading no records commits, which else comes after more blocks than a run has. */
+    if (job->rv == 0 && job->host->pull.shadow != NULL && sys_chance(job->host->sys, 3)) {
+        job->rv = store_shadow_load(job->host->pull.shadow, NULL, 0);
+    }
 }
 
 static void done_put(struct sys_job *job)
@@ -537,7 +549,7 @@ void sys_pull_answer(struct sys_host *host, struct slice head, struct slice body
         sys_job_post(host, 1,
                      (struct sys_job){.run = run_put,
                                       .done = done_put,
-                                      .point = SYS_AT_BLOCKS,
+                                      .point = SYS_AT_PLACE,
                                       .head = slice_ref(head),
                                       .body = slice_ref(body)});
     }
