@@ -423,6 +423,16 @@ void host_close(struct host *host, void (*closed)(void *arg), void *arg)
     end_when_idle(host);
 }
 
+void host_post_zone_later(struct host *host, struct host_job *job,
+                          void (*run)(struct job *job), void (*done)(struct job *job))
+{
+    job->job.run = run;
+    job->job.done = done;
+    job->host = host;
+    host->jobs++;
+    worker_post_later(&host->zone_worker, &job->job);
+}
+
 static void post(struct host *host, struct worker *worker, struct host_job *job)
 {
     job->host = host;

@@ -29,7 +29,8 @@
 #define HOST_SETTLE_PAUSE_MS 500u
 #define HOST_SYNCS_MAX 64u                /* Batches whose times are followed at once. */
 #define HOST_SETTLE_BYTES_FULL (4u << 20) /* Room for more may not be there. */
-#define HOST_SOURCES_MAX 64u              /* Requests of pullers at one time. */
+#define HOST_SOURCES_MAX 64u              /* Requests of pullers at one time, */
+#define HOST_SOURCES_POSTED 3u            /* and of these on the zone's thread. */
 
 enum pull_kind {
     PULL_OPEN = 1,
@@ -97,7 +98,7 @@ struct host {
     uint32_t sources;                /* Requests of pullers under way, */
     struct source_job *source_first; /* and those that wait for their turn. */
     struct source_job *source_last;
-    bool source_busy;
+    uint32_t sources_posted; /* Of the zone's thread, behind all else. */
     struct {
         enum host_state state;
         uint64_t leader;
@@ -158,6 +159,9 @@ struct host_job {
 /* Run on the zone's (journal's) thread; @done on the loop. Counts host->jobs. */
 void host_post_zone(struct host *host, struct host_job *job, void (*run)(struct job *job),
                     void (*done)(struct job *job));
+/* Behind the others: see worker_post_later. */
+void host_post_zone_later(struct host *host, struct host_job *job,
+                          void (*run)(struct job *job), void (*done)(struct job *job));
 void host_post_journal(struct host *host, struct host_job *job,
                        void (*run)(struct job *job), void (*done)(struct job *job));
 /* The same; the job is calm (daemon/worker.h). */

@@ -28,6 +28,7 @@ struct source_job {
     uint64_t now_ms;
     struct host *digest_host; /* Of a DIGEST, which is no job of the zone's. */
     struct slice request;
+    struct slice ahead; /* The request that comes next, of whatever kind. */
     struct store_want bad[HOST_PULL_BATCH]; /* Of a COPY or BLOCKS: bad here. */
     uint32_t n_bad;
     struct slice head;
@@ -173,6 +174,31 @@ static int source_block(struct source_job *job, const struct store_want *want,
     return 0;
 }
 
+/* Have the disk read what a request for blocks names while others are at work. */
+static void expect_blocks(struct store *store, struct slice request)
+{
+    struct wire_dec dec = wire_dec(request.data, request.len);
+    uint8_t version = wire_get_u8(&dec);
+    uint8_t kind = wire_get_u8(&dec);
+    uint32_t n;
+
+    wire_get_view(&dec, 8);
+    n = wire_get_u32(&dec);
+    if (version != PULL_VERSION || kind != PULL_BLOCKS || n > HOST_PULL_BATCH) {
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t ino = wire_get_u64(&dec);
+        uint64_t block = wire_get_u64(&dec);
+
+        wire_get_view(&dec, 8);
+        if (dec.failed) {
+            return;
+        }
+        store_pull_expect(store, ino, block);
+    }
+}
+
 static int source_blocks(struct source_job *job, struct wire_dec *dec,
                          struct wire_enc *enc)
 {
@@ -188,6 +214,8 @@ static int source_blocks(struct source_job *job, struct wire_dec *dec,
         return -ENOMEM;
     }
     wire_put_u32(enc, n);
+    expect_blocks(job->base.host->disk.store, job->request);
+    expect_blocks(job->base.host->disk.store, job->ahead);
     for (uint32_t i = 0; i < n && rv == 0; i++) {
         struct store_want want = {.ino = wire_get_u64(dec)};
 
@@ -313,6 +341,7 @@ static void answer(struct source_job *job)
     heal_bad(job);
     job->reply(job->ctx, job->to, job->head, job->body);
     slice_unref(&job->request);
+    slice_unref(&job->ahead);
     slice_unref(&job->head);
     slice_unref(&job->body);
 }
@@ -325,11 +354,11 @@ static bool has_room(struct host *host, uint64_t to)
            host->callbacks.pull_room(host->callbacks.ctx, host, to);
 }
 
-/* One at a time on the zone's thread, so that ops of clients get in between; and none
- * that the network would not take yet. */
+/* A few on the zone's thread, so that it never waits for the loop; what clients ask for goes
+ * before them. And none that the network would not take yet. */
 static void source_go_on(struct host *host)
 {
-    while (!host->source_busy && host->source_first != NULL) {
+    while (host->sources_posted < HOST_SOURCES_POSTED && host->source_first != NULL) {
         struct source_job *job = host->source_first;
 
         host->source_first = job->next;
@@ -342,8 +371,11 @@ static void source_go_on(struct host *host)
             host->source_first = job;
             return;
         }
-        host->source_busy = true;
-        host_post_zone(host, &job->base, run_source, done_source);
+        if (job->next != NULL) {
+            job->ahead = slice_ref(job->next->request);
+        }
+        host->sources_posted++;
+        host_post_zone_later(host, &job->base, run_source, done_source);
     }
 }
 
@@ -352,7 +384,7 @@ static void done_source(struct job *base)
     struct source_job *job = (struct source_job *)base;
     struct host *host = job->base.host;
 
-    host->source_busy = false;
+    host->sources_posted--;
     answer(job);
     source_go_on(host);
     host_job_end(&job->base);

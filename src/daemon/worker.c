@@ -195,6 +195,31 @@ static bool wait_once(struct worker *worker, bool idle_done)
     return rv == 0;
 }
 
+static struct job *queue_pop(struct job **head, struct job **tail)
+{
+    struct job *job = *head;
+
+    *head = job->next;
+    if (*head == NULL) {
+        *tail = NULL;
+    }
+    return job;
+}
+
+static struct job *choose(struct worker *worker)
+{
+    if (worker->later_head != NULL &&
+        (worker->head == NULL || worker->passed >= WORKER_PASSED_MAX)) {
+        worker->passed = 0;
+        return queue_pop(&worker->later_head, &worker->later_tail);
+    }
+    if (worker->head == NULL) {
+        return NULL;
+    }
+    worker->passed += worker->later_head != NULL ? 1 : 0;
+    return queue_pop(&worker->head, &worker->tail);
+}
+
 /* The next job, or NULL when the worker is to end. */
 static struct job *worker_next(struct worker *worker)
 {
@@ -206,14 +231,8 @@ static struct job *worker_next(struct worker *worker)
         idle_done = true;
     }
     uv_mutex_lock(&worker->lock);
-    job = worker->head;
+    job = choose(worker);
     ASSERT(job != NULL || worker->stopping);
-    if (job != NULL) {
-        worker->head = job->next;
-        if (worker->head == NULL) {
-            worker->tail = NULL;
-        }
-    }
     uv_mutex_unlock(&worker->lock);
     return job;
 }
@@ -261,14 +280,25 @@ int worker_start(struct worker *worker, struct inbox *inbox, void (*idle)(void *
     return rv;
 }
 
-void worker_post(struct worker *worker, struct job *job)
+static void post(struct worker *worker, struct job *job, struct job **head,
+                 struct job **tail)
 {
     ASSERT(job->run != NULL && job->done != NULL);
     uv_mutex_lock(&worker->lock);
     ASSERT(!worker->stopping);
-    queue_push(&worker->head, &worker->tail, job);
+    queue_push(head, tail, job);
     uv_mutex_unlock(&worker->lock);
     tell(worker);
+}
+
+void worker_post(struct worker *worker, struct job *job)
+{
+    post(worker, job, &worker->head, &worker->tail);
+}
+
+void worker_post_later(struct worker *worker, struct job *job)
+{
+    post(worker, job, &worker->later_head, &worker->later_tail);
 }
 
 void worker_stop(struct worker *worker)

@@ -1,8 +1,8 @@
 /*
  * worker: one thread with a queue of jobs, whose ends come back to the loop.
  *
- * A job's run() happens on the worker's thread, in posting order; its done() happens on
- * the loop afterwards. The inbox is the way back: one per loop, shared by all workers.
+ * A job's run() happens on the worker's thread, in posting order (but for
+ * worker_post_later); its done() happens on the loop afterwards. The inbox is the way back: one per loop, shared by all workers.
  * A job is owned by the worker from worker_post until done() is called; done() usually
  * frees it.
  *
@@ -54,6 +54,9 @@ struct worker {
     sem_t told; /* So many jobs, and the end, are to be looked for. */
     struct job *head;
     struct job *tail;
+    struct job *later_head; /* Of worker_post_later. */
+    struct job *later_tail;
+    uint32_t passed; /* Jobs that went before the first of those. */
     struct inbox *inbox;
     bool stopping;
     /* On the worker's thread, once in each pause of 50 ms or more; may be NULL. */
@@ -65,6 +68,11 @@ struct worker {
 int worker_start(struct worker *worker, struct inbox *inbox, void (*idle)(void *arg),
                  void *arg);
 void worker_post(struct worker *worker, struct job *job);
+/* Behind all that others have posted when its turn comes; but no more than
+ * WORKER_PASSED_MAX of them go before the first such job that waits. These jobs keep their
+ * order among themselves. */
+#define WORKER_PASSED_MAX 8u
+void worker_post_later(struct worker *worker, struct job *job);
 /* From the loop, for a job that is about to be posted: it is calm. */
 void inbox_calm(struct inbox *inbox, struct job *job);
 /* From the loop: none that is under way is any more. */

@@ -273,6 +273,8 @@ void store_cursor_close(struct store_cursor *cursor);
  * OUT_IO: it is bad here; another member may have it. */
 int store_pull_block(struct store *store, uint64_t ino, uint64_t block, struct buf **out,
                      uint64_t *version);
+/* It is going to be asked for: read what of it has settled into memory, without waiting. */
+void store_pull_expect(struct store *store, uint64_t ino, uint64_t block);
 
 /*
  * Pull, the puller's side: a shadow beside the live rows in the same dataset. Rows are

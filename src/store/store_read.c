@@ -402,6 +402,17 @@ int store_data_read(struct store *store, uint64_t ino,
     return rv;
 }
 
+void store_pull_expect(struct store *store, uint64_t ino, uint64_t block)
+{
+    struct disk_file *file = NULL;
+
+    if (ino > STORE_INO_MAX || block >= STORE_OFFSET_MAX / STORE_BLOCK ||
+        store->disk->ops->expect == NULL || data_file(store, ino, &file) != 0) {
+        return;
+    }
+    store->disk->ops->expect(store->disk, file, block * STORE_BLOCK, STORE_BLOCK);
+}
+
 int store_pull_block(struct store *store, uint64_t ino, uint64_t block, struct buf **out,
                      uint64_t *version)
 {

@@ -5,7 +5,7 @@
 
 #include <poll.h>
 
-#define JOBS 4
+#define JOBS 24
 
 static struct fixture {
     uv_loop_t loop;
@@ -96,6 +96,62 @@ static void ends_come_in_order(void)
     teardown();
 }
 
+/* Post items 1 to @n, of which the @n_later first are for later, while the worker is
+ * busy with item 0. */
+static void post_behind_the_first(unsigned n_later, unsigned n)
+{
+    worker_post(&f.worker, job_of(0, run_when_told));
+    (void)sem_wait(&f.begun);
+    for (unsigned i = 1; i <= n; i++) {
+        if (i <= n_later) {
+            worker_post_later(&f.worker, job_of(i, run_at_once));
+        } else {
+            worker_post(&f.worker, job_of(i, run_at_once));
+        }
+    }
+    (void)sem_post(&f.go);
+    run_until(n + 1);
+}
+
+/* What others posted goes first, though it came later; each queue keeps its order. */
+static void later_is_behind_the_others(void)
+{
+    static const unsigned order[] = {0, 3, 4, 5, 1, 2};
+
+    setup();
+    post_behind_the_first(2, 5);
+    CHECK_MEM(f.order, order, sizeof order);
+    teardown();
+}
+
+/* But it is not left waiting: after eight others it is its turn, and the next one's after
+ * eight more. */
+static void later_is_not_left_waiting(void)
+{
+    setup();
+    post_behind_the_first(2, 22);
+    for (unsigned i = 0; i < WORKER_PASSED_MAX; i++) {
+        CHECK_UINT(f.order[1 + i], 3 + i);
+    }
+    CHECK_UINT(f.order[1 + WORKER_PASSED_MAX], 1);
+    CHECK_UINT(f.order[2 + 2 * WORKER_PASSED_MAX], 2);
+    CHECK_UINT(f.order[22], 22);
+    teardown();
+}
+
+/* A worker that is told to stop does all that was posted before, this too. */
+static void later_before_the_end(void)
+{
+    setup();
+    worker_post(&f.worker, job_of(0, run_when_told));
+    (void)sem_wait(&f.begun);
+    worker_post_later(&f.worker, job_of(1, run_at_once));
+    worker_post_later(&f.worker, job_of(2, run_at_once));
+    (void)sem_post(&f.go);
+    teardown();
+    CHECK_UINT(f.n_done, 3);
+}
+
 /* A calm job's end wakes nobody; it is there when the loop turns for something else. */
 static void calm_end_waits_for_a_turn(void)
 {
@@ -175,6 +231,8 @@ static void too_many_are_not_calm(void)
     teardown();
 }
 
-TEST_MAIN(CHECK_TEST(ends_come_in_order), CHECK_TEST(calm_end_waits_for_a_turn),
-          CHECK_TEST(other_end_brings_the_calm), CHECK_TEST(calm_job_late_for_a_turn),
-          CHECK_TEST(hurry), CHECK_TEST(too_many_are_not_calm))
+TEST_MAIN(CHECK_TEST(ends_come_in_order), CHECK_TEST(later_is_behind_the_others),
+          CHECK_TEST(later_is_not_left_waiting), CHECK_TEST(later_before_the_end),
+          CHECK_TEST(calm_end_waits_for_a_turn), CHECK_TEST(other_end_brings_the_calm),
+          CHECK_TEST(calm_job_late_for_a_turn), CHECK_TEST(hurry),
+          CHECK_TEST(too_many_are_not_calm))
