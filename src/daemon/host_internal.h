@@ -21,6 +21,8 @@
 #define HOST_PULL_ROWS (1u << 20) /* Bytes of rows in one answer. */
 #define HOST_PULL_SILENCE_MS 10000u
 #define HOST_SETTLE_BYTES (16u << 20)
+#define HOST_SETTLE_BYTES_QUIET (64u << 20) /* Of the rest, while clients pause. */
+#define HOST_SETTLE_REST_SHARE 3u /* Else it rests three times as long as it took. */
 #define HOST_PAIRS_BYTES_MAX (64u << 20)
 /* At 1,000 entries a second a follower that nobody reads from applies 20 at a time. */
 #define HOST_APPLY_WAIT_MS 20u
@@ -92,6 +94,8 @@ struct host {
     bool dirty; /* Proposals wait for host_flush. */
     bool settling;
     bool settle_rest; /* The replica believes so at the start, and hears of it. */
+    bool settle_more;
+    uint64_t rest_from_ms; /* When the rest may be settled again while clients write. */
     bool stale;
     bool closing;
     bool ending;                     /* run_end has the last word. */

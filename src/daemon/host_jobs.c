@@ -19,7 +19,8 @@ void host_report_disk(struct host *host, uint64_t extent_segment)
                                             .low = host->low,
                                             .journal_bytes = host->journal_bytes,
                                             .extent_segment = extent_segment,
-                                            .settle_rest = host->settle_rest});
+                                            .settle_rest = host->settle_rest,
+                                            .settle_more = host->settle_more});
 }
 
 enum settle_what {
@@ -27,7 +28,9 @@ enum settle_what {
     SETTLE_REST = 1, /* Only what does not hold the journal. */
     SETTLE_WAL = 2,  /* Only the rows' write-ahead log. */
 };
-static void begin_settle(struct host *host, enum settle_what what, bool unread);
+/* @action: the replica's, if it asks for it. */
+static void begin_settle(struct host *host, enum settle_what what,
+                         const struct replica_action *action);
 
 /* Journal: append and sync. */
 
@@ -602,7 +605,9 @@ struct settle_job {
     struct store_settle *settle;
     enum settle_what what;
     bool unread;      /* Nobody is going to read it here. */
-    bool settle_rest; /* There may be more of that. */
+    bool settle_rest; /* There may be more of that, */
+    bool settle_more; /* or there is for certain. */
+    uint64_t begun_ms;
     uint64_t unsettled_bytes;
     struct store_want bad[HOST_BAD_LOOK];
     uint32_t n_bad;
@@ -620,6 +625,7 @@ static void run_finish(struct job *job)
     }
     settle->unsettled_bytes = store_unsettled_bytes(store);
     settle->settle_rest = store_settle_rest(store);
+    settle->settle_more = store_settle_more(store);
     settle->n_bad = host_heal_look(settle->base.host, settle->bad, HOST_BAD_LOOK);
 }
 
@@ -636,6 +642,12 @@ static void done_finish(struct job *job)
     struct host *host = settle->base.host;
 
     host->settling = false;
+    if (settle->what == SETTLE_REST) {
+        uint64_t now_ms = host_now_ms();
+
+        host->rest_from_ms =
+            now_ms + HOST_SETTLE_REST_SHARE * (now_ms - settle->begun_ms);
+    }
     if (host_no_room(host, settle->base.rv)) {
         post_compact(host, 0, 0); /* What can go already, goes. */
     } else if (settle->base.rv < 0) {
@@ -644,6 +656,7 @@ static void done_finish(struct job *job)
     } else {
         host->unsettled_bytes = settle->unsettled_bytes;
         host->settle_rest = settle->settle_rest;
+        host->settle_more = settle->settle_more;
         post_compact(host, 0, 0);
     }
     for (uint32_t i = 0; i < settle->n_bad; i++) {
@@ -691,6 +704,7 @@ static void run_plan(struct job *job)
         store_settle_unread(settle->settle);
     }
     settle->settle_rest = store_settle_rest(store);
+    settle->settle_more = store_settle_more(store);
 }
 
 static void done_plan(struct job *job)
@@ -712,16 +726,30 @@ static void done_plan(struct job *job)
                    host_fault_text(settle->base.rv));
     } else if (settle->what == SETTLE_REST || host->settle_rest != settle->settle_rest) {
         host->settle_rest = settle->settle_rest;
+        host->settle_more = settle->settle_more;
         host_report_disk(host, UINT64_MAX);
     }
     settled(host);
     host_job_end(&settle->base);
 }
 
-static void begin_settle(struct host *host, enum settle_what what, bool unread)
+static size_t settle_bytes(const struct host *host, enum settle_what what, bool quiet)
 {
+    if (host->told_full) {
+        return HOST_SETTLE_BYTES_FULL;
+    }
+    return what == SETTLE_REST && quiet ? HOST_SETTLE_BYTES_QUIET : HOST_SETTLE_BYTES;
+}
+
+static void begin_settle(struct host *host, enum settle_what what,
+                         const struct replica_action *action)
+{
+    bool quiet = action != NULL && action->quiet;
     struct settle_job *job;
 
+    if (what == SETTLE_REST && !quiet && host_now_ms() < host->rest_from_ms) {
+        return;
+    }
     if (host->settling || host->closing || host_pull_waits(host) ||
         host_heal_waits(host) || host_now_ms() < host->settle_from_ms) {
         return;
@@ -731,13 +759,14 @@ static void begin_settle(struct host *host, enum settle_what what, bool unread)
         return; /* Asked for again while the journal is past its mark. */
     }
     job->what = what;
-    job->unread = unread;
-    job->bytes_max = host->told_full ? HOST_SETTLE_BYTES_FULL : HOST_SETTLE_BYTES;
+    job->unread = action != NULL && action->unread;
+    job->begun_ms = host_now_ms();
+    job->bytes_max = settle_bytes(host, what, quiet);
     host->settling = true;
     host_post_zone(host, &job->base, run_plan, done_plan);
 }
 
 void host_do_settle(struct host *host, const struct replica_action *action)
 {
-    begin_settle(host, action->rest ? SETTLE_REST : SETTLE_ALL, action->unread);
+    begin_settle(host, action->rest ? SETTLE_REST : SETTLE_ALL, action);
 }

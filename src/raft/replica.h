@@ -216,7 +216,8 @@ struct replica_event {
     struct rgroup_snapshot snapshot;
     uint64_t journal_bytes;
     uint64_t extent_segment;
-    bool settle_rest; /* There may be something for a DO_SETTLE of the .rest. */
+    bool settle_rest; /* There may be something for a DO_SETTLE of the .rest, */
+    bool settle_more; /* and there is more of it than one takes. */
     bool low;         /* Little is free on this member's disk: take nothing that grows. */
     const struct rgroup_conf *conf;
 };
@@ -279,6 +280,7 @@ struct replica_action {
     uint64_t index;
     uint64_t bytes;
     bool rest;
+    bool quiet;  /* Clients pause: there is no need to spare the disk. */
     bool unread; /* JOURNAL, SETTLE: nobody is going to read that here soon. */
     uint64_t token;
     bool named;

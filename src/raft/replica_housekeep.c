@@ -13,7 +13,8 @@
 
 #define CUT_MIN 64u         /* Entries: less is not worth a snapshot. */
 #define QUIET_MS 200u       /* Nothing was appended for so long: clients pause. */
-#define REST_EVERY_MS 1000u /* What does not press is settled at this pace. */
+#define REST_EVERY_MS 1000u /* What does not press is settled at this pace, */
+#define REST_MORE_MS 250u   /* or at this if there is much of it and clients write. */
 
 bool replica_journal_full(const struct replica *r)
 {
@@ -135,27 +136,38 @@ static bool snapshot_due(struct replica *r)
     return cut_point(r, r->applied) >= r->log.base_index + (is_tight(r) ? 1 : CUT_MIN);
 }
 
+static bool is_quiet(const struct replica *r)
+{
+    return r->now_ms - r->append_ms >= QUIET_MS;
+}
+
 /* Settling is a second write of all that clients write: up to half of the journal it waits
  * for a pause of theirs. What they overwrite or remove meanwhile never needs it. */
 static void settle(struct replica *r)
 {
     uint64_t max = r->config.journal_bytes_max;
-    bool quiet = r->now_ms - r->append_ms >= QUIET_MS;
 
     if (replica_disk_full(r) || r->journal_bytes > max / 2 ||
-        (quiet && r->journal_bytes > max / 4)) {
+        (is_quiet(r) && r->journal_bytes > max / 4)) {
         replica_act(r, REPLICA_DO_SETTLE)->unread = replica_is_unread(r);
     }
 }
 
 /* Garbage, and pulled blocks that lie beside, take room although the journal is short.
- * They are no hurry: clients have the disk. */
+ * They are no hurry: clients have the disk. But there may be as much of it as a zone is
+ * large, and then a pause of theirs is used. */
 static void settle_rest(struct replica *r)
 {
+    bool quiet = is_quiet(r);
+    uint64_t every_ms = !r->settle_more ? REST_EVERY_MS : quiet ? 0 : REST_MORE_MS;
+
     if (r->settle_rest && r->journal_bytes <= r->config.journal_bytes_max / 4 &&
-        r->pull.state == PULL_NONE && r->now_ms - r->rest_ms >= REST_EVERY_MS) {
+        r->pull.state == PULL_NONE && r->now_ms - r->rest_ms >= every_ms) {
+        struct replica_action *action = replica_act(r, REPLICA_DO_SETTLE);
+
         r->rest_ms = r->now_ms;
-        replica_act(r, REPLICA_DO_SETTLE)->rest = true;
+        action->rest = true;
+        action->quiet = quiet;
     }
 }
 
@@ -183,6 +195,7 @@ void replica_disk(struct replica *r, const struct replica_event *event)
     r->journal_bytes = event->journal_bytes;
     r->extent_segment = event->extent_segment;
     r->settle_rest = event->settle_rest;
+    r->settle_more = event->settle_more;
     settle(r);
 }
 

@@ -368,6 +368,7 @@ struct replica {
     uint64_t journal_bytes;
     uint64_t extent_segment;
     bool settle_rest;       /* As the driver says; true until it has spoken. */
+    bool settle_more;       /* So much that it takes many. */
     uint64_t rest_ms;       /* When the rest was last asked for. */
     bool disk_low;          /* As the driver said. */
     uint64_t give_way_ms;   /* When leadership may be handed over for room again. */

@@ -238,6 +238,8 @@ int store_settle_plan_rest(struct store *store, size_t max_bytes,
                            struct store_settle **out);
 /* False: that would give OUT_NOENT. */
 bool store_settle_rest(const struct store *store);
+/* The last plan of the rest was full: there is more of it. */
+bool store_settle_more(const struct store *store);
 /* Before run: nobody is going to read what it writes soon, so that large pieces need not go
  * through the page cache. */
 void store_settle_unread(struct store_settle *settle);

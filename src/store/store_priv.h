@@ -389,6 +389,7 @@ struct store {
     uint64_t durable_floor;     /* Lowest segment that the durable state points into. */
     uint64_t stamp;             /* Of garbage rows; rises for ever. */
     bool rest;                  /* store_settle_plan_rest may find something. */
+    bool more;                  /* It found more than it took. */
     uint64_t epoch;             /* Counts changes of file data since the start. */
     _Atomic int wal_frames;
     _Atomic int wal_checked; /* wal_frames at the last checkpoint. */

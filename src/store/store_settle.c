@@ -482,6 +482,7 @@ static int plan(struct store *store, size_t max_bytes, bool rest,
     if (rv != 0) {
         goto out;
     }
+    store->more = rest && (full(&making) || making.settle->n_garbage == GARBAGE_MAX);
     qsort(making.settle->blocks, making.settle->n_blocks, sizeof *making.settle->blocks,
           by_place);
     store->settle = making.settle;
@@ -503,8 +504,10 @@ int store_settle_plan(struct store *store, size_t max_bytes, struct store_settle
 int store_settle_plan_rest(struct store *store, size_t max_bytes,
                            struct store_settle **out)
 {
-    int rv = plan(store, max_bytes, true, out);
+    int rv;
 
+    store->more = false;
+    rv = plan(store, max_bytes, true, out);
     if (rv == OUT_NOENT) {
         int later = may_settle(store);
 
@@ -536,6 +539,11 @@ int store_settle_plan_wal(struct store *store, struct store_settle **out)
     store->settle = settle;
     *out = settle;
     return 0;
+}
+
+bool store_settle_more(const struct store *store)
+{
+    return store->more;
 }
 
 /*

@@ -380,6 +380,7 @@ static void carry_out(struct rig *rig, uint64_t id, const struct replica_action 
         node->settles += action->rest ? 0 : 1;
         node->unread += action->unread;
         node->rests += action->rest ? 1 : 0;
+        node->quiet_rests += action->rest && action->quiet ? 1 : 0;
         break;
     case REPLICA_DO_NOTE:
         do_note(rig, id);

@@ -71,6 +71,7 @@ struct rig_node {
     uint32_t pulls;
     uint32_t settles;
     uint32_t rests;
+    uint32_t quiet_rests;
     uint32_t failed;
     uint32_t slow_notes;        /* That its disk is slow; */
     struct replica_status slow; /* its status then. */
