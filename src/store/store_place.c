@@ -254,12 +254,34 @@ void store_shadow_pulled(const struct store_shadow *shadow, struct store_pulled 
     *out = shadow->pulled;
 }
 
+/* An open that finds nothing to forget must not write: it would begin a WAL. */
+static int has_left(struct store_db *db, bool *left)
+{
+    static const char sql[] =
+        "SELECT EXISTS(SELECT 1 FROM list) OR EXISTS(SELECT 1 FROM garbage WHERE "
+        "stamp=0) "
+        "OR EXISTS(SELECT 1 FROM number WHERE name=CAST('" STORE_PLACED_AT "' AS BLOB))";
+    sqlite3_stmt *stmt = NULL;
+    int rc = sqlite3_prepare_v2(db->handle, sql, -1, &stmt, NULL);
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_step(stmt);
+        *left = rc == SQLITE_ROW && sqlite3_column_int(stmt, 0) != 0;
+    }
+    (void)sqlite3_finalize(stmt);
+    return rc == SQLITE_ROW ? 0 : store_db_fault(db, rc);
+}
+
 int store_shadow_forget(struct store_db *db)
 {
-    int rv = store_db_exec(db, "DELETE FROM list;"
+    bool left = false;
+    int rv = has_left(db, &left);
+
+    if (rv == 0 && left) {
+        rv = store_db_exec(db, "DELETE FROM list;"
                                "DELETE FROM garbage WHERE stamp=0;"
                                "DELETE FROM number WHERE name=CAST('" STORE_PLACED_AT
                                "' AS BLOB)");
-
+    }
     return rv == -ENOSPC ? 0 : rv; /* None of it does harm: the next start does it. */
 }
