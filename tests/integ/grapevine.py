@@ -207,9 +207,12 @@ class Node:
             self.host, path, self.nfs_port, self.nfs_port)
 
     def log_tail(self, lines=30):
+        return "".join(self.log_text().splitlines(True)[-lines:])
+
+    def log_text(self):
         try:
             with open(self.log, encoding="utf-8", errors="replace") as f:
-                return "".join(f.readlines()[-lines:])
+                return f.read()
         except OSError:
             return ""
 

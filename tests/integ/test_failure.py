@@ -124,7 +124,7 @@ class Failure(grapevine.GrapevineTest):
             again = gv.client("tier-1", i)
             again.create(again.root, "after-%d" % i)  # Behind all that was sent before.
             self.assertEqual(again.read_all(fh), b"W2W2")
-            self.assertIn("stood still", node.log_tail())
+            self.assertIn("stood still", node.log_text())
 
     # Power fails everywhere at once: what was acknowledged is there afterwards, and the
     # handles that clients hold go on working.

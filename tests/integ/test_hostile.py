@@ -23,7 +23,7 @@ class BadRows(grapevine.GrapevineTest):
         gv = self.grapevine(3)
         # The two others can go on without the first once all three vote: the last change
         # was begun, and what is written after it is there.
-        grapevine.wait(lambda: "from=3 to=3" in gv[0].log_tail(), "all vote")
+        grapevine.wait(lambda: "from=3 to=3" in gv[0].log_text(), "all vote")
         gv[0].ask("invite")
         gv[0].kill()
         bad = peerwire.BadNode(gv[0], {2: gv[1], 3: gv[2]})

@@ -198,7 +198,7 @@ class BadConfig(grapevine.GrapevineTest):
             node.start()
         except AssertionError:
             self.assertIn(node.process.returncode, (1, 2))
-            self.assertIn(str(port), node.log_tail())
+            self.assertIn(str(port), node.log_text())
             return
         done = node.gvraft("init")
         self.assertEqual(done.returncode, 1)

@@ -76,7 +76,7 @@ class Members(grapevine.GrapevineTest):
         removing = threading.Thread(
             target=gv[3].ask, args=("zone", "remove-member", "z", living.name))
         removing.start()
-        grapevine.wait(lambda: "cannot leave yet" in leader.log_tail(), "it cannot leave")
+        grapevine.wait(lambda: "cannot leave yet" in leader.log_text(), "it cannot leave")
         client = gv.client("z", gv.nodes.index(leader))
         client.create(client.root, "after")
         dead.start()

@@ -305,7 +305,7 @@ class Recover(grapevine.GrapevineTest):
             if not node.running():
                 node.start()
         for node in gv.nodes:
-            grapevine.wait(lambda: "two grapevines now" in node.log_tail(), "it is told")
+            grapevine.wait(lambda: "two grapevines now" in node.log_text(), "it is told")
             self.assertEqual(node.gvraft("invite").returncode, 0)
             self.assertIn("two grapevines now", node.gvraft("status").stderr)
             self.assertEqual([n["up"] for n in node.status()["nodes"] if not n["self"]],
