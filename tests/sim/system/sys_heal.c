@@ -356,8 +356,9 @@ static void flip(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
         uint64_t ino = 2 + prng_below(prng, 40);
         char path[64];
 
-        (void)snprintf(path, sizeof path, "/zone%u/data/%02x/%u", zone,
-                       (unsigned)ino & 0xff, (unsigned)ino);
+        (void)snprintf(path, sizeof path, "/zone%u-%u/data/%02x/%u", zone,
+                       (unsigned)(node->made_as[zone] & 0xffff), (unsigned)ino & 0xff,
+                       (unsigned)ino);
         if (sys->zones[zone].row.n_members > 1 && /* Else there is no other copy. */
             simdisk_flip(node->disk, path, prng_below(prng, FLIP_BYTES),
                          (unsigned)prng_below(prng, 8))) {
