@@ -233,9 +233,13 @@ void replica_fetched(struct replica *r, const struct replica_event *event)
     r->fetch_busy = false;
     r->fetch_for = FETCH_NONE;
     if (event->rv < 0 && event->rv != -ENOMEM && purpose == FETCH_PEER) {
-        /* A bad spot on this disk. This member has applied it, or will; the follower
-         * gets a snapshot instead, as soon as one covers the entry. */
-        r->unreadable = event->index > r->unreadable ? event->index : r->unreadable;
+        /* A bad spot on this disk. If this member has applied it, or will, the follower
+         * gets a snapshot instead, as soon as one covers the entry. Else: replica_mend.c. */
+        if (event->index > r->unreadable) {
+            r->unreadable = event->index;
+            r->unreadable_rv = event->rv;
+            r->unreadable_ms = r->now_ms;
+        }
         return;
     }
     if (purpose == FETCH_APPLY && event->rv != 0) {

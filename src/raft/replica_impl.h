@@ -226,6 +226,7 @@ struct replica_pull {
     uint32_t tries;
     uint64_t ticket; /* Of the cut; 0: not issued. */
     uint64_t leader; /* When the pull began; 0: unknown. */
+    bool aside;      /* There is nothing to pull: others are to lead meanwhile. */
     bool own;        /* Not raft's snapshot, but for an entry that cannot be read. */
 };
 
@@ -362,8 +363,10 @@ struct replica {
     bool fetch_busy;
     enum replica_fetch_for fetch_for;
     uint64_t fetch_peer;
-    uint64_t apply_to;   /* A batch ends there; no matter once it is applied. */
-    uint64_t unreadable; /* The highest entry that the journal could not give back. */
+    uint64_t apply_to;      /* A batch ends there; no matter once it is applied. */
+    uint64_t unreadable;    /* The highest entry that the journal could not give back, */
+    int unreadable_rv;      /* why, */
+    uint64_t unreadable_ms; /* and when that was found. */
     bool snapshot_busy;
     uint64_t journal_bytes;
     uint64_t extent_segment;
@@ -624,6 +627,8 @@ void replica_pull_done(struct replica *r, const struct replica_event *event);
  * to take the state from. */
 bool replica_mend_wanted(struct replica *r, uint64_t index, int rv);
 void replica_mend_go_on(struct replica *r);
+/* As leader: an entry that nobody is known to have else, and that cannot be read. 0: none. */
+uint64_t replica_mend_stuck(const struct replica *r);
 /* It ended: nobody gave the state, */
 void replica_mend_gave_up(struct replica *r);
 /* or it is here, and its descriptor set. */

@@ -12,6 +12,11 @@
  * need its vote, or the end of its log, before one of them can apply the entry. Then the
  * entry is read once more, and if need be the pull is tried anew. The entry is never
  * skipped. A sole voter stops with the fault: there is nobody whose word counts.
+ *
+ * An entry that is not committed, either, is met by a leader that is to send it. It cannot
+ * hand over, since the others would need that entry first. So it steps aside, deaf for
+ * some election timeouts, in which the others elect one of them if they are a majority;
+ * what that one has is the log, and takes the entry's place here.
  */
 #include "base/assert.h"
 #include "base/log.h"
@@ -19,6 +24,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
+
+#define STUCK_ELECTIONS 2u /* So many election timeouts a leader waits for a majority, */
+#define ASIDE_ELECTIONS 4u /* and so many it leaves to the others, to elect another. */
 
 bool replica_mend_wanted(struct replica *r, uint64_t index, int rv)
 {
@@ -44,12 +52,10 @@ bool replica_deaf(const struct replica *r)
 }
 
 /* Leadership, if there is any, ends here: raft hears nothing more until it is made anew. */
-static void begin(struct replica *r)
+static void begin(struct replica *r, struct replica_pull pull)
 {
-    r->pull = (struct replica_pull){.state = PULL_DRAIN,
-                                    .index = r->mend.index,
-                                    .leader = replica_is_leader(r) ? 0 : r->leader,
-                                    .own = true};
+    r->pull = pull;
+    r->pull.own = true;
     replica_pull_cut_unissued(r);
     attrs_forget(&r->attrs);
     r->compact_due = false;
@@ -107,9 +113,44 @@ static bool gives_way(struct replica *r)
     return false;
 }
 
+uint64_t replica_mend_stuck(const struct replica *r)
+{
+    uint64_t known = r->commit > r->applied ? r->commit : r->applied;
+
+    return replica_is_leader(r) && r->unreadable > known ? r->unreadable : 0;
+}
+
+/* Followers wait for an entry that this leader cannot read, and so does all that comes
+ * after it. If a majority had it, it would be committed by now. */
+static bool is_stuck(const struct replica *r)
+{
+    return replica_mend_stuck(r) != 0 && !r->stopping && r->now_ms >= r->mend.after_ms &&
+           r->now_ms - r->unreadable_ms >= STUCK_ELECTIONS * r->config.election_ms;
+}
+
+static void step_aside(struct replica *r)
+{
+    log_error("raft",
+              "msg=\"an entry that followers wait for cannot be read: another member is "
+              "to lead\" id=%" PRIu64 " index=%" PRIu64 " fault=%d",
+              r->config.self, r->unreadable, r->unreadable_rv);
+    r->unreadable = 0; /* It is read once more, should this member lead again. */
+    begin(r, (struct replica_pull){
+                 .state = PULL_PAUSE,
+                 .retry_ms = r->now_ms + ASIDE_ELECTIONS * r->config.election_ms,
+                 .aside = true});
+}
+
 void replica_mend_go_on(struct replica *r)
 {
-    if (r->mend.index == 0 || r->pull.state != PULL_NONE || r->rv != 0) {
+    if (r->pull.state != PULL_NONE || r->rv != 0) {
+        return;
+    }
+    if (is_stuck(r)) {
+        step_aside(r);
+        return;
+    }
+    if (r->mend.index == 0) {
         return;
     }
     if (r->applied >= r->mend.index) {
@@ -121,5 +162,7 @@ void replica_mend_go_on(struct replica *r)
         r->now_ms < r->mend.after_ms) {
         return;
     }
-    begin(r);
+    begin(r, (struct replica_pull){.state = PULL_DRAIN,
+                                   .index = r->mend.index,
+                                   .leader = replica_is_leader(r) ? 0 : r->leader});
 }

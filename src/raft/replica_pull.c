@@ -92,7 +92,8 @@ static void pull_abandon(struct replica *r)
 {
     int rv;
 
-    if (r->n_tickets != 0 || r->meta_dirty) {
+    if (r->n_tickets != 0 || r->meta_dirty || r->apply_n != 0 || r->fetch_busy ||
+        r->snapshot_busy) {
         return;
     }
     if (r->pull.own) {
@@ -133,8 +134,11 @@ void replica_pull_go_on(struct replica *r)
         pull_start(r);
         break;
     case PULL_PAUSE:
-        if (r->pull.tries >= REPLICA_PULL_TRIES) {
+        if (r->pull.aside ? r->now_ms >= r->pull.retry_ms
+                          : r->pull.tries >= REPLICA_PULL_TRIES) {
             pull_abandon(r);
+        } else if (r->pull.aside) {
+            break;
         } else if (r->now_ms >= r->pull.retry_ms) {
             r->pull.state = PULL_DRAIN;
             pull_start(r);

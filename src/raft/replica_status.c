@@ -96,8 +96,8 @@ void replica_status(const struct replica *replica, uint64_t now_ms,
     out->pulling = r->pull.state != PULL_NONE;
     out->calling = r->roll.open;
     out->transferring = r->transfer.active;
-    out->unreadable_index = r->mend.index;
-    out->unreadable_rv = r->mend.rv;
+    out->unreadable_index = r->mend.index != 0 ? r->mend.index : replica_mend_stuck(r);
+    out->unreadable_rv = r->mend.index != 0 ? r->mend.rv : r->unreadable_rv;
     out->sleeps = r->sleeps;
     /* Looking changes nothing. */
     out->leaving = replica_transfer_refuge((struct replica *)(uintptr_t)r) != 0;

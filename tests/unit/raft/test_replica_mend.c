@@ -340,6 +340,44 @@ static void leader_steps_aside(void)
     rig_deinit(&rig);
 }
 
+/* A leader cannot read what only it has, and so can send nothing of what came after: it
+ * steps aside, the others elect one of them, and its log takes the entry's place. */
+static void leader_alone_with_it(void)
+{
+    uint64_t bad;
+    uint64_t leader;
+
+    begin(3);
+    rig_run(&rig, 300);
+    rig.nodes[2].no_entries = rig.nodes[3].no_entries = true;
+    write_at(1, 10, 3);
+    rig_stop(&rig, 1);
+    rig.nodes[2].no_entries = rig.nodes[3].no_entries = false;
+    bad = rig.nodes[1].last - 1;
+    rig.nodes[1].bad_index = bad;
+    rig.cut[2][3] = rig.cut[3][2] = true;
+    CHECK_INT(rig_start(&rig, 1), 0);
+    for (int i = 0; i < 2000 && status_of(1).state != RGROUP_LEADER; i++) {
+        rig_run(&rig, 10);
+    }
+    CHECK_INT(status_of(1).state, RGROUP_LEADER);
+    rig.cut[2][3] = rig.cut[3][2] = false;
+    rig_run(&rig, 1000);
+    CHECK_UINT(status_of(1).unreadable_index, bad);
+    CHECK(status_of(2).last_index < bad);
+    rig_run(&rig, 12000);
+    CHECK_UINT(rig.nodes[1].pulls, 0);
+    leader = status_of(2).state == RGROUP_LEADER ? 2 : 3;
+    CHECK_INT(status_of(leader).state, RGROUP_LEADER);
+    CHECK_UINT(status_of(1).unreadable_index, 0);
+    write_at(leader, 80, 5);
+    rig_run(&rig, 1000);
+    CHECK_UINT(rig_applied(&rig, 1), rig_applied(&rig, leader));
+    CHECK(rig_applied(&rig, 1) >= bad);
+    CHECK_UINT(rig.nodes[1].failed, 0);
+    rig_deinit(&rig);
+}
+
 /* Two members: the other knows of the entry only through this one, which has to lead for a
  * while before it can be helped. */
 static void of_two_the_other_learns_first(void)
@@ -415,5 +453,6 @@ TEST_MAIN(CHECK_TEST(follower_takes_the_state), CHECK_TEST(deaf_while_it_pulls),
           CHECK_TEST(keeps_what_it_acknowledged), CHECK_TEST(older_state_is_refused),
           CHECK_TEST(state_of_a_later_term), CHECK_TEST(later_term_after_a_crash),
           CHECK_TEST(takes_part_between_the_rounds), CHECK_TEST(leader_hands_over),
-          CHECK_TEST(leader_steps_aside), CHECK_TEST(of_two_the_other_learns_first),
-          CHECK_TEST(sole_voter_stops), CHECK_TEST(sent_back_is_not_durable))
+          CHECK_TEST(leader_steps_aside), CHECK_TEST(leader_alone_with_it),
+          CHECK_TEST(of_two_the_other_learns_first), CHECK_TEST(sole_voter_stops),
+          CHECK_TEST(sent_back_is_not_durable))
