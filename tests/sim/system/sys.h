@@ -121,6 +121,7 @@ struct sys_event {
 };
 
 /* Work for a host's journal (0) or zone (1) thread, or the pool (2). */
+#define SYS_PULL_WANTS 4u /* Blocks in one request of a pull. */
 struct sys_job {
     struct sys_host *host;
     unsigned thread;
@@ -159,6 +160,8 @@ struct sys_job {
     bool unread;
     bool is_bad; /* A read that met the block .bad. */
     struct store_want bad;
+    struct store_want source_bad[SYS_PULL_WANTS]; /* Met for a puller. */
+    uint32_t n_source_bad;
 };
 
 /* An op that reached a member: who wants the answer. */
@@ -552,6 +555,7 @@ void sys_pull_answer(struct sys_host *host, struct slice head, struct slice body
 void sys_pull_close(struct sys_host *host);
 
 /* sys_heal.c */
+bool sys_heal_gave_up(const struct sys_host *host, const struct store_want *want);
 void sys_heal_want(struct sys_host *host, const struct store_want *want, bool waited);
 void sys_heal_read(struct sys_ask *ask, const struct store_want *want);
 void sys_heal_request(struct sys_host *host, uint64_t from, struct slice head);

@@ -186,6 +186,11 @@ static void wake(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
     heal_event(host, (struct heal_event){.type = HEAL_EV_TICK});
 }
 
+bool sys_heal_gave_up(const struct sys_host *host, const struct store_want *want)
+{
+    return host->heal != NULL && heal_gave_up(host->heal, want->ino, want->block);
+}
+
 void sys_heal_want(struct sys_host *host, const struct store_want *want, bool waited)
 {
     if (host->heal == NULL) {

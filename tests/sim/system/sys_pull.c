@@ -15,8 +15,9 @@
 
 #define SILENCE_US (1500 * SYS_US)
 #define ROWS_BYTES 8192u
-#define WANTS 4u
+#define WANTS SYS_PULL_WANTS
 #define CURSOR_IDLE_US (5000 * SYS_US)
+#define BAD UINT32_MAX /* In place of a length. */
 
 enum { OPEN = 1, NEXT = 2, BLOCKS = 3, SWITCH = 4 };
 
@@ -97,11 +98,16 @@ static int source_blocks(struct sys_host *host, struct wire_dec *dec,
         uint64_t block = wire_get_u64(dec);
         uint64_t want = wire_get_u64(dec);
         uint64_t version = 0;
+        bool bad = false;
 
         rv = store_pull_block(host->store, ino, block, &data, &version);
-        job->is_bad = rv == OUT_IO;
-        job->bad = (struct store_want){
-            .ino = ino, .block = block, .version = zone_applied_index(host->zone)};
+        bad = rv == OUT_IO;
+        if (bad) {
+            ASSERT(job->n_source_bad < WANTS);
+            job->source_bad[job->n_source_bad++] = (struct store_want){
+                .ino = ino, .block = block, .version = zone_applied_index(host->zone)};
+            rv = OUT_NOENT;
+        }
         if (rv != 0 && rv != OUT_NOENT) {
             break;
         }
@@ -109,7 +115,7 @@ static int source_blocks(struct sys_host *host, struct wire_dec *dec,
         wire_put_u64(enc, block);
         wire_put_u64(enc, want);
         wire_put_u64(enc, version);
-        wire_put_u32(enc, rv == 0 ? (uint32_t)data->len : 0);
+        wire_put_u32(enc, rv == 0 ? (uint32_t)data->len : bad ? BAD : 0);
         if (rv == 0) {
             memcpy(body->data + body->len, data->data, data->len);
             body->len += data->len;
@@ -156,8 +162,12 @@ static void run_source(struct sys_job *job)
 
 static void done_source(struct sys_job *job)
 {
-    if (job->is_bad) {
-        sys_heal_want(job->host, &job->bad, false);
+    /* A block that is bad here ends the attempt, unless nobody has a good one. */
+    for (uint32_t i = 0; i < job->n_source_bad; i++) {
+        if (!sys_heal_gave_up(job->host, &job->source_bad[i])) {
+            wire_store_u32((uint8_t *)(uintptr_t)job->head.data + 9, OUT_IO);
+        }
+        sys_heal_want(job->host, &job->source_bad[i], false);
     }
     sys_net_send(job->host->sys, (struct sys_msg){.from = job->host->node->number,
                                                   .to = job->from,
@@ -492,6 +502,10 @@ static void run_put(struct sys_job *job)
         want.version = wire_get_u64(&dec);
         version = wire_get_u64(&dec);
         len = wire_get_u32(&dec);
+        if (len == BAD) {
+            job->rv = store_shadow_lost(job->host->pull.shadow, &want);
+            continue;
+        }
         bytes = wire_get_view(&data, len);
         ASSERT(!dec.failed && !data.failed);
         job->rv = store_shadow_block(job->host->pull.shadow, &want, version,
