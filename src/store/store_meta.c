@@ -239,6 +239,9 @@ static int make(struct store *store)
     if (rv == 0) {
         rv = store->disk->ops->syncdir(store->disk, store->dir);
     }
+    if (rv == 0) {
+        rv = store_stale_create(store);
+    }
     return rv == 0 ? store_marker_write(store, 0) : rv;
 }
 
@@ -330,7 +333,10 @@ static int open_dataset(struct store *store, bool create)
         return rv;
     }
     store_watch_wal(store);
-    rv = store_shadow_forget(&store->db);
+    rv = store_stale_load(store);
+    if (rv == 0) {
+        rv = store_shadow_forget(&store->db);
+    }
     if (rv == 0) {
         rv = store_recount(store);
     }
@@ -385,6 +391,7 @@ void store_close(struct store *store)
     store_db_close(&store->db);
     store_pieces_deinit(&store->pieces);
     store_parts_free(store);
+    store_stale_free(&store->stale);
     store_extents_free(&store->layers.extents);
     buf_unref(store->kept);
     free(store->scratch);

@@ -373,6 +373,21 @@ struct store_counts {
     uint64_t blocks;    /* Block rows. */
 };
 
+/* store_stale.c: what is known of sub-blocks that a settle was changing when it was broken
+ * off. As the file "settling", whole; or that without its end, while it is made. */
+struct store_stale {
+    uint8_t *data; /* NULL: nothing. */
+    size_t len;
+    size_t cap;
+    bool strict; /* What is not noted is bad; else nothing was ever noted. */
+};
+struct store_sub {
+    uint64_t ino;
+    uint64_t block;
+    uint32_t sub;
+    uint32_t crc; /* As its row has it. */
+};
+
 struct store {
     struct disk *disk;
     struct journal *journal;
@@ -395,6 +410,7 @@ struct store {
     _Atomic int wal_checked; /* wal_frames at the last checkpoint. */
     uint32_t n_cursors;
     struct store_settle *settle; /* The plan in flight. */
+    struct store_stale stale;    /* Changed only while there is none. */
     /* Names in data/xx are durable, for all this life knows. The settle's thread. */
     bool synced_folders[STORE_FOLDERS];
     struct store_files files;
@@ -462,6 +478,7 @@ struct store_settle_block {
     bool base_lost; /* The row of the base is bad: nothing of it can be read. */
     uint8_t mask;   /* Sub-blocks that are written. */
     uint8_t stale;  /* Sub-blocks that a plan lost in a crash may have changed. */
+    uint8_t noted;  /* Sub-blocks of which store_stale_note was told. */
     uint32_t crcs[STORE_SUBBLOCKS];
     uint32_t fresh[STORE_SUBBLOCKS];
     _Atomic bool published; /* @fresh is filled in. */
@@ -488,9 +505,28 @@ struct store_settle {
     bool wal;        /* And that is all. */
     bool cut;        /* The plan's transaction did a step of a cut, or of a vacuum. */
     bool unread;     /* As store_settle_unread says. */
+    bool marks_left; /* Blocks outside of the plan may be marked. */
+    struct store_stale stale; /* What run notes, */
+    _Atomic bool noted;       /* and that it is on the disk: changed no more. */
     _Atomic bool started;
     pthread_mutex_t write_lock; /* Held while one block, or a length, is changed. */
 };
+/* A new dataset's: nothing is noted. */
+int store_stale_create(struct store *store);
+/* 0, or -ENOMEM. A file that cannot be read knows nothing, strictly. */
+int store_stale_load(struct store *store);
+void store_stale_free(struct store_stale *stale);
+/* A marked sub-block does not match its row: are the bytes right that no extent covers? */
+bool store_stale_is_right(const struct store_stale *stale, const struct store_sub *sub,
+                          const uint8_t *bytes);
+/* Of run, before it writes into files: begin; note each sub-block whose base @bytes are
+ * right and only changed in part; write, with what is needed of the notes before. */
+int store_stale_begin(struct store_stale *stale);
+int store_stale_note(struct store_stale *stale, const struct store_settle_block *b,
+                     uint32_t sub, const uint8_t *bytes);
+int store_stale_write(struct store_settle *settle);
+/* The settle is over, whatever became of it. */
+void store_stale_adopt(struct store *store, struct store_settle *settle);
 /* NULL: not part of the plan in flight. */
 struct store_settle_block *store_settle_find(struct store_settle *settle, uint64_t ino,
                                              uint64_t block);

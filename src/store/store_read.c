@@ -159,13 +159,31 @@ static int read_beside(struct store *store, struct disk_file *file,
     return rv;
 }
 
+/* A settle that was broken off changed some of the sub-block, and one in flight may be
+ * about to: then it has noted of its own what it leaves, before it changed the first byte. */
+static int stale_excused(const struct store *store, const struct sub *sub)
+{
+    const struct store_settle *settle = store->settle;
+    struct store_sub at = {.ino = sub->block->ino,
+                           .block = sub->block->block,
+                           .sub = sub->i,
+                           .crc = sub->block->crcs[sub->i]};
+
+    if (store_stale_is_right(&store->stale, &at, sub->data) ||
+        (settle != NULL && settle->noted &&
+         store_stale_is_right(&settle->stale, &at, sub->data))) {
+        return 0;
+    }
+    return OUT_IO;
+}
+
 /*
  * A mismatch is no damage if a settle is at work on the sub-block. What this reader
  * takes from a base are only bytes that no extent covers, and a settle leaves those as
  * they are; so the bytes are right if the sub-block is wholly as before or wholly as
  * after. It may be caught in between: then it is read again while nothing is written.
  * After a crash in a settle nobody knows the CRC until it is settled again: the mark
- * says so, and the bytes are taken as they are.
+ * says so, and what is known of its other bytes counts (store_stale.c).
  */
 static int sub_excused(struct store *store, struct sub *sub)
 {
@@ -179,7 +197,7 @@ static int sub_excused(struct store *store, struct sub *sub)
     at = store_settle_find(store->settle, block->ino, block->block);
     if (at != NULL) {
         if ((at->stale >> sub->i & 1) != 0) {
-            return 0;
+            return stale_excused(store, sub);
         }
         (void)pthread_mutex_lock(&store->settle->write_lock);
         rv = store_file_pread(store->disk, sub->file, sub->data, STORE_SUBBLOCK,
@@ -198,7 +216,7 @@ static int sub_excused(struct store *store, struct sub *sub)
     }
     mask = store_db_u64(stmt, 0);
     store_db_done(stmt);
-    return (mask >> sub->i & 1) != 0 ? 0 : OUT_IO;
+    return (mask >> sub->i & 1) != 0 ? stale_excused(store, sub) : OUT_IO;
 }
 
 /* [@from, @to) of the settled block, into @out. */

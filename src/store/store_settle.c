@@ -64,6 +64,7 @@ void store_settle_free(struct store_settle *settle)
     (void)pthread_mutex_destroy(&settle->write_lock);
     free(settle->blocks);
     free(settle->garbage);
+    store_stale_free(&settle->stale);
     free(settle);
 }
 
@@ -244,6 +245,7 @@ static int take_marks(struct making *making)
     for (uint32_t i = 0; i < n && rv == 0 && !full(making); i++) {
         rv = take(making, marked[i].ino, marked[i].block);
     }
+    making->settle->marks_left = n == BLOCKS_MAX || full(making);
     free(marked);
     return rv;
 }
@@ -635,6 +637,7 @@ int store_settle_finish(struct store *store, struct store_settle *settle)
         rv = store_commit(store, true);
     }
     store_rollback(store);
+    store_stale_adopt(store, settle);
     store->settle = NULL;
     store_settle_free(settle);
     return rv;
@@ -665,6 +668,7 @@ void store_settle_abandon(struct store *store, struct store_settle *settle)
             log_warn("store", "msg=\"marks of a plan stay\" fault=%d", rv);
         }
     }
+    store_stale_adopt(store, settle);
     store->settle = NULL;
     store_settle_free(settle);
 }

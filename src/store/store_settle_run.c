@@ -117,6 +117,82 @@ static bool all_covered(const struct store_settle_block *b)
     return sub == STORE_SUBBLOCKS;
 }
 
+/* Are the bytes of the base right that no extent covers? @table: see store_stale.c. */
+static bool is_right(const struct running *run, const struct store_settle_block *b,
+                     uint32_t sub, const uint8_t *data)
+{
+    return crc32c(0, data, STORE_SUBBLOCK) == b->crcs[sub] ||
+           ((b->stale >> sub & 1) != 0 &&
+            store_stale_is_right(
+                &run->store->stale,
+                &(struct store_sub){
+                    .ino = b->ino, .block = b->block, .sub = sub, .crc = b->crcs[sub]},
+                data));
+}
+
+static bool is_partial(const struct store_settle_block *b, uint32_t sub)
+{
+    return b->has_block && !b->base_lost && (b->mask >> sub & 1) != 0 && !covered(b, sub);
+}
+
+/* Note what is not written of the sub-blocks that are: after a crash it could not be
+ * checked any more. What is not right, or cannot be read, is settled by nobody. */
+static int note_block(struct running *run, struct disk_file *file,
+                      struct store_settle_block *b)
+{
+    int rv = 0;
+
+    for (uint32_t sub = 0; sub < STORE_SUBBLOCKS && rv == 0; sub++) {
+        if (is_partial(b, sub) &&
+            store_file_pread(run->store->disk, file, run->bytes, STORE_SUBBLOCK,
+                             b->block * STORE_BLOCK + sub * STORE_SUBBLOCK) == 0 &&
+            is_right(run, b, sub, run->bytes)) {
+            rv = store_stale_note(&run->settle->stale, b, sub, run->bytes);
+            b->noted |= (uint8_t)(1u << sub);
+        }
+    }
+    return rv;
+}
+
+static int note_all(struct running *run)
+{
+    struct store_settle *settle = run->settle;
+    struct disk_file *file = NULL;
+    char path[STORE_PATH_MAX];
+    uint64_t ino = 0;
+    bool any = false;
+    int rv = store_stale_begin(&settle->stale);
+
+    for (uint32_t i = 0; i < settle->n_blocks && rv == 0; i++) {
+        struct store_settle_block *b = &settle->blocks[i];
+        uint32_t sub = 0;
+
+        while (sub < STORE_SUBBLOCKS && !is_partial(b, sub)) {
+            sub++;
+        }
+        if (sub == STORE_SUBBLOCKS) {
+            continue;
+        }
+        if (b->ino != ino && file != NULL) {
+            run->store->disk->ops->close(run->store->disk, file);
+            file = NULL;
+        }
+        ino = b->ino;
+        store_data_path(run->store, 0, ino, path);
+        if (file == NULL &&
+            run->store->disk->ops->open(run->store->disk, path, DISK_READ, &file) != 0) {
+            file = NULL; /* Found out again when it is to be written. */
+            continue;
+        }
+        rv = note_block(run, file, b);
+        any = any || b->noted != 0;
+    }
+    if (file != NULL) {
+        run->store->disk->ops->close(run->store->disk, file);
+    }
+    return rv == 0 && any ? store_stale_write(settle) : rv;
+}
+
 /* The base of every sub-block that will change. OUT_IO: bad. */
 static int load_base(struct running *run, struct disk_file *file,
                      const struct store_settle_block *b)
@@ -146,8 +222,7 @@ static int load_base(struct running *run, struct disk_file *file,
         if (rv != 0) {
             return OUT_IO;
         }
-        if (crc32c(0, data, STORE_SUBBLOCK) != b->crcs[sub] &&
-            (b->stale >> sub & 1) == 0) {
+        if (!is_right(run, b, sub, data)) {
             if (!b->known_bad) {
                 log_error("store",
                           "msg=\"a settled block is bad\" ino=%" PRIu64 " block=%" PRIu64
@@ -493,6 +568,9 @@ int store_settle_run(struct store_settle *settle)
             settle->garbage[i].failed = true;
             rv = 0;
         }
+    }
+    if (rv == 0) {
+        rv = note_all(&run);
     }
     if (rv == 0) {
         rv = settle_files(&run);
