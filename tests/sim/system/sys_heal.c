@@ -346,6 +346,23 @@ uint32_t sys_heal_scrub(struct sys_host *host)
     return n;
 }
 
+/* With two voters whatever is committed is somewhere else, too. */
+static bool has_other_copy(struct sys_node *node, uint32_t zone)
+{
+    struct sys_host *host = node->up ? node->hosts[zone] : NULL;
+    struct replica_status status;
+    uint32_t voters = 0;
+
+    if (host == NULL) {
+        return false;
+    }
+    replica_status(host->replica, sys_node_ms(node), &status);
+    for (uint32_t i = 0; i < status.n_members; i++) {
+        voters += status.members[i].role == RGROUP_VOTER ? 1 : 0;
+    }
+    return voters > 1;
+}
+
 static void flip(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
 {
     struct sys_node *node = &sys->nodes[sys->rotten];
@@ -364,7 +381,7 @@ static void flip(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
         (void)snprintf(path, sizeof path, "/zone%u-%u/data/%02x/%u", zone,
                        (unsigned)(node->made_as[zone] & 0xffff), (unsigned)ino & 0xff,
                        (unsigned)ino);
-        if (sys->zones[zone].row.n_members > 1 && /* Else there is no other copy. */
+        if (has_other_copy(node, zone) &&
             simdisk_flip(node->disk, path, prng_below(prng, FLIP_BYTES),
                          (unsigned)prng_below(prng, 8))) {
             sys->counts.flips++;
