@@ -248,12 +248,8 @@ static int on_shutdown(sd_bus_message *message, void *arg, sd_bus_error *error)
 
 static void on_bus_timer(uv_timer_t *timer);
 
-static void on_watch_closed(uv_handle_t *handle)
+static void handle_closed(struct logind_uv *logind)
 {
-    struct watch *watch = handle->data;
-    struct logind_uv *logind = watch->logind;
-
-    free(watch);
     logind->open--;
     if (logind->open == 0) {
         void (*closed)(void *) = logind->closed;
@@ -262,6 +258,15 @@ static void on_watch_closed(uv_handle_t *handle)
         free(logind);
         closed(arg);
     }
+}
+
+static void on_watch_closed(uv_handle_t *handle)
+{
+    struct watch *watch = handle->data;
+    struct logind_uv *logind = watch->logind;
+
+    free(watch);
+    handle_closed(logind);
 }
 
 static void disconnect(struct logind_uv *logind)
@@ -456,16 +461,7 @@ const char *logind_uv_view(const struct logind_uv *logind)
 
 static void on_timer_closed(uv_handle_t *handle)
 {
-    struct logind_uv *logind = handle->data;
-
-    logind->open--;
-    if (logind->open == 0) {
-        void (*closed)(void *) = logind->closed;
-        void *arg = logind->arg;
-
-        free(logind);
-        closed(arg);
-    }
+    handle_closed(handle->data);
 }
 
 void logind_uv_close(struct logind_uv *logind, void (*closed)(void *arg), void *arg)
