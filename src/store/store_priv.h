@@ -505,7 +505,6 @@ struct store_settle {
     bool wal;        /* And that is all. */
     bool cut;        /* The plan's transaction did a step of a cut, or of a vacuum. */
     bool unread;     /* As store_settle_unread says. */
-    bool marks_left; /* Blocks outside of the plan may be marked. */
     struct store_stale stale; /* What run notes, */
     _Atomic bool noted;       /* and that it is on the disk: changed no more. */
     _Atomic bool started;
@@ -519,9 +518,10 @@ void store_stale_free(struct store_stale *stale);
 /* A marked sub-block does not match its row: are the bytes right that no extent covers? */
 bool store_stale_is_right(const struct store_stale *stale, const struct store_sub *sub,
                           const uint8_t *bytes);
-/* Of run, before it writes into files: begin; note each sub-block whose base @bytes are
- * right and only changed in part; write, with what is needed of the notes before. */
-int store_stale_begin(struct store_stale *stale);
+/* Of a plan that is made: keep the notes of blocks outside of it that are marked. */
+int store_stale_plan(struct store_settle *settle);
+/* Of run, before it writes into files: note each sub-block whose base @bytes are right and
+ * only changed in part; write, with what is needed of the notes before. */
 int store_stale_note(struct store_stale *stale, const struct store_settle_block *b,
                      uint32_t sub, const uint8_t *bytes);
 int store_stale_write(struct store_settle *settle);

@@ -245,7 +245,6 @@ static int take_marks(struct making *making)
     for (uint32_t i = 0; i < n && rv == 0 && !full(making); i++) {
         rv = take(making, marked[i].ino, marked[i].block);
     }
-    making->settle->marks_left = n == BLOCKS_MAX || full(making);
     free(marked);
     return rv;
 }
@@ -487,6 +486,10 @@ static int plan(struct store *store, size_t max_bytes, bool rest,
     store->more = rest && (full(&making) || making.settle->n_garbage == GARBAGE_MAX);
     qsort(making.settle->blocks, making.settle->n_blocks, sizeof *making.settle->blocks,
           by_place);
+    rv = store_stale_plan(making.settle);
+    if (rv != 0) {
+        goto out; /* The marks stay. */
+    }
     store->settle = making.settle;
     *out = making.settle;
     making.settle = NULL;

@@ -117,7 +117,7 @@ static bool all_covered(const struct store_settle_block *b)
     return sub == STORE_SUBBLOCKS;
 }
 
-/* Are the bytes of the base right that no extent covers? @table: see store_stale.c. */
+/* Are the bytes of the base right that no extent covers? See store_stale.c. */
 static bool is_right(const struct running *run, const struct store_settle_block *b,
                      uint32_t sub, const uint8_t *data)
 {
@@ -161,7 +161,7 @@ static int note_all(struct running *run)
     char path[STORE_PATH_MAX];
     uint64_t ino = 0;
     bool any = false;
-    int rv = store_stale_begin(&settle->stale);
+    int rv = 0;
 
     for (uint32_t i = 0; i < settle->n_blocks && rv == 0; i++) {
         struct store_settle_block *b = &settle->blocks[i];

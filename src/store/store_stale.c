@@ -19,6 +19,7 @@
 #include "base/assert.h"
 #include "base/crc32c.h"
 #include "base/log.h"
+#include "base/outcome.h"
 #include "base/wire.h"
 #include "store/store_priv.h"
 
@@ -187,15 +188,15 @@ static uint8_t *room(struct store_stale *stale, size_t len)
     return stale->data + stale->len;
 }
 
-int store_stale_begin(struct store_stale *stale)
+static int append(struct store_stale *stale, const uint8_t *bytes, size_t len)
 {
-    uint8_t *at = room(stale, MAGIC_BYTES);
+    uint8_t *at = room(stale, len);
 
     if (at == NULL) {
         return -ENOMEM;
     }
-    memcpy(at, MAGIC, MAGIC_BYTES);
-    stale->len = MAGIC_BYTES;
+    memcpy(at, bytes, len);
+    stale->len += len;
     return 0;
 }
 
@@ -257,39 +258,64 @@ int store_stale_note(struct store_stale *stale, const struct store_settle_block 
     return 0;
 }
 
-/* Of blocks that may be marked yet, and what could not be noted anew. */
-static bool is_needed(struct store_settle *settle, const struct note *note)
+static int is_marked(struct store *store, const struct note *note)
 {
-    const struct store_settle_block *b =
-        store_settle_find(settle, note->ino, note->block);
+    sqlite3_stmt *stmt = NULL;
+    int rv = store_db_row(&store->db, &stmt, SQL_MARK_GET, "ii", note->ino, note->block);
 
-    return b == NULL ? settle->marks_left : (b->noted >> note->sub & 1) == 0;
+    if (rv == 0) {
+        store_db_done(stmt);
+    }
+    return rv;
 }
 
-static int carry_on(struct store_settle *settle)
+/* Append those of the notes before for which @needed gives 0; OUT_NOENT: not this one. */
+static int carry_on(struct store_settle *settle,
+                    int (*needed)(struct store_settle *settle, const struct note *note))
 {
     const struct store_stale *old = &settle->store->stale;
     struct wire_dec dec;
     struct note note;
+    int rv = 0;
 
     if (old->data == NULL) {
         return 0;
     }
     dec = notes_of(old);
-    for (size_t from = dec.at; next_note(&dec, &note); from = dec.at) {
-        uint8_t *at;
-
-        if (note.sub >= STORE_SUBBLOCKS || !is_needed(settle, &note)) {
-            continue;
+    for (size_t from = dec.at; rv == 0 && next_note(&dec, &note); from = dec.at) {
+        rv = needed(settle, &note);
+        if (rv == 0) {
+            rv = append(&settle->stale, old->data + MAGIC_BYTES + from, dec.at - from);
+        } else if (rv == OUT_NOENT) {
+            rv = 0;
         }
-        at = room(&settle->stale, dec.at - from);
-        if (at == NULL) {
-            return -ENOMEM;
-        }
-        memcpy(at, old->data + MAGIC_BYTES + from, dec.at - from);
-        settle->stale.len += dec.at - from;
     }
-    return 0;
+    return rv;
+}
+
+static int of_marked(struct store_settle *settle, const struct note *note)
+{
+    return store_settle_find(settle, note->ino, note->block) != NULL
+               ? OUT_NOENT
+               : is_marked(settle->store, note);
+}
+
+/* What could not be noted anew. */
+static int of_plan(struct store_settle *settle, const struct note *note)
+{
+    const struct store_settle_block *b =
+        store_settle_find(settle, note->ino, note->block);
+
+    return b != NULL && note->sub < STORE_SUBBLOCKS && (b->noted >> note->sub & 1) == 0
+               ? 0
+               : OUT_NOENT;
+}
+
+int store_stale_plan(struct store_settle *settle)
+{
+    int rv = append(&settle->stale, (const uint8_t *)MAGIC, MAGIC_BYTES);
+
+    return rv == 0 ? carry_on(settle, of_marked) : rv;
 }
 
 int store_stale_write(struct store_settle *settle)
@@ -298,7 +324,7 @@ int store_stale_write(struct store_settle *settle)
     struct store_stale *stale = &settle->stale;
     char path[STORE_PATH_MAX];
     uint8_t *at;
-    int rv = carry_on(settle);
+    int rv = carry_on(settle, of_plan);
 
     if (rv != 0) {
         return rv;
