@@ -250,3 +250,33 @@ class Etcd(Peer):
             figures[step] = {"value": puts / took, "unit": "/s", "ops": puts,
                              "seconds": took}
         return figures
+
+
+class Floor(Peer):
+    """No server: what copies alone cost on this disk (bench/floor.c)."""
+
+    steps = ("seqwrite-sync", "seqwrite-direct", "randwrite-1")
+    build = None  # Whoever measures sets it.
+
+    @classmethod
+    def missing(cls, inside):
+        return ""
+
+    def start(self):
+        pass
+
+    def measure(self, seconds, only):
+        """{step: figures}; none where no step is called so."""
+        return json.loads(run(os.path.join(self.build, "bench", "floor"), "--members",
+                              self.members, "--seconds", str(seconds), "--only", only or "",
+                              self.dir))["steps"]
+
+
+class Floor1(Floor):
+    name = "floor-1"
+    members = "1"
+
+
+class Floor3(Floor):
+    name = "floor-3"
+    members = "3"
