@@ -158,7 +158,12 @@ static void apply_encode(struct apply_job *apply)
 {
     for (uint32_t i = 0; i < apply->n && apply->base.rv == 0; i++) {
         struct buf *head = NULL;
+        const struct store_touched *touched = &apply->items[i].touched;
 
+        if (touched->n <= STORE_TOUCHED_MAX) {
+            apply->results[i].touched = touched->ino;
+            apply->results[i].n_touched = touched->n;
+        }
         if (apply->items[i].kind != ZONE_APPLY_COMMAND) {
             continue;
         }

@@ -49,22 +49,49 @@ static struct attrs_known *find(struct attrs *attrs, uint64_t ino)
     return NULL;
 }
 
+/* What was read of @ino before @stamp is not right any more. */
+static void forget_one(struct attrs *attrs, uint64_t stamp, uint64_t ino)
+{
+    struct attrs_known *known = find(attrs, ino);
+    uint64_t *touched = place_of(attrs, ino);
+
+    if (known != NULL && known->stamp < stamp) {
+        known->stamp = 0;
+    }
+    *touched = *touched > stamp ? *touched : stamp;
+}
+
 void attrs_touch(struct attrs *attrs, const uint64_t *ino, uint32_t n)
 {
+    attrs->clock++;
     if (n == ZONE_TOUCH_ANY) {
-        attrs_forget(attrs);
+        attrs->waits = true;
         return;
     }
     ASSERT(n <= ZONE_TOUCH_MAX);
-    attrs->clock++;
     for (uint32_t i = 0; i < n && !attrs->keeps_stale; i++) {
-        struct attrs_known *known = find(attrs, ino[i]);
-
-        if (known != NULL) {
-            known->stamp = 0;
-        }
-        *place_of(attrs, ino[i]) = attrs->clock;
+        forget_one(attrs, attrs->clock, ino[i]);
     }
+}
+
+void attrs_told(struct attrs *attrs, uint64_t stamp, const uint64_t *ino, uint32_t n)
+{
+    ASSERT(stamp <= attrs->clock);
+    if (attrs->keeps_stale || attrs->keeps_told) {
+        return;
+    }
+    if (n == ZONE_TOUCH_ANY) {
+        attrs->forgot = attrs->forgot > stamp ? attrs->forgot : stamp;
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        forget_one(attrs, stamp, ino[i]);
+    }
+}
+
+void attrs_told_all(struct attrs *attrs)
+{
+    attrs->waits = false;
 }
 
 void attrs_forget(struct attrs *attrs)
@@ -79,7 +106,8 @@ bool attrs_get(struct attrs *attrs, struct zone_handle obj, struct zone_attr *ou
 {
     struct attrs_known *known = find(attrs, obj.ino);
 
-    if (known == NULL || known->stamp < attrs->forgot || known->attr.gen != obj.gen) {
+    if (attrs->waits || known == NULL || known->stamp < attrs->forgot ||
+        known->attr.gen != obj.gen) {
         return false;
     }
     known->stamp = attrs->clock; /* Right now, too; and the last to be given up. */

@@ -7,6 +7,10 @@
  * stamp (after everything counted until then, and before anything counted later) may be
  * put at any time after: they are taken only if nothing has touched the inode since.
  *
+ * Of an entry that may change anything (a REMOVE: only the zone finds whose name it is)
+ * it is told when it was applied what it did change, by attrs_told. Until then nothing is
+ * known; then all but that is known again.
+ *
  * Promises: attrs_get gives attributes as the zone has them after every entry that was
  * counted, or nothing. Does not promise to know anything: of an inode whose place is
  * taken it forgets what was not asked for longest.
@@ -34,7 +38,9 @@ struct attrs_known {
 struct attrs {
     uint64_t clock;   /* Entries counted. */
     uint64_t forgot;  /* What is older than this stamp is not known any more. */
-    bool keeps_stale; /* Tests only: nothing is ever forgotten. */
+    bool waits;       /* An entry counted may change anything, and has not told yet. */
+    bool keeps_stale; /* Tests only: nothing is ever forgotten; */
+    bool keeps_told;  /* likewise, but for what attrs_touch was given. */
     uint64_t touched[ATTRS_PLACES];
     struct attrs_known (*sets)[ATTRS_WAYS]; /* NULL until somebody has read. */
 };
@@ -42,11 +48,16 @@ struct attrs {
 void attrs_deinit(struct attrs *attrs);
 /* The present stamp. */
 uint64_t attrs_stamp(const struct attrs *attrs);
-/* True if anything was ever put: else attrs_forget does for attrs_touch. */
+/* True if anything was ever put: else an entry need not be looked at. */
 bool attrs_used(const struct attrs *attrs);
-/* Count one entry, which may change the @n inodes of @ino; ZONE_TOUCH_ANY: whichever. Its
- * own results may be put with the stamp after it. */
+/* Count one entry, which may change the @n inodes of @ino; ZONE_TOUCH_ANY: whichever,
+ * and attrs_told follows. Its own results may be put with the stamp after it. */
 void attrs_touch(struct attrs *attrs, const uint64_t *ino, uint32_t n);
+/* The entry whose counting gave @stamp was applied: it changed the @n inodes of @ino, or
+ * ZONE_TOUCH_ANY: it is not known which. */
+void attrs_told(struct attrs *attrs, uint64_t stamp, const uint64_t *ino, uint32_t n);
+/* All that was counted has told, or did nothing and is counted again if it is to. */
+void attrs_told_all(struct attrs *attrs);
 /* Count one entry that may change anything; or the zone's state is another one. */
 void attrs_forget(struct attrs *attrs);
 bool attrs_get(struct attrs *attrs, struct zone_handle obj, struct zone_attr *out);

@@ -378,6 +378,7 @@ int replica_new(const struct replica_config *config, const struct replica_start 
     r->settle_rest = true;
     fill_in(&r->config);
     r->attrs.keeps_stale = r->config.mutation == REPLICA_MUT_KEEP_ATTRS;
+    r->attrs.keeps_told = r->config.mutation == REPLICA_MUT_KEEP_TOLD;
     attrs_forget(&r->attrs); /* Stamps begin at 1. */
     fifos_init(r);
     r->out = actions;

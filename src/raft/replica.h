@@ -123,7 +123,8 @@ enum replica_mutation {
     REPLICA_MUT_NO_NAMES = 10,  /* A holder reads what entries above R touch. */
     REPLICA_MUT_LEASE_KEPT = 11, /* Hand over, or change voters, with leases out. */
     REPLICA_MUT_TRUST_ROLLED_BACK = 12, /* Marks above the own state mean nothing. */
-    REPLICA_MUT_KEEP_ATTRS = 13, /* Attributes are kept when an entry touches them. */
+    REPLICA_MUT_KEEP_ATTRS = 13, /* Attributes are kept when an entry touches them; */
+    REPLICA_MUT_KEEP_TOLD = 14,  /* or when it says so once it was applied. */
 };
 
 /* The durable state that the driver found: what journal_open and zone_snapshot_get say.
@@ -190,6 +191,8 @@ struct replica_result {
     struct slice data;
     const struct zone_result *own; /* What this entry did, decoded; NULL: it did nothing,
                                       or was carried out before. */
+    const uint64_t *touched;       /* The inodes that it changed; NULL: whichever. */
+    uint32_t n_touched;
 };
 
 struct replica_event {

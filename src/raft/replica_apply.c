@@ -138,6 +138,7 @@ void replica_apply_done(struct replica *r, const struct replica_event *event)
     ASSERT(n > 0);
     r->apply_n = 0;
     if (event->rv == -ENOSPC) { /* Nothing of the batch happened. */
+        attrs_told_all(&r->attrs);
         r->applied_full = true;
         replica_no_room(r);
         return;
@@ -154,8 +155,8 @@ void replica_apply_done(struct replica *r, const struct replica_event *event)
     r->applied = event->index;
     r->due_ns = event->due_ns;
     r->applied_term = replica_log_term(r, event->index);
+    replica_attrs_applied(r, event);
     for (uint32_t i = 0; i < n; i++) {
-        replica_attrs_applied(r, i, event->results[i].own);
         replica_propose_result(r, first + i, &event->results[i]);
     }
 }

@@ -26,21 +26,40 @@ void replica_attrs_touch(struct replica *r, const struct replica_entry *entry)
     attrs_touch(&r->attrs, ino, n);
 }
 
-/* Entry @i of the batch applied last gave @result. */
-void replica_attrs_applied(struct replica *r, uint32_t i,
-                           const struct zone_result *result)
+static void put_results(struct replica *r, uint64_t stamp,
+                        const struct zone_result *result)
 {
-    uint64_t stamp = r->apply_stamp + i + 1;
-
-    if (result == NULL || result->outcome != 0 || r->pull.state != PULL_NONE) {
-        return;
-    }
     if (result->has_obj) {
         attrs_put(&r->attrs, stamp, &result->obj, false);
     }
     if (result->dir.has_after) {
         attrs_put(&r->attrs, stamp, &result->dir.after, false);
     }
+    if (result->to.has_after) {
+        attrs_put(&r->attrs, stamp, &result->to.after, false);
+    }
+}
+
+/*
+ * What an entry changed is told here in the step that answers it, before anybody can know
+ * its effect: until this step nobody was told anything (attrs_get gives nothing while an
+ * entry waits to tell). Attributes that were read before it and come home later are
+ * refused by their stamp.
+ */
+void replica_attrs_applied(struct replica *r, const struct replica_event *event)
+{
+    for (uint32_t i = 0; i < event->n_entries; i++) {
+        const struct replica_result *result = &event->results[i];
+        uint64_t stamp = r->apply_stamp + i + 1;
+
+        attrs_told(&r->attrs, stamp, result->touched,
+                   result->touched == NULL ? ZONE_TOUCH_ANY : result->n_touched);
+        if (result->own != NULL && result->own->outcome == 0 &&
+            r->pull.state == PULL_NONE) {
+            put_results(r, stamp, result->own);
+        }
+    }
+    attrs_told_all(&r->attrs);
 }
 
 bool replica_attrs_get(struct replica *replica, struct zone_handle obj,

@@ -586,9 +586,8 @@ uint64_t replica_names_wait(const struct replica *r, const struct replica_read *
 /* replica_attrs.c */
 /* An entry is handed over to be applied. */
 void replica_attrs_touch(struct replica *r, const struct replica_entry *entry);
-/* Entry @i of the batch applied last gave @result; NULL: nothing of its own. */
-void replica_attrs_applied(struct replica *r, uint32_t i,
-                           const struct zone_result *result);
+/* The batch handed over last was applied, and gave @event's results. */
+void replica_attrs_applied(struct replica *r, const struct replica_event *event);
 
 /* replica_apply.c */
 void replica_apply_issue(struct replica *r);

@@ -96,6 +96,15 @@ int store_inode_put(struct store *store, const struct store_inode *inode);
 /* The row, its data, extents and blocks. */
 int store_inode_del(struct store *store, uint64_t ino);
 
+/* The inodes whose rows were put or deleted since store_touched_begin. */
+#define STORE_TOUCHED_MAX 6u
+struct store_touched {
+    uint32_t n; /* Above STORE_TOUCHED_MAX: more than are listed. */
+    uint64_t ino[STORE_TOUCHED_MAX];
+};
+void store_touched_begin(struct store *store);
+const struct store_touched *store_touched(const struct store *store);
+
 /* Directory entries. @cookie is permanent and unique within the zone. */
 struct store_dirent {
     uint64_t dir;

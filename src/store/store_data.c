@@ -306,6 +306,7 @@ int store_inode_del(struct store *store, uint64_t ino)
 
     ASSERT(store->in_txn);
     store->epoch++;
+    store_touch(store, ino);
     rv = drop_from(store, ino, 0, INT64_MAX); /* Its number never comes again. */
     return rv == 0 ? store_db_run(&store->db, SQL_INODE_DEL, "i", ino) : rv;
 }

@@ -421,9 +421,12 @@ struct store {
     uint8_t *scrubbed;          /* STORE_BLOCK. */
     bool from_disk; /* Reads of settled data are not to be the page cache's. */
     struct store_bad bad;
+    struct store_touched touched;
     struct buf *kept; /* The value that store_kv_get gave last. */
 };
 
+/* The inode's row changes. */
+void store_touch(struct store *store, uint64_t ino);
 /* "<dir>/meta.db" or "<dir>/meta.<generation>.db". */
 void store_meta_path(const struct store *store, uint64_t generation, char *out);
 int store_marker_write(struct store *store, uint64_t generation);

@@ -97,7 +97,33 @@ int store_inode_get(struct store *store, uint64_t ino, struct store_inode *out)
 int store_inode_put(struct store *store, const struct store_inode *inode)
 {
     ASSERT(store->in_txn);
+    store_touch(store, inode->ino);
     return store_rows_inode_put(&store->db, inode);
+}
+
+void store_touched_begin(struct store *store)
+{
+    store->touched.n = 0;
+}
+
+const struct store_touched *store_touched(const struct store *store)
+{
+    return &store->touched;
+}
+
+void store_touch(struct store *store, uint64_t ino)
+{
+    struct store_touched *touched = &store->touched;
+
+    for (uint32_t i = 0; i < touched->n && i < STORE_TOUCHED_MAX; i++) {
+        if (touched->ino[i] == ino) {
+            return;
+        }
+    }
+    if (touched->n < STORE_TOUCHED_MAX) {
+        touched->ino[touched->n] = ino;
+    }
+    touched->n += touched->n <= STORE_TOUCHED_MAX;
 }
 
 static uint32_t dirent_crc(const struct store_dirent *entry)

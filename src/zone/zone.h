@@ -32,8 +32,10 @@ struct zone_apply_item {
                              configuration, kept as a row beside the applied index. */
     struct slice payload; /* May be empty although the op has one: read it from @place. */
     struct journal_place place;
-    struct zone_result result; /* Out. Owned by the caller: zone_result_clear. */
-    bool duplicate;            /* Out: @result is an earlier execution's. */
+    struct zone_result result;    /* Out. Owned by the caller: zone_result_clear. */
+    bool duplicate;               /* Out: @result is an earlier execution's. */
+    struct store_touched touched; /* Out: the inodes that it changed, made or removed, but
+                                     for files without a name whose time had come. */
 };
 
 /* What a new zone begins with: its quota and its root directory. Only read when the

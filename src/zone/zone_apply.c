@@ -217,6 +217,7 @@ static int apply_command(struct zone *zone, struct zone_apply_item *item)
     if (rv != 0) {
         return rv;
     }
+    store_touched_begin(zone->store);
     if (zone_op_once(op.type) && !is_zero(entry.rpc_key)) {
         apply.rpc_key = entry.rpc_key;
     }
@@ -257,6 +258,7 @@ static int apply_item(struct zone *zone, struct zone_apply_item *item)
     item->result.index = item->index;
     if (item->kind == ZONE_APPLY_COMMAND) {
         rv = apply_command(zone, item);
+        item->touched = *store_touched(zone->store);
     } else if (item->kind == ZONE_APPLY_CHANGE) {
         rv = zone_conf_put(zone, item->index, item->head);
     }
@@ -292,6 +294,7 @@ int zone_apply(struct zone *zone, struct zone_apply_item *items, uint32_t n)
     for (uint32_t i = 0; i < n; i++) {
         memset(&items[i].result, 0, sizeof items[i].result);
         items[i].duplicate = false;
+        items[i].touched.n = 0;
     }
     if (zone->broken) {
         return -EIO;

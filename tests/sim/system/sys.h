@@ -64,7 +64,8 @@ enum sys_mutation {
     SYS_MUT_WILD_CLOCKS = 15, /* Clocks run apart by far more than leases allow for. */
     SYS_MUT_NO_KEYS = 16,     /* Entries lose their client's call. */
     SYS_MUT_KEEP_ATTRS = 17,  /* REPLICA_MUT_KEEP_ATTRS. */
-    SYS_MUTS = 18,
+    SYS_MUT_KEEP_TOLD = 18,   /* REPLICA_MUT_KEEP_TOLD. */
+    SYS_MUTS = 19,
 };
 
 /* What a node's disk is at: see sys_points.c. */

@@ -265,7 +265,12 @@ static void encode_results(struct sys_job *job)
 {
     for (uint32_t i = 0; i < job->n; i++) {
         struct buf *head = NULL;
+        const struct store_touched *touched = &job->items[i].touched;
 
+        if (touched->n <= STORE_TOUCHED_MAX) {
+            job->results[i].touched = touched->ino;
+            job->results[i].n_touched = touched->n;
+        }
         if (job->items[i].kind != ZONE_APPLY_COMMAND) {
             continue;
         }

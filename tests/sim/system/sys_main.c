@@ -22,7 +22,8 @@ static const char usage[] =
     "read-local, apply-undurable, no-floor, early-send, early-report, no-sync, "
     "no-dedup,\n"
     "early-floor, lease-alone, no-wait, no-receipt, no-names, lease-kept, "
-    "wild-clocks, no-keys, keep-attrs.\n"
+    "wild-clocks, no-keys, keep-attrs,\n"
+    "keep-told.\n"
     "--without leaves out a kind of fault: slow, frames, small, traps,\n"
     "members, moves, damage,\n"
     "recover, base (all others). --lose has a zone lose its majority in every seed,\n"
@@ -51,6 +52,7 @@ static const char *const mutations[SYS_MUTS] = {
     [SYS_MUT_WILD_CLOCKS] = "wild-clocks",
     [SYS_MUT_NO_KEYS] = "no-keys",
     [SYS_MUT_KEEP_ATTRS] = "keep-attrs",
+    [SYS_MUT_KEEP_TOLD] = "keep-told",
 };
 
 static const char *const kinds[SYS_KINDS] = {

@@ -144,6 +144,10 @@ void rig_zone_done(struct rig *rig, uint64_t id)
     if (node->apply_n == 0) {
         return;
     }
+    for (uint32_t i = 0; i < node->apply_n; i++) {
+        results[i] = (struct replica_result){.touched = node->touched,
+                                             .n_touched = node->n_touched};
+    }
     if (node->full_zone) {
         event.rv = -ENOSPC;
         node->apply_n = 0;

@@ -55,7 +55,9 @@ struct rig_node {
     uint64_t conf_index;
     uint8_t conf[512];
     size_t conf_len;
-    int64_t due_ns; /* What it says with each apply. */
+    int64_t due_ns;          /* What it says with each apply; */
+    const uint64_t *touched; /* likewise, and each entry; NULL: whichever. */
+    uint32_t n_touched;
     uint64_t apply_to;
     uint32_t apply_n;
     bool has_snapshot;

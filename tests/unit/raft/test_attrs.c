@@ -71,9 +71,8 @@ static void late_answer_is_refused(void)
     CHECK_UINT(known(5), 200);
 }
 
-/* An entry that may change anything, and a pulled state: all is forgotten, what is on its
- * way too. */
-static void anything_forgets_all(void)
+/* A pulled state: all is forgotten, what is on its way too. */
+static void another_state_forgets_all(void)
 {
     uint64_t before;
 
@@ -81,12 +80,80 @@ static void anything_forgets_all(void)
     before = attrs_stamp(&attrs);
     put(before, 5, 100);
     put(before, 6, 100);
-    attrs_touch(&attrs, NULL, ZONE_TOUCH_ANY);
+    attrs_forget(&attrs);
     CHECK_UINT(known(5), 0);
     put(before, 6, 100);
     CHECK_UINT(known(6), 0);
     put(attrs_stamp(&attrs), 6, 300);
     CHECK_UINT(known(6), 300);
+}
+
+/* While an entry is applied that may change anything, nothing is known. What it did
+ * change, it tells afterwards: that is forgotten, and what was read of it before, when
+ * ever it comes. The rest is known as before. */
+static void told_afterwards(void)
+{
+    const uint64_t ino = 5;
+    uint64_t before;
+    uint64_t after;
+
+    begin();
+    before = attrs_stamp(&attrs);
+    put(before, 5, 100);
+    put(before, 6, 100);
+    attrs_touch(&attrs, NULL, ZONE_TOUCH_ANY);
+    after = attrs_stamp(&attrs);
+    CHECK_UINT(known(5), 0);
+    CHECK_UINT(known(6), 0);
+    put(before, 5, 100); /* Home before it tells, */
+    put(before, 7, 100);
+    attrs_told(&attrs, after, &ino, 1);
+    attrs_told_all(&attrs);
+    CHECK_UINT(known(5), 0);
+    CHECK_UINT(known(6), 100);
+    CHECK_UINT(known(7), 100);
+    put(before, 5, 100); /* and after. */
+    CHECK_UINT(known(5), 0);
+    put(after, 5, 200); /* Read behind it. */
+    CHECK_UINT(known(5), 200);
+}
+
+/* What an entry tells is no matter for what was read behind it, or came of a later entry. */
+static void told_of_its_own_time(void)
+{
+    const uint64_t ino = 5;
+    uint64_t first;
+
+    begin();
+    put(attrs_stamp(&attrs), 6, 100);
+    attrs_touch(&attrs, NULL, ZONE_TOUCH_ANY);
+    first = attrs_stamp(&attrs);
+    touch(5);
+    put(first + 1, 5, 200);
+    put(first, 5, 100);
+    attrs_told(&attrs, first, &ino, 1);
+    CHECK_UINT(known(5), 0);
+    attrs_told_all(&attrs);
+    CHECK_UINT(known(5), 200);
+}
+
+/* Who does not say what it changed may have changed anything, but not what was read
+ * behind it. */
+static void untold_forgets_all(void)
+{
+    uint64_t before;
+
+    begin();
+    before = attrs_stamp(&attrs);
+    put(before, 5, 100);
+    attrs_touch(&attrs, NULL, ZONE_TOUCH_ANY);
+    put(attrs_stamp(&attrs), 7, 300);
+    attrs_told(&attrs, before + 1, NULL, ZONE_TOUCH_ANY);
+    attrs_told_all(&attrs);
+    CHECK_UINT(known(5), 0);
+    CHECK_UINT(known(7), 300);
+    put(before, 6, 100);
+    CHECK_UINT(known(6), 0);
 }
 
 /* Of a batch each entry's result is right after it: it is kept if no later one of the
@@ -167,6 +234,8 @@ static void asked_for_stays(void)
 }
 
 TEST_MAIN(CHECK_TEST(known_until_touched), CHECK_TEST(late_answer_is_refused),
-          CHECK_TEST(anything_forgets_all), CHECK_TEST(last_of_a_batch_counts),
-          CHECK_TEST(nameless_is_not_kept), CHECK_TEST(results_alone_are_not_kept),
-          CHECK_TEST(memory_is_bounded), CHECK_TEST(asked_for_stays))
+          CHECK_TEST(another_state_forgets_all), CHECK_TEST(told_afterwards),
+          CHECK_TEST(told_of_its_own_time), CHECK_TEST(untold_forgets_all),
+          CHECK_TEST(last_of_a_batch_counts), CHECK_TEST(nameless_is_not_kept),
+          CHECK_TEST(results_alone_are_not_kept), CHECK_TEST(memory_is_bounded),
+          CHECK_TEST(asked_for_stays))

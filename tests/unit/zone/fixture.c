@@ -171,6 +171,9 @@ int fx_apply(struct fx *fx, const struct fx_batch *batch)
         if (batch->duplicates != NULL) {
             batch->duplicates[i] = items[i].duplicate;
         }
+        if (batch->touched != NULL) {
+            batch->touched[i] = items[i].touched;
+        }
         if (batch->results != NULL) {
             batch->results[i] = items[i].result;
         } else {
@@ -178,6 +181,29 @@ int fx_apply(struct fx *fx, const struct fx_batch *batch)
         }
     }
     return rv;
+}
+
+/* What is told of an op before it is applied (zone/op_touch.c) covers what it changes,
+ * but for the inode that it makes and unlinked files that made room. */
+static void check_touched(const struct fx *fx, const struct zone_op *op,
+                          const struct zone_result *result)
+{
+    uint64_t may[ZONE_TOUCH_MAX];
+    uint32_t n_may = zone_op_touches(op, may);
+
+    CHECK(result->outcome == 0 || fx->touched.n == 0 || fx->duplicate);
+    for (uint32_t i = 0; i < fx->touched.n && i < STORE_TOUCHED_MAX; i++) {
+        uint64_t ino = fx->touched.ino[i];
+        bool covered =
+            n_may == ZONE_TOUCH_ANY ||
+            (result->has_obj && ino == result->obj.ino && result->obj.gen == fx->index);
+        struct store_inode inode;
+
+        for (uint32_t k = 0; n_may != ZONE_TOUCH_ANY && k < n_may; k++) {
+            covered = covered || may[k] == ino;
+        }
+        CHECK(covered || store_inode_get(fx->store, ino, &inode) == OUT_NOENT);
+    }
 }
 
 int fx_run(struct fx *fx, struct zone_op op)
@@ -188,10 +214,12 @@ int fx_run(struct fx *fx, struct zone_op op)
 
     batch.results = &result;
     batch.duplicates = &fx->duplicate;
+    batch.touched = &fx->touched;
     op.cred = fx->cred;
     fx->time_ns += 1000000;
     fx_make(fx, &op, ++fx->index, fx->time_ns, &entry);
     CHECK_INT(fx_apply(fx, &batch), 0);
+    check_touched(fx, &op, &result);
     fx_free(&entry);
     zone_result_clear(&fx->result);
     fx->result = result;

@@ -26,10 +26,11 @@ struct fx {
     uint64_t index;  /* Of the last entry. */
     int64_t time_ns; /* Of the last entry; each new one is 1 ms later. */
     struct zone_cred cred;
-    struct zone_origin origin; /* Of the next entries; node 0: none. */
-    uint8_t rpc_key[16];       /* Of the next entries; zero: none. */
-    struct zone_result result; /* Of the last entry or read. */
-    bool duplicate;            /* Of the last entry. */
+    struct zone_origin origin;    /* Of the next entries; node 0: none. */
+    uint8_t rpc_key[16];          /* Of the next entries; zero: none. */
+    struct zone_result result;    /* Of the last entry or read. */
+    bool duplicate;               /* Of the last entry. */
+    struct store_touched touched; /* Likewise. */
 };
 
 /* A new zone, or the one in the test's folder @name. Runs as uid 0. */
@@ -59,6 +60,7 @@ struct fx_batch {
     bool here;
     struct zone_result *results;
     bool *duplicates;
+    struct store_touched *touched; /* Into it, likewise. */
 };
 int fx_apply(struct fx *fx, const struct fx_batch *batch);
 

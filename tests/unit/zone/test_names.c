@@ -657,6 +657,47 @@ static void readdir_too_small(void)
     fx_close(&fx);
 }
 
+/* The last entry told of these inodes, and of no others. */
+static void check_told(uint32_t n, const struct zone_handle *objs)
+{
+    CHECK_UINT(fx.touched.n, n);
+    for (uint32_t i = 0; i < n; i++) {
+        bool told = false;
+
+        for (uint32_t k = 0; k < fx.touched.n && k < STORE_TOUCHED_MAX; k++) {
+            told = told || fx.touched.ino[k] == objs[i].ino;
+        }
+        CHECK(told);
+    }
+}
+
+/* Who keeps attributes beside the zone forgets what an entry says it changed: both
+ * directories of a RENAME, what it moves and what it replaces; nothing, if it is refused. */
+static void changes_are_told(void)
+{
+    struct zone_handle objs[4];
+
+    setup();
+    objs[0] = fx_dir(&fx, fx_root, "a");
+    objs[1] = fx_dir(&fx, fx_root, "b");
+    objs[2] = fx_file(&fx, objs[0], "f");
+    check_told(2, (struct zone_handle[]){objs[0], objs[2]});
+    objs[3] = fx_file(&fx, objs[1], "g");
+    CHECK_INT(fx_link(&fx, objs[3], fx_root, "h"), 0);
+    check_told(2, (struct zone_handle[]){objs[3], fx_root});
+    CHECK_INT(fx_rename(&fx, objs[0], "f", objs[1], "g"), 0);
+    check_told(4, objs);
+    CHECK_INT(fx_remove(&fx, fx_root, "h"), 0);
+    check_told(2, (struct zone_handle[]){objs[3], fx_root});
+    CHECK_INT(fx_rmdir(&fx, fx_root, "b"), OUT_NOTEMPTY);
+    check_told(0, NULL);
+    CHECK_INT(fx_rmdir(&fx, fx_root, "a"), 0);
+    check_told(2, (struct zone_handle[]){objs[0], fx_root});
+    CHECK_INT(fx_truncate(&fx, objs[2], 7), 0);
+    check_told(1, &objs[2]);
+    fx_close(&fx);
+}
+
 TEST_MAIN(CHECK_TEST(create_gives_attributes), CHECK_TEST(create_takes_attributes),
           CHECK_TEST(guarded_refuses_existing), CHECK_TEST(unchecked_truncates_existing),
           CHECK_TEST(exclusive_is_idempotent), CHECK_TEST(verifier_ends_with_use),
@@ -669,4 +710,4 @@ TEST_MAIN(CHECK_TEST(create_gives_attributes), CHECK_TEST(create_takes_attribute
           CHECK_TEST(symlinks_keep_their_target), CHECK_TEST(nodes),
           CHECK_TEST(changes_move_times), CHECK_TEST(refusals_show_the_directories),
           CHECK_TEST(wrong_generation_is_stale), CHECK_TEST(readdir_goes_on),
-          CHECK_TEST(readdir_too_small))
+          CHECK_TEST(readdir_too_small), CHECK_TEST(changes_are_told))
