@@ -167,6 +167,18 @@ void rgroup_conf_now(const struct rgroup *group, struct rgroup_conf *out)
     conf_from_engine(&group->engine->configuration, out);
 }
 
+struct rgroup_conf_place rgroup_conf_place(const struct rgroup *group)
+{
+    const struct raft *engine = group->engine;
+    struct rgroup_conf_place place = {.index = engine->configuration_uncommitted_index,
+                                      .committed = engine->configuration_committed_index};
+
+    if (place.index == 0) {
+        place.index = place.committed;
+    }
+    return place;
+}
+
 uint64_t rgroup_term(const struct rgroup *group)
 {
     return raft_current_term(group->engine);

@@ -234,6 +234,13 @@ int rgroup_step(struct rgroup *group, const struct rgroup_event *event,
 /* Leader only: a member's acknowledged index (own: durable index). OUT_NOENT. */
 int rgroup_match_index(const struct rgroup *group, uint64_t id, uint64_t *out);
 void rgroup_conf_now(const struct rgroup *group, struct rgroup_conf *out);
+/* The entries of configurations: of the one of now (0: there is none), and of the last one
+ * that is known here to be committed, which is that or the one before it. */
+struct rgroup_conf_place {
+    uint64_t index;
+    uint64_t committed;
+};
+struct rgroup_conf_place rgroup_conf_place(const struct rgroup *group);
 uint64_t rgroup_term(const struct rgroup *group);
 uint64_t rgroup_last_index(const struct rgroup *group);
 /* No read may be served below this commit index in this term. UINT64_MAX if not leader. */

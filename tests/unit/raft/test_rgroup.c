@@ -120,6 +120,45 @@ static void changes_are_checked(void)
     rig_free(rig);
 }
 
+static void check_place(const struct rig *rig, uint64_t id, uint64_t index,
+                        uint64_t committed)
+{
+    struct rgroup_conf_place place = rgroup_conf_place(rig->members[id].group);
+
+    CHECK_UINT(place.index, index);
+    CHECK_UINT(place.committed, committed);
+}
+
+/* A configuration has its place from when it is in the log on, committed or not, and loses
+ * it with its entry. Who has none has no place. */
+static void places_of_configurations(void)
+{
+    struct rgroup_conf four = rig_conf(3, 4);
+    uint64_t index;
+
+    for (unsigned lost = 0; lost < 2; lost++) {
+        struct rig *rig = three(0);
+
+        rig_start(rig, 4);
+        check_place(rig, 4, 0, 0);
+        rig_run(rig, 300);
+        rig->cut[1][2] = true;
+        rig->cut[1][3] = true;
+        CHECK_INT(rig_change(rig, 1, &four), 0);
+        index = rig->members[1].last;
+        check_place(rig, 1, index, 1);
+        check_place(rig, 2, 1, 1);
+        rig_run(rig, lost == 1 ? 10 * RIG_ELECTION_MS : 50);
+        rig->cut[1][2] = false;
+        rig->cut[1][3] = false;
+        rig_run(rig, 5 * RIG_ELECTION_MS);
+        for (uint64_t id = 1; id <= 3; id++) {
+            check_place(rig, id, lost == 1 ? 1 : index, lost == 1 ? 1 : index);
+        }
+        rig_free(rig);
+    }
+}
+
 /* Leadership moves at once to a member that has everything. */
 static void transfers(void)
 {
@@ -290,7 +329,7 @@ static void vote_that_nobody_asked_for(void)
 TEST_MAIN(CHECK_TEST(lost_leader), CHECK_TEST(vote_that_nobody_asked_for),
           CHECK_TEST(standby_vote_is_written), CHECK_TEST(elects_and_replicates),
           CHECK_TEST(survives_the_leader), CHECK_TEST(membership_up_and_down),
-          CHECK_TEST(changes_are_checked), CHECK_TEST(transfers),
-          CHECK_TEST(snapshot_of_what_was_offered),
+          CHECK_TEST(changes_are_checked), CHECK_TEST(places_of_configurations),
+          CHECK_TEST(transfers), CHECK_TEST(snapshot_of_what_was_offered),
           CHECK_TEST(snapshot_of_something_newer),
           CHECK_TEST(snapshot_before_the_commit_index_is_known))
