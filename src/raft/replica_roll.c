@@ -7,6 +7,7 @@
  * told. A leader tells everybody what it knows of everybody, so that it is not alone with
  * that knowledge.
  */
+#include "base/assert.h"
 #include "base/log.h"
 #include "base/wire.h"
 #include "raft/replica_impl.h"
@@ -16,8 +17,13 @@
 
 #define FRAME_VERSION 1u
 
-enum roll_kind { ROLL_ASK = 1, ROLL_ANSWER = 2, ROLL_TOLD = 3 };
-enum { ANSWER_VALUES = 6, TOLD_VALUES = 3 };
+enum roll_kind {
+    ROLL_ASK = 1,
+    ROLL_BARE = 2, /* An answer without a configuration. */
+    ROLL_TOLD = 3,
+    ROLL_ANSWER = 4,
+};
+enum { TOLD_VALUES = 3 };
 
 /* Where this member's own state is. */
 static struct roll_point state_point(const struct replica *r)
@@ -162,53 +168,84 @@ static bool leads_without(struct replica *r, uint64_t asker)
     return there > voters / 2;
 }
 
-static void answer(struct replica *r, uint64_t from, uint64_t life)
+/* By what this member would count its votes. */
+static void present_conf(struct replica *r, struct roll_conf *out)
 {
-    struct roll_point mark = roll_find(&r->marks, from);
-    struct roll_point floor = known_floor(r);
-    uint64_t values[1 + ANSWER_VALUES] = {
-        ROLL_ANSWER, life,       mark.term, mark.index, leads_without(r, from) ? 1 : 0,
-        floor.term,  floor.index};
+    struct rgroup_conf_place place = rgroup_conf_place(r->group);
 
-    replica_control(r, from, REPLICA_FRAME_ROLL,
-                    replica_put_u64s(r, values, 1 + ANSWER_VALUES), 0);
+    rgroup_conf_now(r->group, &r->conf);
+    roll_voters(out, &r->conf);
+    out->index = place.index;
+    out->committed = place.committed;
 }
 
-static void count(struct replica *r)
+static void send_answer(struct replica *r, uint64_t to, const struct roll_answer *answer,
+                        enum roll_kind kind)
 {
+    struct buf *head = buf_new(1 + 8 + ROLL_ANSWER_BYTES_MAX);
+    struct wire_enc enc;
+
+    if (head == NULL) {
+        replica_fault(r, -ENOMEM);
+        return;
+    }
+    enc = wire_enc(head->data, head->cap);
+    wire_put_u8(&enc, FRAME_VERSION);
+    wire_put_u64(&enc, kind);
+    roll_answer_put(&enc, answer, kind == ROLL_BARE);
+    ASSERT(!enc.failed);
+    head->len = enc.len;
+    replica_control(r, to, REPLICA_FRAME_ROLL, head, 0);
+}
+
+/* Who comes of an earlier version ignores the one, and all others have it when the other
+ * arrives, which then tells them nothing new. */
+static void answer(struct replica *r, uint64_t from, uint64_t life)
+{
+    struct roll_answer answer = {.life = life,
+                                 .mark = roll_find(&r->marks, from),
+                                 .floor = known_floor(r),
+                                 .leads = leads_without(r, from)};
+
+    present_conf(r, &answer.conf);
+    send_answer(r, from, &answer, ROLL_ANSWER);
+    send_answer(r, from, &answer, ROLL_BARE);
+}
+
+static void count(struct replica *r, const struct roll_conf *told)
+{
+    struct roll_conf own = {.n = 0};
+
     if (!r->roll.open) {
         return;
     }
-    rgroup_conf_now(r->group, &r->conf);
-    roll_count(&r->roll, &r->conf, r->config.self, r->now_ms);
+    present_conf(r, &own);
+    roll_count(&r->roll, &own, r->config.self, r->now_ms);
+    if (told != NULL) {
+        roll_count_told(&r->roll, told, r->config.self, r->now_ms);
+    }
     if (!r->roll.open) {
         replica_note(r);
     }
 }
 
-static void take_answer(struct replica *r, uint64_t from, struct wire_dec *dec)
+static void take_answer(struct replica *r, uint64_t from, struct wire_dec *dec, bool bare)
 {
-    uint64_t values[ANSWER_VALUES];
-    struct roll_point mark;
-    struct roll_point floor;
+    struct roll_answer answer;
 
-    for (uint32_t i = 0; i < ANSWER_VALUES; i++) {
-        values[i] = wire_get_u64(dec);
-    }
-    if (!wire_done(dec) || values[0] != r->roll.life || !r->roll.open) {
+    if (roll_answer_get(dec, bare, &answer) != 0 || answer.life != r->roll.life ||
+        !r->roll.open) {
         return;
     }
-    mark = (struct roll_point){.term = values[1], .index = values[2]};
-    floor = (struct roll_point){.term = values[4], .index = values[5]};
-    check_mark(r, mark);
+    check_mark(r, answer.mark);
     if (r->rv != 0) {
         return;
     }
-    roll_answer(&r->roll, from, floor, values[3] == 1);
+    roll_answer(&r->roll, from, &answer);
     if (!r->roll.open) {
         replica_note(r);
     }
-    count(r);
+    count(r, &answer.conf);
 }
 
 static void take_told(struct replica *r, struct wire_dec *dec)
@@ -250,7 +287,10 @@ void replica_roll_frame(struct replica *r, const struct replica_event *event)
         break;
     }
     case ROLL_ANSWER:
-        take_answer(r, event->from, &dec);
+        take_answer(r, event->from, &dec, false);
+        break;
+    case ROLL_BARE:
+        take_answer(r, event->from, &dec, true);
         break;
     case ROLL_TOLD:
         take_told(r, &dec);
@@ -298,13 +338,14 @@ void replica_roll_tick(struct replica *r)
 {
     if (r->roll.open) {
         /* Also who has answered: it may have become the leader since, for whom a member
-         * without a configuration waits. */
+         * without a configuration waits; and each is counted by the configuration of who
+         * answers now, since only somebody who is there can be elected. */
         for (uint32_t i = 0; i < r->n_peers; i++) {
             if (r->peers[i]->up) {
                 ask(r, r->peers[i]->id);
             }
         }
-        count(r);
+        count(r, NULL);
         return;
     }
     if (r->config.roll_call && replica_is_leader(r) &&

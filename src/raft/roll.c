@@ -60,35 +60,74 @@ bool roll_has_answered(const struct roll *roll, uint64_t id)
     return false;
 }
 
-void roll_answer(struct roll *roll, uint64_t from, struct roll_point floor, bool leads)
+void roll_voters(struct roll_conf *out, const struct rgroup_conf *conf)
 {
-    if (roll_is_below(roll->floor, floor)) {
-        roll->floor = floor;
+    out->n = 0;
+    for (uint32_t i = 0; i < conf->n; i++) {
+        if (conf->servers[i].role == RGROUP_VOTER) {
+            out->voters[out->n++] = conf->servers[i].id;
+        }
     }
+}
+
+/* Whoever can be elected has what is committed, and its configuration is that or a later
+ * one. Committed entries are in one order, so their indexes tell which. */
+static void note_committed(struct roll *roll, const struct roll_conf *conf)
+{
+    if (conf->committed > roll->committed) {
+        roll->committed = conf->committed;
+    }
+}
+
+void roll_answer(struct roll *roll, uint64_t from, const struct roll_answer *answer)
+{
+    if (roll_is_below(roll->floor, answer->floor)) {
+        roll->floor = answer->floor;
+    }
+    note_committed(roll, &answer->conf);
     if (!roll_has_answered(roll, from) && roll->n < RGROUP_MEMBERS_MAX) {
         roll->answered[roll->n++] = from;
     }
-    if (leads) {
+    if (answer->leads) {
         roll->open = false;
     }
 }
 
-void roll_count(struct roll *roll, const struct rgroup_conf *conf, uint64_t self,
-                uint64_t now_ms)
+/* How many of the voters have answered, with @self. */
+static uint32_t there(const struct roll *roll, const struct roll_conf *conf,
+                      uint64_t self)
 {
-    uint32_t voters = 0;
-    uint32_t there = 0;
+    uint32_t n = 0;
 
     for (uint32_t i = 0; i < conf->n; i++) {
-        const struct rgroup_server *server = &conf->servers[i];
+        uint64_t id = conf->voters[i];
 
-        if (server->role == RGROUP_VOTER) {
-            voters++;
-            there += server->id == self || roll_has_answered(roll, server->id) ? 1 : 0;
-        }
+        n += id == self || roll_has_answered(roll, id) ? 1 : 0;
     }
-    if (voters > 0 &&
-        (there == voters || (there > voters / 2 && now_ms >= roll->until_ms))) {
+    return n;
+}
+
+void roll_count(struct roll *roll, const struct roll_conf *own, uint64_t self,
+                uint64_t now_ms)
+{
+    note_committed(roll, own);
+    if (own->n == 0 || own->index < roll->committed) {
+        return;
+    }
+    if (there(roll, own, self) == own->n) {
+        roll->open = false;
+    } else {
+        roll_count_told(roll, own, self, now_ms);
+    }
+}
+
+/* All of these are not enough at once: it may be a configuration that never was committed
+ * and leaves out who is needed in the one that was. */
+void roll_count_told(struct roll *roll, const struct roll_conf *told, uint64_t self,
+                     uint64_t now_ms)
+{
+    if (told->index >= roll->committed && now_ms >= roll->until_ms &&
+        there(roll, told, self) > told->n / 2) {
         roll->open = false;
     }
 }

@@ -60,28 +60,58 @@ static struct rgroup_conf three_and_a_standby(void)
     return conf;
 }
 
+static struct roll_answer says(struct roll_point floor)
+{
+    return (struct roll_answer){.floor = floor};
+}
+
+/* @n voters from @first on. */
+static struct roll_conf voters_of(uint64_t index, uint64_t committed, uint64_t first,
+                                  uint32_t n)
+{
+    struct roll_conf conf = {.index = index, .committed = committed, .n = n};
+
+    for (uint32_t i = 0; i < n; i++) {
+        conf.voters[i] = first + i;
+    }
+    return conf;
+}
+
+static void answers(struct roll *roll, uint64_t from, const struct roll_conf *conf)
+{
+    struct roll_answer answer = says(at(1, 1));
+
+    if (conf != NULL) {
+        answer.conf = *conf;
+    }
+    roll_answer(roll, from, &answer);
+}
+
 /* All voters are heard at once; of a majority it is enough after a while, since the one
  * that is missing may be the one that remembers most. A stand-by's word is none. */
 static void who_must_answer(void)
 {
-    struct rgroup_conf conf = three_and_a_standby();
+    struct rgroup_conf servers = three_and_a_standby();
+    struct roll_conf conf = {.index = 1, .committed = 1};
     struct roll roll;
 
+    roll_voters(&conf, &servers);
+    CHECK_UINT(conf.n, 3);
     roll_begin(&roll, 1, 1000);
     roll_count(&roll, &conf, 1, 0);
     CHECK(roll.open);
-    roll_answer(&roll, 4, at(1, 1), false);
+    answers(&roll, 4, NULL);
     roll_count(&roll, &conf, 1, 5000);
     CHECK(roll.open);
-    roll_answer(&roll, 2, at(1, 1), false);
-    roll_answer(&roll, 2, at(1, 1), false);
+    answers(&roll, 2, NULL);
+    answers(&roll, 2, NULL);
     roll_count(&roll, &conf, 1, 999);
     CHECK(roll.open);
     roll_count(&roll, &conf, 1, 1000);
     CHECK(!roll.open);
     roll_begin(&roll, 2, 1000);
-    roll_answer(&roll, 2, at(1, 1), false);
-    roll_answer(&roll, 3, at(1, 1), false);
+    answers(&roll, 2, NULL);
+    answers(&roll, 3, NULL);
     roll_count(&roll, &conf, 1, 0);
     CHECK(!roll.open);
 }
@@ -90,18 +120,132 @@ static void who_must_answer(void)
  * ends the call. */
 static void the_highest_floor(void)
 {
+    struct roll_answer answer = says(at(4, 9));
     struct roll roll;
 
     roll_begin(&roll, 1, 1000);
-    roll_answer(&roll, 2, at(4, 9), false);
-    roll_answer(&roll, 3, at(3, 70), false);
+    roll_answer(&roll, 2, &answer);
+    answer = says(at(3, 70));
+    roll_answer(&roll, 3, &answer);
     CHECK_UINT(roll.floor.term, 4);
     CHECK_UINT(roll.floor.index, 9);
     CHECK(roll.open);
-    roll_answer(&roll, 3, at(4, 10), true);
+    answer = says(at(4, 10));
+    answer.leads = true;
+    roll_answer(&roll, 3, &answer);
     CHECK_UINT(roll.floor.index, 10);
     CHECK(!roll.open);
 }
 
+/* The own configuration may be older than the zone's, and one of its voters gone for good:
+ * a majority by which somebody who answers could be elected is enough, after a while, with
+ * this member itself if it votes in it. Whether the answerer knows that its configuration
+ * is committed makes no difference: it would count by it. */
+static void a_later_configuration_counts(void)
+{
+    struct roll_conf own = voters_of(1, 1, 1, 2);
+    struct roll roll;
+
+    for (uint64_t committed = 1; committed <= 20; committed += 19) {
+        struct roll_conf later = voters_of(20, committed, 1, 3);
+
+        roll_begin(&roll, 1, 1000);
+        answers(&roll, 3, &later);
+        roll_count(&roll, &own, 2, 5000);
+        CHECK(roll.open);
+        roll_count_told(&roll, &later, 2, 999);
+        CHECK(roll.open);
+        roll_count_told(&roll, &later, 4, 5000); /* Two are needed, and 4 is no voter. */
+        CHECK(roll.open);
+        roll_count_told(&roll, &later, 2, 1000);
+        CHECK(!roll.open);
+    }
+}
+
+/* All voters of a configuration that somebody tells are not enough at once: if it was never
+ * committed, it may leave out one who remembers, and who has a while to answer. */
+static void all_that_were_told_of_is_no_haste(void)
+{
+    struct roll_conf own = voters_of(1, 1, 1, 3);
+    struct roll_conf told = voters_of(7, 1, 1, 2);
+    struct roll roll;
+
+    roll_begin(&roll, 1, 1000);
+    answers(&roll, 2, &told);
+    roll_count(&roll, &own, 1, 500);
+    roll_count_told(&roll, &told, 1, 500);
+    CHECK(roll.open);
+}
+
+/* Nobody is elected by a configuration before one that is committed: not the own, though
+ * all its voters are there, nor one that a member tells that was away for long. Whose word
+ * comes first makes no difference. */
+static void a_superseded_configuration_is_none(void)
+{
+    struct roll_conf own = voters_of(1, 1, 1, 2);
+    struct roll_conf stale = voters_of(9, 9, 1, 3);
+    struct roll_conf later = voters_of(30, 20, 1, 5);
+    struct roll roll;
+
+    roll_begin(&roll, 1, 1000);
+    answers(&roll, 2, &later);
+    roll_count(&roll, &own, 1, 5000);
+    CHECK(roll.open);
+    answers(&roll, 6, &stale);
+    roll_count_told(&roll, &stale, 1, 5000);
+    CHECK(roll.open);
+    CHECK_UINT(roll.committed, 20);
+    answers(&roll, 4, &later);
+    roll_count_told(&roll, &later, 1, 5000);
+    CHECK(!roll.open);
+    /* What this member itself knows to be committed counts as well. */
+    own = voters_of(12, 12, 1, 3);
+    roll_begin(&roll, 1, 1000);
+    answers(&roll, 6, &stale);
+    answers(&roll, 7, &stale);
+    stale = voters_of(9, 9, 6, 2);
+    roll_count(&roll, &own, 1, 5000);
+    roll_count_told(&roll, &stale, 1, 5000);
+    CHECK(roll.open);
+}
+
+/* A configuration that was never committed, told or in the own log, adds a way for the call
+ * to end and takes none away: nobody waits for servers that do not exist. */
+static void an_uncommitted_configuration_stops_nobody(void)
+{
+    struct roll_conf committed = voters_of(5, 5, 1, 3);
+    struct roll_conf dead = voters_of(40, 5, 1, 4);
+    struct roll roll;
+
+    roll_begin(&roll, 1, 1000);
+    answers(&roll, 2, &dead);
+    roll_count(&roll, &committed, 1, 5000);
+    CHECK(!roll.open);
+    roll_begin(&roll, 1, 1000);
+    answers(&roll, 2, &committed);
+    roll_count(&roll, &dead, 1, 5000);
+    CHECK(roll.open);
+    roll_count_told(&roll, &committed, 1, 5000);
+    CHECK(!roll.open);
+}
+
+/* Who has no configuration, or comes of a version that does not tell it, ends nothing. */
+static void no_configuration_is_no_majority(void)
+{
+    struct roll_conf none = {0};
+    struct roll roll;
+
+    roll_begin(&roll, 1, 1000);
+    answers(&roll, 2, &none);
+    roll_count(&roll, &none, 1, 5000);
+    roll_count_told(&roll, &none, 1, 5000);
+    CHECK(roll.open);
+}
+
 TEST_MAIN(CHECK_TEST(term_before_index), CHECK_TEST(marks_rise), CHECK_TEST(oldest_goes),
-          CHECK_TEST(who_must_answer), CHECK_TEST(the_highest_floor))
+          CHECK_TEST(who_must_answer), CHECK_TEST(the_highest_floor),
+          CHECK_TEST(a_later_configuration_counts),
+          CHECK_TEST(all_that_were_told_of_is_no_haste),
+          CHECK_TEST(a_superseded_configuration_is_none),
+          CHECK_TEST(an_uncommitted_configuration_stops_nobody),
+          CHECK_TEST(no_configuration_is_no_majority))
