@@ -84,6 +84,29 @@ class Members(grapevine.GrapevineTest):
         gv.wait_settled("z", 2)
         self.assertEqual(self.voters(gv, "z"), sorted([leader.name, dead.name]))
 
+    # A member that was away while another left knows of four, of whom the one that left never
+    # answers again; then a third dies. The two that are up are a majority of the three that
+    # there are: the zone goes on, though one of them does not know it when it starts.
+    def test_away_while_another_left(self):
+        gv = self.grapevine(4)
+        gv.make_zone("z", [0, 1, 2, 3])
+        leader = gv.leader("z")
+        away, leaving, dead = [node for node in gv.nodes if node is not leader]
+        away.kill()
+        leader.ask("zone", "remove-member", "z", leaving.name)
+        grapevine.wait(
+            lambda: self.voters(gv, "z") == sorted(n.name for n in (leader, away, dead)),
+            "it has left")
+        dead.kill()
+        grapevine.wait(lambda: leader.zone("z")["leader"] == "", "nobody leads")
+        away.start()
+        gv.wait_leader("z")
+        client = gv.client("z", gv.nodes.index(away))
+        client.create(client.root, "after")
+        dead.start()
+        gv.wait_settled("z", 3)
+        grapevine.wait(lambda: gv.same_digests("z"), "the copies are the same")
+
     def up(self, at, node):
         members = {m["node"]: m for m in at.zone("z")["members"]}
         return members[node.name]["up"]
