@@ -273,6 +273,7 @@ static int next_segment(struct journal *journal)
         ASSERT(journal->current < journal->n_segments); /* have_segments made it. */
         journal->active = journal->segments[journal->current];
         pthread_mutex_unlock(&journal->lock);
+        journal->stays = false;
     }
     journal->tail = JOURNAL_BLOCK;
     pack_reset(journal);
@@ -310,7 +311,10 @@ static int add_all(struct journal *journal, struct journal_batch *batch)
     struct journal_place nowhere;
     int rv = 0;
 
-    if (batch->has_meta) {
+    if (journal->leaves) {
+        rv = next_segment(journal);
+    }
+    if (rv == 0 && batch->has_meta) {
         struct journal_record meta = {
             .type = JOURNAL_META, .index = batch->term, .term = batch->vote};
 
@@ -488,6 +492,31 @@ static int check_batch(struct journal *journal, const struct journal_batch *batc
     return rv;
 }
 
+/*
+ * A segment in which something is bad is left: the next one begins with all that is to be
+ * known of this one's records but entries, and this one can go as soon as those are
+ * compacted.
+ */
+static bool wants_to_leave(struct journal *journal)
+{
+    return journal->tail > JOURNAL_BLOCK && !journal->stays &&
+           journal_segment_is_bad(journal, journal->active);
+}
+
+static int have_next_segments(struct journal *journal, struct journal_batch *batch)
+{
+    int rv;
+
+    journal->leaves = wants_to_leave(journal);
+    rv = have_segments(journal, batch);
+    if (rv == -ENOSPC && journal->leaves) {
+        journal->leaves = false;
+        journal->stays = true; /* Until it is full: trying costs a segment's writes. */
+        rv = have_segments(journal, batch);
+    }
+    return rv;
+}
+
 int journal_append(struct journal *journal, struct journal_batch *batch)
 {
     struct before before;
@@ -498,7 +527,7 @@ int journal_append(struct journal *journal, struct journal_batch *batch)
     }
     rv = check_batch(journal, batch);
     if (rv == 0) {
-        rv = have_segments(journal, batch);
+        rv = have_next_segments(journal, batch);
     }
     if (rv != 0) {
         return rv;
@@ -571,6 +600,9 @@ int journal_prepare(struct journal *journal)
     }
     if (rv == 0 && journal_segment_ready(journal) == NULL) {
         rv = journal_segments_make(journal);
+    }
+    if (rv == 0 && wants_to_leave(journal)) {
+        rv = journal_append(journal, &(struct journal_batch){0});
     }
     return rv;
 }

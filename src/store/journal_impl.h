@@ -62,6 +62,7 @@ struct journal_segment {
     struct disk_file *file;
     uint32_t readers; /* Inside now. */
     bool gone;        /* Off the list and off the disk: the last reader frees it. */
+    bool bad;         /* Something in it was damaged, or could not be read. */
 };
 
 /* The batch being put together by the appending thread. */
@@ -101,6 +102,8 @@ struct journal {
     bool unsynced;         /* The current segment was written to since its last sync. */
     bool marked;           /* @tail holds a mark of all that is durable. */
     int fault;             /* Of an earlier write or sync: stays. */
+    bool leaves;           /* The batch is to go to the next segment, */
+    bool stays;            /* which there was no room for: not before this one is full. */
     bool dry;              /* Packing only counts: nothing is copied or written. */
     uint32_t dry_segments; /* Empty ones that it went on to. */
     struct journal_segment dry_active; /* Stands for the last of them. */
@@ -135,6 +138,12 @@ struct journal_segment *journal_segment_ready(struct journal *journal);
 /* A reader's hold on a segment; NULL if it is not there (any more). */
 struct journal_segment *journal_segment_get(struct journal *journal, uint64_t number);
 void journal_segment_put(struct journal *journal, struct journal_segment *segment);
+/* Reading from it gave @rv: remember a bad one. It is left for the next one soon, and its
+ * file is not used again. */
+void journal_segment_judge(struct journal *journal, struct journal_segment *segment,
+                           int rv);
+bool journal_segment_is_bad(struct journal *journal,
+                            const struct journal_segment *segment);
 /* Fill in a new journal from its folder. */
 int journal_recover(struct journal *journal, bool create);
 /* Write a mark where the next batch will go: everything so far is durable. */

@@ -31,6 +31,7 @@ int journal_read_once(struct journal *journal, struct journal_place place,
     rv = is_inside(segment, place.offset, len) && is_inside(segment, begin, span)
              ? disk_read_direct(journal->disk, segment->file, room.iov_base, span, begin)
              : -EINVAL;
+    journal_segment_judge(journal, segment, rv);
     journal_segment_put(journal, segment);
     *at = (uint8_t *)room.iov_base + skip;
     return rv;
@@ -51,6 +52,7 @@ int journal_pread(struct journal *journal, struct journal_place place, void *buf
         rv = journal->disk->ops->pread(journal->disk, segment->file, buf, len,
                                        place.offset);
     }
+    journal_segment_judge(journal, segment, rv);
     journal_segment_put(journal, segment);
     return rv;
 }
@@ -153,6 +155,7 @@ int journal_fetch(struct journal *journal, uint64_t first, uint32_t n, size_t ma
             break;
         }
         rv = read_entry(journal, first + done, &held, &out[done]);
+        journal_segment_judge(journal, held.segment, rv);
         journal_segment_put(journal, held.segment);
         done += rv == 0 ? 1 : 0;
     }

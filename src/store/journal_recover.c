@@ -1,13 +1,15 @@
 /*
  * Recovery, in two parts. The first only reads: it replays batch after batch until one
  * is not whole, then looks behind that place for anything that says that what is broken
- * had been durable. If so it gives up with -EUCLEAN. Only then the second part changes
+ * had been durable. If so it begins again and steps over what is broken (journal_gap.c);
+ * if that was needed, it gives up with -EUCLEAN. Only then the second part changes
  * files: it wipes what lies behind the end, makes the rest durable and tidies up.
  */
-#include "store/journal_impl.h"
+#include "store/journal_scan.h"
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "base/outcome.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -15,29 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Numbers found in the folder. */
-struct numbers {
-    uint64_t *list;
-    size_t n;
-    size_t cap;
-};
-
-struct scan {
-    struct journal *journal;
-    struct numbers segments;
-    struct numbers spares;
-    struct journal_floor floor;
-    bool has_floor;
-    uint8_t *bytes; /* One segment, whole. */
-    uint64_t cap;
-    uint64_t next_seq; /* 0: not known before the first batch. */
-    uint64_t durable;  /* The highest that anything says. */
-    size_t end;        /* Position of the segment in which the log ends, and where. */
-    uint64_t tail;
-};
-
-static int damaged(const struct scan *scan, uint64_t segment, uint64_t offset,
-                   const char *what)
+int journal_scan_damaged(const struct journal_scan *scan, uint64_t segment,
+                         uint64_t offset, const char *what)
 {
     log_error("store",
               "msg=\"journal is damaged: %s\" dir=%s segment=%" PRIu64 " offset=%" PRIu64,
@@ -45,7 +26,7 @@ static int damaged(const struct scan *scan, uint64_t segment, uint64_t offset,
     return -EUCLEAN;
 }
 
-static int numbers_add(struct numbers *numbers, uint64_t number)
+static int numbers_add(struct journal_numbers *numbers, uint64_t number)
 {
     if (numbers->n == numbers->cap) {
         size_t cap = numbers->cap == 0 ? 64 : 2 * numbers->cap;
@@ -87,7 +68,7 @@ static bool parse_name(const char *name, const char *suffix, uint64_t *number)
 
 static int take_name(void *ctx, const char *name)
 {
-    struct scan *scan = ctx;
+    struct journal_scan *scan = ctx;
     uint64_t number;
 
     if (parse_name(name, ".seg", &number)) {
@@ -99,7 +80,7 @@ static int take_name(void *ctx, const char *name)
     return 0;
 }
 
-static int read_floor(struct scan *scan)
+static int read_floor(struct journal_scan *scan)
 {
     struct journal *journal = scan->journal;
     char path[JOURNAL_PATH_MAX];
@@ -119,7 +100,7 @@ static int read_floor(struct scan *scan)
     }
     free(bytes);
     if (rv == -EUCLEAN || rv == -EFBIG) {
-        return damaged(scan, 0, 0, "file floor");
+        return journal_scan_damaged(scan, 0, 0, "file floor");
     }
     if (rv == 0 &&
         memcmp(scan->floor.zone_id, journal->zone_id, sizeof journal->zone_id) != 0) {
@@ -130,14 +111,14 @@ static int read_floor(struct scan *scan)
     return rv;
 }
 
-static int check_head(const struct scan *scan, uint64_t number, const uint8_t *block,
-                      struct journal_segment *segment)
+static int check_head(const struct journal_scan *scan, uint64_t number,
+                      const uint8_t *block, struct journal_segment *segment)
 {
     struct journal_segment_head head;
     int rv = journal_segment_head_get(block, &head);
 
     if (rv == -EUCLEAN) {
-        return damaged(scan, number, 0, "segment header");
+        return journal_scan_damaged(scan, number, 0, "segment header");
     }
     if (rv != 0) {
         return rv;
@@ -146,13 +127,30 @@ static int check_head(const struct scan *scan, uint64_t number, const uint8_t *b
         return -EEXIST;
     }
     if (head.number != number || head.bytes != segment->bytes) {
-        return damaged(scan, number, 0, "another segment's contents or size");
+        return journal_scan_damaged(scan, number, 0,
+                                    "another segment's contents or size");
     }
     segment->salt = head.salt;
     return 0;
 }
 
-static int open_segment(struct scan *scan, uint64_t number)
+/* Without its header a segment is nothing. That is damage if it is all that cannot be
+ * read; else the disk is gone, and may come back. */
+static int read_head(const struct journal_scan *scan,
+                     const struct journal_segment *segment, uint8_t *block)
+{
+    struct disk *disk = scan->journal->disk;
+    int rv = disk->ops->pread(disk, segment->file, block, JOURNAL_BLOCK, 0);
+
+    if (rv == -EIO &&
+        disk->ops->pread(disk, segment->file, block, JOURNAL_BLOCK, JOURNAL_BLOCK) == 0) {
+        return journal_scan_damaged(scan, segment->number, 0,
+                                    "segment header cannot be read");
+    }
+    return rv;
+}
+
+static int open_segment(struct journal_scan *scan, uint64_t number)
 {
     struct journal *journal = scan->journal;
     const struct disk_ops *ops = journal->disk->ops;
@@ -175,10 +173,10 @@ static int open_segment(struct scan *scan, uint64_t number)
     if (rv == 0 &&
         (segment->bytes < JOURNAL_SEGMENT_MIN || segment->bytes > JOURNAL_SEGMENT_MAX ||
          segment->bytes % JOURNAL_BLOCK != 0)) {
-        rv = damaged(scan, number, segment->bytes, "segment size");
+        rv = journal_scan_damaged(scan, number, segment->bytes, "segment size");
     }
     if (rv == 0) {
-        rv = ops->pread(journal->disk, segment->file, block, sizeof block, 0);
+        rv = read_head(scan, segment, block);
     }
     if (rv == 0) {
         rv = check_head(scan, number, block, segment);
@@ -193,7 +191,7 @@ static int open_segment(struct scan *scan, uint64_t number)
     return rv;
 }
 
-static int open_segments(struct scan *scan)
+static int open_segments(struct journal_scan *scan)
 {
     uint64_t next = scan->floor.segment;
 
@@ -222,29 +220,14 @@ static int open_segments(struct scan *scan)
         return 0;
     }
     if (scan->segments.n > 0 || scan->has_floor) {
-        return damaged(scan, next, 0, "a segment is missing");
+        return journal_scan_damaged(scan, next, 0, "a segment is missing");
     }
     return 0;
 }
 
-static int load(struct scan *scan, const struct journal_segment *segment)
-{
-    if (segment->bytes > scan->cap) {
-        free(scan->bytes);
-        scan->cap = 0;
-        scan->bytes = malloc((size_t)segment->bytes);
-        if (scan->bytes == NULL) {
-            return -ENOMEM;
-        }
-        scan->cap = segment->bytes;
-    }
-    return scan->journal->disk->ops->pread(scan->journal->disk, segment->file,
-                                           scan->bytes, (size_t)segment->bytes, 0);
-}
-
-/* A batch header that was written at @offset of this very segment. */
-static bool batch_at(const struct scan *scan, const struct journal_segment *segment,
-                     uint64_t offset, struct journal_batch_head *out)
+bool journal_scan_batch_at(const struct journal_scan *scan,
+                           const struct journal_segment *segment, uint64_t offset,
+                           struct journal_batch_head *out)
 {
     return journal_batch_head_get(scan->bytes + offset, out) == 0 &&
            out->salt == segment->salt && out->segment == segment->number &&
@@ -252,7 +235,8 @@ static bool batch_at(const struct scan *scan, const struct journal_segment *segm
 }
 
 /* Every record is there, unharmed and in its place. */
-static bool batch_whole(const struct scan *scan, const struct journal_segment *segment,
+static bool batch_whole(const struct journal_scan *scan,
+                        const struct journal_segment *segment,
                         const struct journal_batch_head *head)
 {
     const uint8_t *at = scan->bytes + head->offset + JOURNAL_BATCH_BYTES;
@@ -277,7 +261,7 @@ static bool batch_whole(const struct scan *scan, const struct journal_segment *s
     return left == 0;
 }
 
-static int apply_state(struct scan *scan, const struct journal_record *record,
+static int apply_state(struct journal_scan *scan, const struct journal_record *record,
                        const uint8_t *head)
 {
     struct journal *journal = scan->journal;
@@ -293,6 +277,9 @@ static int apply_state(struct scan *scan, const struct journal_record *record,
         journal_index_reset(&journal->index, state.last_index);
         return 0;
     }
+    if (journal_gap_state(scan, &state) != 0) {
+        return -EUCLEAN;
+    }
     /* What was replayed and what it says must be the same log. */
     if (state.term != stream->term || state.vote != stream->vote ||
         state.last_index != stream->last_index || state.base_index < stream->base_index) {
@@ -301,7 +288,7 @@ static int apply_state(struct scan *scan, const struct journal_record *record,
     return 0;
 }
 
-static int apply_entry(struct scan *scan, const struct journal_record *record,
+static int apply_entry(struct journal_scan *scan, const struct journal_record *record,
                        uint64_t segment, uint64_t offset)
 {
     struct journal *journal = scan->journal;
@@ -318,7 +305,11 @@ static int apply_entry(struct scan *scan, const struct journal_record *record,
 
     if (record->head_len > JOURNAL_HEAD_MAX ||
         record->payload_len > JOURNAL_PAYLOAD_MAX ||
-        record->index <= stream->base_index || record->index > stream->last_index + 1) {
+        record->index <= stream->base_index) {
+        return -EUCLEAN;
+    }
+    journal_gap_entry(scan, record->index);
+    if (record->index > stream->last_index + 1) {
         return -EUCLEAN;
     }
     if (record->index < journal->index.first) {
@@ -333,8 +324,8 @@ static int apply_entry(struct scan *scan, const struct journal_record *record,
     return rv;
 }
 
-static int apply_record(struct scan *scan, const struct journal_record *record,
-                        uint64_t segment, uint64_t offset)
+int journal_scan_apply(struct journal_scan *scan, const struct journal_record *record,
+                       uint64_t segment, uint64_t offset)
 {
     struct journal_snapshot *stream = &scan->journal->stream;
     const uint8_t *head = scan->bytes + offset + JOURNAL_RECORD_BYTES;
@@ -347,6 +338,7 @@ static int apply_record(struct scan *scan, const struct journal_record *record,
     case JOURNAL_STATE:
         return apply_state(scan, record, head);
     case JOURNAL_META:
+        journal_gap_meta(scan);
         stream->term = record->index;
         stream->vote = record->term;
         return 0;
@@ -354,6 +346,7 @@ static int apply_record(struct scan *scan, const struct journal_record *record,
         if (record->index < stream->base_index) {
             return -EUCLEAN;
         }
+        journal_gap_cut(scan);
         stream->base_index = record->index;
         stream->base_term = record->term;
         stream->last_index = record->index;
@@ -367,7 +360,7 @@ static int apply_record(struct scan *scan, const struct journal_record *record,
 }
 
 /* Replay a whole batch. What is wrong now was written wrong. */
-static int apply_batch(struct scan *scan, const struct journal_segment *segment,
+static int apply_batch(struct journal_scan *scan, const struct journal_segment *segment,
                        const struct journal_batch_head *head)
 {
     uint64_t offset = (uint64_t)head->offset + JOURNAL_BATCH_BYTES;
@@ -379,9 +372,10 @@ static int apply_batch(struct scan *scan, const struct journal_segment *segment,
                                          &record);
 
         ASSERT(rv == 0); /* batch_whole has seen it. */
-        rv = apply_record(scan, &record, segment->number, offset);
+        rv = journal_scan_apply(scan, &record, segment->number, offset);
         if (rv == -EUCLEAN) {
-            return damaged(scan, segment->number, offset, "contradictory record");
+            return journal_scan_damaged(scan, segment->number, offset,
+                                        "contradictory record");
         }
         if (rv != 0) {
             return rv;
@@ -393,66 +387,140 @@ static int apply_batch(struct scan *scan, const struct journal_segment *segment,
 }
 
 /* It was written right behind the batch replayed last: the same place and sequence
- * number may have been used in several lives, the link tells them apart. */
-static bool follows(const struct scan *scan, const struct journal_batch_head *head)
+ * number may have been used in several lives, the link tells them apart. The log begins in
+ * the first segment, or damage was stepped over. */
+bool journal_scan_follows(const struct journal_scan *scan,
+                          const struct journal_batch_head *head)
 {
-    return scan->next_seq == 0 ||
-           (head->first_seq == scan->next_seq && head->link == scan->journal->link);
+    if (scan->next_seq == 0) {
+        return scan->steps || head->segment == scan->journal->segments[0]->number;
+    }
+    return head->first_seq == scan->next_seq && head->link == scan->journal->link;
 }
 
-static int scan_segment(struct scan *scan, size_t position)
+/* Where the next batch would be, or in what there is of it, something cannot be read: it
+ * may be the newest one, and nobody knows whether it was durable. */
+static bool is_blind(const struct journal_scan *scan,
+                     const struct journal_segment *segment, uint64_t offset)
 {
-    const struct journal_segment *segment = scan->journal->segments[position];
     struct journal_batch_head head;
-    uint64_t offset = JOURNAL_BLOCK;
-    int rv = load(scan, segment);
+    uint64_t len = JOURNAL_BLOCK;
 
+    if (offset < segment->bytes && journal_scan_batch_at(scan, segment, offset, &head) &&
+        journal_scan_follows(scan, &head)) {
+        len = journal_batch_span(head.body_len);
+    }
+    return journal_scan_unreadable(scan, offset, len);
+}
+
+/* Replay from @offset on, as far as batch follows batch. *@end: where that is not so. */
+static int replay_batches(struct journal_scan *scan, size_t position, uint64_t *end)
+{
+    struct journal_segment *segment = scan->journal->segments[position];
+    uint64_t before = scan->sound;
+    uint64_t offset = JOURNAL_BLOCK;
+    int rv = 0;
+
+    scan->sound = JOURNAL_BLOCK;
+    while (rv == 0 && offset < segment->bytes) {
+        struct journal_batch_head head;
+
+        if (journal_scan_batch_at(scan, segment, offset, &head) &&
+            journal_scan_follows(scan, &head) && batch_whole(scan, segment, &head)) {
+            rv = apply_batch(scan, segment, &head);
+            scan->journal->link = journal_batch_head_crc(scan->bytes + offset);
+            offset += journal_batch_span(head.body_len);
+        } else {
+            rv = scan->steps ? journal_gap_step(scan, segment, &offset) : OUT_NOENT;
+        }
+        if (rv == 0) {
+            scan->end = position;
+            scan->tail = offset;
+            scan->blind = false;
+        }
+    }
+    scan->sound = scan->end == position ? scan->sound : before;
+    *end = offset;
+    return rv == OUT_NOENT ? 0 : rv;
+}
+
+static int scan_segment(struct journal_scan *scan, size_t position)
+{
+    struct journal_segment *segment = scan->journal->segments[position];
+    struct journal_batch_head head;
+    uint64_t offset;
+    int rv = journal_scan_load(scan, segment);
+
+    if (rv == 0) {
+        rv = replay_batches(scan, position, &offset);
+    }
     if (rv != 0) {
         return rv;
     }
-    while (offset < segment->bytes && batch_at(scan, segment, offset, &head) &&
-           follows(scan, &head) && batch_whole(scan, segment, &head)) {
-        rv = apply_batch(scan, segment, &head);
-        if (rv != 0) {
-            return rv;
-        }
-        scan->journal->link = journal_batch_head_crc(scan->bytes + offset);
-        offset += journal_batch_span(head.body_len);
-        scan->end = position;
-        scan->tail = offset;
+    if (position == scan->end || (position == scan->end + 1 && offset == JOURNAL_BLOCK)) {
+        scan->blind = scan->blind || is_blind(scan, segment, offset);
     }
     /* Behind the last whole batch: marks, what is torn, and what was there before. */
     for (; offset < segment->bytes; offset += JOURNAL_BLOCK) {
-        if (batch_at(scan, segment, offset, &head) && head.durable > scan->durable) {
+        if (journal_scan_batch_at(scan, segment, offset, &head) &&
+            head.durable > scan->durable) {
             scan->durable = head.durable;
         }
     }
     return 0;
 }
 
-static int scan_segments(struct scan *scan)
+static int replay(struct journal_scan *scan)
 {
     struct journal *journal = scan->journal;
+    int rv = 0;
 
     scan->end = 0;
     scan->tail = JOURNAL_BLOCK;
+    scan->sound = JOURNAL_BLOCK;
+    scan->blind = false;
     scan->next_seq = journal->segments[0]->number == 1 ? 1 : 0;
-    for (size_t i = 0; i < journal->n_segments; i++) {
-        int rv = scan_segment(scan, i);
-
-        if (rv != 0) {
-            return rv;
-        }
+    journal->link = 0;
+    journal->stream = (struct journal_snapshot){0};
+    journal_index_reset(&journal->index, 0);
+    for (size_t i = 0; i < journal->n_segments && rv == 0; i++) {
+        rv = scan_segment(scan, i);
     }
-    if (scan->next_seq == 0 || scan->durable >= scan->next_seq) {
-        return damaged(scan, journal->segments[scan->end]->number, scan->tail,
-                       "what was durable is not there");
+    return rv;
+}
+
+/* What was durable is not there, not even where it was stepped over. */
+static bool is_short(const struct journal_scan *scan)
+{
+    return scan->next_seq == 0 || scan->durable >= scan->next_seq;
+}
+
+static int scan_segments(struct journal_scan *scan)
+{
+    uint64_t segment;
+    int rv = replay(scan);
+
+    if (rv == 0 && is_short(scan)) {
+        scan->steps = true;
+        rv = replay(scan);
+    }
+    if (rv != 0) {
+        return rv;
+    }
+    segment = scan->journal->segments[scan->end]->number;
+    if (is_short(scan)) {
+        return journal_scan_damaged(scan, segment, scan->tail,
+                                    "what was durable is not there");
+    }
+    if (scan->blind) {
+        return journal_scan_damaged(scan, segment, scan->tail,
+                                    "what may be the newest batch cannot be read");
     }
     return 0;
 }
 
 /* Put what compaction made durable on top of what was replayed. */
-static int settle_base(struct scan *scan)
+static int settle_base(struct journal_scan *scan)
 {
     struct journal *journal = scan->journal;
     struct journal_index *index = &journal->index;
@@ -463,15 +531,19 @@ static int settle_base(struct scan *scan)
         journal->base_index = scan->floor.base_index;
         journal->base_term = scan->floor.base_term;
     }
+    if (!journal_gap_closed(scan)) {
+        return journal_scan_damaged(scan, journal->segments[scan->end]->number,
+                                    scan->tail, "what was durable is not there");
+    }
     if (journal->stream.last_index < journal->base_index) {
-        return damaged(scan, journal->segments[scan->end]->number, scan->tail,
-                       "compacted entries are not there");
+        return journal_scan_damaged(scan, journal->segments[scan->end]->number,
+                                    scan->tail, "compacted entries are not there");
     }
     journal_index_drop(index, journal->base_index);
     if (index->first != journal->base_index + 1 ||
         journal_index_last(index) != journal->stream.last_index) {
-        return damaged(scan, journal->segments[0]->number, 0,
-                       "entries above the base are not there");
+        return journal_scan_damaged(scan, journal->segments[0]->number, 0,
+                                    "entries above the base are not there");
     }
     return 0;
 }
@@ -479,16 +551,17 @@ static int settle_base(struct scan *scan)
 /* Write again what is whole but that nothing says was durable. If the last process died
  * of a failed sync, it may only be in the page cache, clean, and no sync would put it on
  * the disk; and it is about to be reported as durable. @scan->bytes is loaded. */
-static int rewrite_newest(struct scan *scan, const struct journal_segment *segment)
+static int rewrite_newest(struct journal_scan *scan,
+                          const struct journal_segment *segment)
 {
     struct disk *disk = scan->journal->disk;
-    uint64_t offset = JOURNAL_BLOCK;
+    uint64_t offset = scan->sound;
     struct iovec iov;
 
     while (offset < scan->tail) {
         struct journal_batch_head head;
 
-        if (!batch_at(scan, segment, offset, &head)) {
+        if (!journal_scan_batch_at(scan, segment, offset, &head)) {
             return -EIO; /* It was there a moment ago. */
         }
         if (head.first_seq + head.n_records - 1 > scan->durable) {
@@ -506,8 +579,10 @@ static int rewrite_newest(struct scan *scan, const struct journal_segment *segme
 
 /* Whatever is a batch of this segment behind the end must not look like the log's next
  * one when the log has grown up to it again. Its link would say so too: this is the
- * second line, and leaves less to wonder about in a dump. */
-static int wipe(struct scan *scan, const struct journal_segment *segment, uint64_t offset)
+ * second line, and leaves less to wonder about in a dump. What cannot be read there is
+ * written to, which lets the disk put another sector in its place. */
+static int wipe(struct journal_scan *scan, const struct journal_segment *segment,
+                uint64_t offset)
 {
     static const uint8_t zeros[JOURNAL_BLOCK];
     struct journal *journal = scan->journal;
@@ -520,7 +595,12 @@ static int wipe(struct scan *scan, const struct journal_segment *segment, uint64
     for (; rv == 0 && offset < segment->bytes; offset += JOURNAL_BLOCK) {
         struct journal_batch_head head;
 
-        if (!batch_at(scan, segment, offset, &head) ||
+        if (journal_scan_unreadable(scan, offset, JOURNAL_BLOCK)) {
+            rv = journal->disk->ops->pwritev(journal->disk, segment->file, &iov, 1,
+                                             offset);
+            continue;
+        }
+        if (!journal_scan_batch_at(scan, segment, offset, &head) ||
             (head.n_records == 0 && offset == scan->tail)) {
             continue; /* Nothing, or the mark, which the next batch overwrites. */
         }
@@ -534,11 +614,11 @@ static int wipe(struct scan *scan, const struct journal_segment *segment, uint64
 }
 
 /* Leave a segment at or behind the end as the appending thread expects it. */
-static int mend(struct scan *scan, size_t position)
+static int mend(struct journal_scan *scan, size_t position)
 {
     struct journal *journal = scan->journal;
-    const struct journal_segment *segment = journal->segments[position];
-    int rv = load(scan, segment);
+    struct journal_segment *segment = journal->segments[position];
+    int rv = journal_scan_load(scan, segment);
 
     if (rv == 0 && position == scan->end) {
         rv = rewrite_newest(scan, segment);
@@ -549,7 +629,7 @@ static int mend(struct scan *scan, size_t position)
     return rv == 0 ? journal->disk->ops->datasync(journal->disk, segment->file) : rv;
 }
 
-static int tidy(struct scan *scan)
+static int tidy(struct journal_scan *scan)
 {
     struct journal *journal = scan->journal;
     char path[JOURNAL_PATH_MAX];
@@ -574,7 +654,7 @@ static int tidy(struct scan *scan)
     return rv;
 }
 
-static int finish(struct scan *scan)
+static int finish(struct journal_scan *scan)
 {
     struct journal *journal = scan->journal;
     int rv = journal->disk->ops->syncdir(journal->disk, journal->dir);
@@ -599,7 +679,7 @@ static int finish(struct scan *scan)
 
 int journal_recover(struct journal *journal, bool create)
 {
-    struct scan scan = {.journal = journal};
+    struct journal_scan scan = {.journal = journal};
     int rv = 0;
 
     if (create) {

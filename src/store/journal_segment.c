@@ -265,6 +265,7 @@ int journal_segments_drop(struct journal *journal, uint64_t floor)
     while (rv == 0) {
         struct journal_segment *segment;
         uint64_t number;
+        bool keep;
         bool read;
 
         pthread_mutex_lock(&journal->lock);
@@ -280,11 +281,13 @@ int journal_segments_drop(struct journal *journal, uint64_t floor)
             journal->segments[i] = journal->segments[i + 1];
         }
         read = segment->readers > 0;
+        keep = !read && !segment->bad;
         segment->gone = true;
         pthread_mutex_unlock(&journal->lock);
 
-        /* While somebody reads it, it may be removed, but not written to again. */
-        rv = journal_segment_recycle(journal, number, !read);
+        /* While somebody reads it, it may be removed, but not written to again. And what
+         * could not be read once is not to be relied on. */
+        rv = journal_segment_recycle(journal, number, keep);
         if (!read) { /* Else the last reader may have freed it by now. */
             journal->disk->ops->close(journal->disk, segment->file);
             free(segment);
@@ -322,4 +325,25 @@ void journal_segment_put(struct journal *journal, struct journal_segment *segmen
         journal->disk->ops->close(journal->disk, segment->file);
         free(segment);
     }
+}
+
+void journal_segment_judge(struct journal *journal, struct journal_segment *segment,
+                           int rv)
+{
+    if (rv == -EIO || rv == -EUCLEAN) {
+        pthread_mutex_lock(&journal->lock);
+        segment->bad = true;
+        pthread_mutex_unlock(&journal->lock);
+    }
+}
+
+bool journal_segment_is_bad(struct journal *journal,
+                            const struct journal_segment *segment)
+{
+    bool bad;
+
+    pthread_mutex_lock(&journal->lock);
+    bad = segment->bad;
+    pthread_mutex_unlock(&journal->lock);
+    return bad;
 }
