@@ -114,6 +114,7 @@ struct host {
     struct zone_usage usage;
     uint64_t dataset_bytes;
     uint64_t journal_bytes;
+    bool journal_bad; /* Something in it: it is to go. */
     uint64_t unsettled_bytes;
     uint64_t report_ms;
     uint64_t free_bytes;     /* On the fuller of its disks, when last looked. */

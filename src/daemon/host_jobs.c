@@ -15,12 +15,19 @@
 /* Tell the replica how much journal there is. */
 void host_report_disk(struct host *host, uint64_t extent_segment)
 {
-    host_step(host, &(struct replica_event){.type = REPLICA_EV_DISK,
-                                            .low = host->low,
-                                            .journal_bytes = host->journal_bytes,
-                                            .extent_segment = extent_segment,
-                                            .settle_rest = host->settle_rest,
-                                            .settle_more = host->settle_more});
+    struct replica_event event = {.type = REPLICA_EV_DISK,
+                                  .low = host->low,
+                                  .journal_bytes = host->journal_bytes,
+                                  .extent_segment = extent_segment,
+                                  .settle_rest = host->settle_rest,
+                                  .settle_more = host->settle_more};
+
+    if (host->replica == NULL) {
+        return;
+    }
+    event.bad = journal_bad(host->disk.journal, &event.bad_index);
+    host->journal_bad = event.bad;
+    host_step(host, &event);
 }
 
 enum settle_what {
@@ -724,7 +731,9 @@ static void done_plan(struct job *job)
         return;
     }
     host->settling = false;
-    if (host_no_room(host, settle->base.rv) || host->owed_index > 0) {
+    if (host_no_room(host, settle->base.rv) || host->owed_index > 0 ||
+        (host->journal_bad && settle->base.rv == OUT_NOENT &&
+         settle->what == SETTLE_ALL)) {
         post_compact(host, 0, 0);
     } else if (settle->base.rv < 0) {
         host_fault(host, settle->base.rv, "settling: %s",

@@ -162,8 +162,8 @@ enum replica_event_type {
     REPLICA_EV_SNAPSHOT = 11, /* The descriptor is durable: .snapshot, .rv. */
     REPLICA_EV_PULLED = 12,   /* Switched to a pulled state: .snapshot is the state's
                                  own (index P), .wall_ns its zone time, .rv. */
-    REPLICA_EV_DISK = 13,     /* .journal_bytes, .extent_segment, .settle_rest, .low:
-                                 after changes. */
+    REPLICA_EV_DISK = 13,     /* .journal_bytes, .extent_segment, .settle_rest, .low,
+                                 .bad: after changes. */
     REPLICA_EV_CHANGE = 14,   /* .conf, .token: membership change at the leader. */
     REPLICA_EV_TRANSFER = 15, /* .from: raft id to lead (0: best), .token. */
     REPLICA_EV_STOP = 16,     /* Refuse new ops from now on (shutdown after transfer). */
@@ -222,6 +222,8 @@ struct replica_event {
     bool settle_rest; /* There may be something for a DO_SETTLE of the .rest, */
     bool settle_more; /* and there is more of it than one takes. */
     bool low;         /* Little is free on this member's disk: take nothing that grows. */
+    bool bad;         /* Something in the journal is bad: it is to go soon, */
+    uint64_t bad_index; /* and entries up to here with it. */
     const struct rgroup_conf *conf;
 };
 

@@ -14,6 +14,7 @@
 #define CUT_MIN 64u         /* Entries: less is not worth a snapshot. */
 #define QUIET_MS 200u       /* Nothing was appended for so long: clients pause. */
 #define REST_EVERY_MS 1000u /* What does not press is settled at this pace, */
+#define BAD_EVERY_MS 60000u /* at this in the end if it does not go, */
 #define REST_MORE_MS 250u   /* or at this if there is much of it and clients write. */
 
 bool replica_journal_full(const struct replica *r)
@@ -96,7 +97,8 @@ static uint64_t cut_point(struct replica *r, uint64_t index)
     uint64_t bytes = 0;
     uint64_t cut = index;
 
-    while (cut > r->log.base_index && index - cut < REPLICA_LOG_ENTRIES / 2) {
+    while (cut > r->log.base_index && cut != r->bad_index &&
+           index - cut < REPLICA_LOG_ENTRIES / 2) {
         bytes += replica_log_slot(r, cut)->bytes;
         if (bytes > keep) {
             break;
@@ -127,6 +129,10 @@ static bool snapshot_due(struct replica *r)
         return false;
     }
     if (r->unreadable > r->log.base_index && r->applied >= r->unreadable) {
+        return true;
+    }
+    if (r->bad_index > r->log.base_index && r->applied >= r->bad_index &&
+        cut_point(r, r->applied) >= r->bad_index) {
         return true;
     }
     if (!replica_disk_full(r) && r->journal_bytes <= r->config.journal_bytes_max / 2 &&
@@ -171,10 +177,25 @@ static void settle_rest(struct replica *r)
     }
 }
 
+/* What lies in a bad part of the journal: it is to go before more of it is bad. What cannot
+ * be had from there must be healed first, which may take long, or for ever. */
+static void settle_bad(struct replica *r)
+{
+    if (!r->bad) {
+        r->bad_wait_ms = REST_EVERY_MS;
+    } else if (r->now_ms - r->bad_ms >= r->bad_wait_ms) {
+        r->bad_ms = r->now_ms;
+        r->bad_wait_ms =
+            2 * r->bad_wait_ms < BAD_EVERY_MS ? 2 * r->bad_wait_ms : BAD_EVERY_MS;
+        replica_act(r, REPLICA_DO_SETTLE)->unread = replica_is_unread(r);
+    }
+}
+
 /* Once a heartbeat. */
 void replica_housekeep(struct replica *r)
 {
     settle(r);
+    settle_bad(r);
     settle_rest(r);
     replica_transfer_for_room(r);
     if (snapshot_due(r)) {
@@ -196,6 +217,8 @@ void replica_disk(struct replica *r, const struct replica_event *event)
     r->extent_segment = event->extent_segment;
     r->settle_rest = event->settle_rest;
     r->settle_more = event->settle_more;
+    r->bad = event->bad;
+    r->bad_index = event->bad_index;
     settle(r);
 }
 

@@ -367,6 +367,10 @@ struct replica {
     uint64_t unreadable;    /* The highest entry that the journal could not give back, */
     int unreadable_rv;      /* why, */
     uint64_t unreadable_ms; /* and when that was found. */
+    bool bad;               /* A part of the journal is to go, as the driver said, */
+    uint64_t bad_index;     /* and entries up to here with it; 0: none. */
+    uint64_t bad_ms;        /* When that was last asked for, */
+    uint64_t bad_wait_ms;   /* and how long until it is asked for again. */
     bool snapshot_busy;
     uint64_t journal_bytes;
     uint64_t extent_segment;

@@ -93,6 +93,9 @@ void replica_mend_done(struct replica *r)
         replica_fault(r, rv);
     }
     r->settle_rest = true; /* Pulled blocks lie beside until they settle. */
+    /* Said again behind what cannot be read: the journal begins a segment with it, and
+     * nothing in the bad one is needed but entries. */
+    r->meta_dirty = true;
     replica_note(r);
 }
 

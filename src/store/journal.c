@@ -327,6 +327,39 @@ uint64_t journal_floor_segment(const struct journal *journal)
     return number;
 }
 
+/* The last entry that lies in segment @number or before: they lie in order. */
+static uint64_t last_in(const struct journal_index *index, uint64_t number)
+{
+    uint64_t low = index->first;
+    uint64_t high = journal_index_last(index) + 1;
+
+    while (low < high) {
+        uint64_t at = low + (high - low) / 2;
+
+        if (journal_index_get(index, at)->segment <= number) {
+            low = at + 1;
+        } else {
+            high = at;
+        }
+    }
+    return low > index->first ? low - 1 : 0;
+}
+
+bool journal_bad(const struct journal *journal, uint64_t *index)
+{
+    struct journal *self = locked(journal);
+    size_t i = self->current + 1;
+    bool bad;
+
+    while (i > 0 && !self->segments[i - 1]->bad) {
+        i--;
+    }
+    bad = i > 0;
+    *index = bad ? last_in(&self->index, self->segments[i - 1]->number) : 0;
+    pthread_mutex_unlock(&self->lock);
+    return bad;
+}
+
 uint64_t journal_bytes(const struct journal *journal)
 {
     struct journal *self = locked(journal);

@@ -152,6 +152,12 @@ void journal_keep_spares(struct journal *journal, uint32_t n);
 uint64_t journal_segment(const struct journal *journal);
 /* The lowest live segment. */
 uint64_t journal_floor_segment(const struct journal *journal);
+/*
+ * True if something in a live segment was damaged or could not be read: it is to be
+ * released as soon as nothing needs it. *@index: the last entry of the log that lies in it
+ * or before, and has to be compacted for that; 0: none. From any thread.
+ */
+bool journal_bad(const struct journal *journal, uint64_t *index);
 /* Bytes of all live segments on disk. */
 uint64_t journal_bytes(const struct journal *journal);
 /* Live entries are [first, last]; none if last < first. From any thread. */

@@ -74,6 +74,72 @@ class Mend(grapevine.GrapevineTest):
             gv.wait_settled(SLUG, 3)
         self.fail("it has always applied everything")
 
+    # Payload rots in the journal of a member that is down, of data that has not settled. It
+    # opens the journal, and each block is healed when it is read there.
+    def test_payload_that_rots_at_rest(self):
+        gv = self.grapevine(3)
+        gv.make_zone(SLUG, [0, 1, 2])
+        leader = gv.leader(SLUG)
+        victim = [node for node in gv.nodes if node is not leader][0]
+        load = grapevine.Load(gv.client(SLUG, gv.nodes.index(leader)), "load")
+        load.wait_steps(40)
+        load.stop()
+        gv.wait_settled(SLUG, 3)
+        victim.stop()
+        flipped = 0
+        for path, offset in entries(self.journal(victim)).values():
+            with open(path, "rb") as f:
+                f.seek(offset + 40)
+                head, payload = struct.unpack("<II", f.read(8))
+            if payload > 3000:
+                flip(path, offset + HEADER + (head + 7) // 8 * 8 + payload // 2)
+                flipped += 1
+        self.assertGreater(flipped, 5)
+        victim.start()
+        gv.wait_settled(SLUG, 3)
+        load.check(gv.client(SLUG, gv.nodes.index(victim)))
+        grapevine.wait(lambda: gv.same_digests(SLUG), "the copies are the same")
+        self.assertIn("block-healed", self.kinds(victim))
+        self.assertEqual(self.raft_life(victim), 1)
+        self.assertNotIn("quarantine", self.kinds(victim))
+
+    def segments(self, node):
+        return sorted(os.path.basename(p) for p in glob.glob(self.journal(node) + "/*.seg"))
+
+    # As below; and as soon as it is past the entry, it is killed and started again. The bad
+    # spot is still in its journal, or has gone with its segment: in either case the member
+    # opens it and is the member it was. In the end the segment is gone, and no spare is made
+    # of it.
+    def test_restart_past_it(self):
+        gv = self.grapevine(3)
+        gv.make_zone(SLUG, [0, 1, 2])
+        leader = gv.leader(SLUG)
+        victim, other = [node for node in gv.nodes if node is not leader]
+        places = [gv.nodes.index(node) for node in (leader, other)]
+        load = grapevine.Load(gv.client(SLUG, *places), "load")
+        index = self.leave_unapplied(gv, load, victim, [leader, other])
+        path, offset = entries(self.journal(victim))[index]
+        flip(path, offset + 20)
+        leader.start()
+        other.start()
+        grapevine.wait(lambda: "entry-healed" in self.kinds(victim), "it gets past it")
+        victim.kill()
+        victim.start()
+        load.wait_steps(20)
+        victim.stop()
+        victim.start()
+        load.stop()
+        gv.wait_settled(SLUG, 3)
+        grapevine.wait(lambda: gv.same_digests(SLUG), "the copies are the same")
+        self.assertEqual(self.raft_life(victim), 1)
+        self.assertNotIn("quarantine", self.kinds(victim))
+        self.assertNotIn("failed", self.kinds(victim))
+        grapevine.wait(lambda: os.path.basename(path) not in self.segments(victim),
+                       "the segment with it goes")
+        self.assertFalse(os.path.exists(path[:-len("seg")] + "spare"))
+        for i in range(3):
+            load.check(gv.client(SLUG, i))
+
     # The journal is whole when it is opened; then a bit flips in the first entry that is to
     # be applied. When the others are back it is told that the entry is committed, finds that
     # it cannot read it, and takes the state from them. Its raft id, and so its vote, stays.

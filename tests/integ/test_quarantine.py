@@ -9,6 +9,7 @@ import struct
 
 import grapevine
 import peerwire
+import test_mend
 
 SLUG = "z"
 
@@ -179,19 +180,16 @@ class Quarantine(grapevine.GrapevineTest):
         gv.wait_settled(SLUG, 2)
         self.assertFalse(self.log_has(node, "member quarantined"))
 
-    # Ten bits of the journal below what was durable flip while the member is down.
+    # Bits of ten entries of the journal flip while the member is down; they are not compacted.
     def test_damaged_journal(self):
         gv, load = self.begin()
         _, (bad, _) = self.followers(gv)
         load.wait_steps(20)
         bad.stop()
-        segment = sorted(glob.glob(os.path.join(self.dataset(bad), "journal", "*.seg")))[0]
-        with open(segment, "r+b") as f:
-            data = f.read(64 << 10)
-            used = [i for i in range(4096, len(data)) if data[i] != 0]
-            for at in random.Random(1).sample(used, 10):
-                f.seek(at)
-                f.write(bytes([data[at] ^ 4]))
+        entries = test_mend.entries(os.path.join(self.dataset(bad), "journal"))
+        for index in random.Random(1).sample(sorted(entries), 10):
+            path, offset = entries[index]
+            test_mend.flip(path, offset + 20)
         bad.start()
         self.wait_log(bad, "member quarantined")
         self.wait_repaired(gv, bad)

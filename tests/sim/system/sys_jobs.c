@@ -194,6 +194,7 @@ static void report_disk(struct sys_host *host, uint64_t segment)
                                   .journal_bytes = journal_bytes(host->journal),
                                   .extent_segment = segment};
 
+    event.bad = journal_bad(host->journal, &event.bad_index);
     sys_host_step(host, &event);
 }
 
@@ -626,6 +627,8 @@ static void done_plan(struct sys_job *job)
     host->settling = false;
     if (job->rv < 0 && job->rv != -ENOSPC) {
         sys_host_fault(host, "settle plan", job->rv);
+    } else if (journal_bad(host->journal, &(uint64_t){0})) {
+        sys_do_compact(host, 0, 0); /* What is bad goes as soon as it can. */
     }
 }
 

@@ -58,6 +58,7 @@ static void follower_takes_the_state(void)
 {
     uint64_t bad;
     uint64_t last;
+    uint32_t metas;
 
     begin(3);
     bad = spoil(3);
@@ -69,7 +70,9 @@ static void follower_takes_the_state(void)
     CHECK_UINT(rig_applied(&rig, 3), bad - 1);
     CHECK_UINT(status_of(3).unreadable_index, bad);
     last = status_of(3).last_index;
+    metas = rig.nodes[3].metas;
     rig_pull_done(&rig, 3, 1, 0);
+    CHECK_UINT(rig.nodes[3].metas, metas + 1); /* Behind what is bad. */
     CHECK_UINT(status_of(3).last_index, last);
     CHECK_UINT(status_of(3).unreadable_index, 0);
     CHECK(status_of(3).first_index > bad); /* Nobody meets it again. */

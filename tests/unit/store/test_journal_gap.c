@@ -335,15 +335,22 @@ static void a_disk_that_is_gone_is_no_damage(void)
 static void a_bad_segment_goes_for_good(void)
 {
     struct fixture *f = setup(8);
+    uint64_t index = 0;
 
     flip(f, batch_of(4) + HEAD_AT);
+    CHECK(!journal_bad(f->journal, &index));
     CHECK_INT(fetch(f, 4), -EUCLEAN);
     CHECK_INT(put(f, 9), 0);
     CHECK_UINT(journal_segment(f->journal), 2);
     CHECK_INT(put(f, 10), 0);
     CHECK_UINT(journal_segment(f->journal), 2);
+    CHECK(journal_bad(f->journal, &index));
+    CHECK_UINT(index, 8);
     CHECK_INT(journal_compact(f->journal, 8, 1), 0);
+    CHECK(journal_bad(f->journal, &index));
+    CHECK_UINT(index, 0);
     CHECK_INT(journal_release(f->journal, 2), 0);
+    CHECK(!journal_bad(f->journal, &index));
     CHECK(!is_there(f, FIRST));
     CHECK(!is_there(f, SPARE));
     CHECK_INT(reopen(f), 0);
