@@ -168,6 +168,51 @@ static void slow_journal(void)
     rig_deinit(&rig);
 }
 
+/* A leader becomes slow; so many ms later somebody asks it to hand over to a member whose
+ * disk stands still since then. Returns whether who asked is answered, and whether the
+ * leader gave way after all, to another one. */
+static bool asked_of_a_slow_leader(uint64_t after_ms, bool *gave_way)
+{
+    struct replica_event event = {.type = REPLICA_EV_TRANSFER, .from = 3, .token = 70001};
+    struct load load;
+    bool answered = false;
+
+    begin(&load, 3, 10);
+    run(&load, MINUTE_MS);
+    load.paces[1].journal_ms = 300;
+    run(&load, after_ms);
+    load.paces[3].journal_ms = STOOD_STILL_MS;
+    run(&load, 400); /* It lacks something now. */
+    CHECK_UINT(load.changes, 0);
+    (void)rig_trace(&rig);
+    CHECK_INT(rig_step(&rig, 1, &event), 0);
+    for (uint64_t end_ms = rig.now_ms + 4 * ELECTION_MS; rig.now_ms < end_ms;) {
+        rig_run(&rig, 10);
+        disks_go_on(&load);
+        rig_settle(&rig);
+        look_who_leads(&load);
+        answered = answered || strstr(rig_trace(&rig), "1 answer 70001") != NULL;
+    }
+    *gave_way = load.changes == 1 && load.leader == 2;
+    rig_deinit(&rig);
+    return answered;
+}
+
+/* While somebody's request to hand over is under way, a slow leader waits with its own:
+ * who asked is answered. */
+static void slow_while_it_is_asked_to_hand_over(void)
+{
+    uint32_t n = 0;
+
+    for (uint64_t after_ms = 2500; after_ms <= 4500; after_ms += 500) {
+        bool gave_way = false;
+
+        CHECK(asked_of_a_slow_leader(after_ms, &gave_way));
+        n += gave_way ? 1 : 0;
+    }
+    CHECK(n >= 3);
+}
+
 /* The same if it is the zone that is slow to apply: nothing is answered before. */
 static void slow_zone(void)
 {
@@ -322,7 +367,8 @@ static void nobody_writes(void)
     rig_deinit(&rig);
 }
 
-TEST_MAIN(CHECK_TEST(slow_journal), CHECK_TEST(slow_zone), CHECK_TEST(disk_stands_still),
+TEST_MAIN(CHECK_TEST(slow_journal), CHECK_TEST(slow_while_it_is_asked_to_hand_over),
+          CHECK_TEST(slow_zone), CHECK_TEST(disk_stands_still),
           CHECK_TEST(disk_stands_still_at_once), CHECK_TEST(all_are_slow),
           CHECK_TEST(most_are_slow), CHECK_TEST(two_voters), CHECK_TEST(slow_follower),
           CHECK_TEST(only_to_who_can), CHECK_TEST(it_does_not_go_round),
