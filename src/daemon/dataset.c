@@ -2,6 +2,7 @@
 
 #include "daemon/config.h"
 #include "daemon/json.h"
+#include "store/store.h"
 
 #include <errno.h>
 #include <ftw.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #define PATH_BYTES (2 * CONFIG_TEXT_MAX)
 #define SIGN_BYTES_MAX 4096u
@@ -24,12 +26,24 @@ static void join_path(char *out, const char *folder, const char *name)
     snprintf(out, PATH_BYTES, "%s/%s", folder, name);
 }
 
+static bool has_line(const char *text, const char *line)
+{
+    bool found = strncmp(text, line, strlen(line)) == 0;
+
+    for (const char *at = strchr(text, '\n'); at != NULL && !found;
+         at = strchr(at + 1, '\n')) {
+        found = strncmp(at + 1, line, strlen(line)) == 0;
+    }
+    return found;
+}
+
 /* True if the file @name in @dir has the line "zone ID", as the store's marker does
- * (docs/formats/store.md). */
+ * (docs/formats/store.md), or had it before a bit or two flipped. */
 static bool names_zone(struct disk *disk, const char *dir, const char *name,
                        const uint8_t id[16])
 {
     char line[5 + 32 + 2] = "zone ";
+    char mended[STORE_MARKER_MAX];
     char path[PATH_BYTES];
     char *text = NULL;
     size_t len = 0;
@@ -41,13 +55,33 @@ static bool names_zone(struct disk *disk, const char *dir, const char *name,
     }
     hex_put(line + 5, id, 16);
     strcat(line, "\n");
-    found = strncmp(text, line, strlen(line)) == 0;
-    for (const char *at = strchr(text, '\n'); at != NULL && !found;
-         at = strchr(at + 1, '\n')) {
-        found = strncmp(at + 1, line, strlen(line)) == 0;
-    }
+    found = has_line(text, line) ||
+            (store_marker_mend(text, len, mended) && has_line(mended, line));
     free(text);
     return found;
+}
+
+bool dataset_is_damaged(const char *pool, const char *slug)
+{
+    char mended[STORE_MARKER_MAX];
+    char path[PATH_BYTES];
+    char *text = NULL;
+    size_t len = 0;
+    bool damaged;
+    int rv;
+
+    if (config_check_name(slug) != 0) {
+        return false;
+    }
+    snprintf(path, sizeof path, "%s/%s/marker", pool, slug);
+    rv = disk_read_file(disk_posix(), path, SIGN_BYTES_MAX, &text, &len);
+    if (rv != 0) {
+        return rv == -EFBIG;
+    }
+    damaged = !store_marker_checks(text) && !store_marker_mend(text, len, mended) &&
+              (!has_line(text, "zone ") || has_line(text, "check "));
+    free(text);
+    return damaged;
 }
 
 static int count_one(void *ctx, const char *name)
@@ -122,10 +156,15 @@ static int remove_tree(const char *path)
     return errno > 0 ? -errno : -EIO;
 }
 
-/* Move the folder @dir to @trash if it is the zone's; an empty one is nobody's. */
-static int put_aside(const char *dir, const char *trash, const uint8_t id[16])
+static bool is_ours(const char *dir, const uint8_t id[16])
 {
-    struct disk *disk = disk_posix();
+    return names_zone(disk_posix(), dir, "marker", id) ||
+           names_zone(disk_posix(), dir, MAKING, id);
+}
+
+/* Move the folder @dir to @trash; an empty one is nobody's. */
+static int put_aside(const char *dir, const char *trash)
+{
     struct stat st;
 
     if (lstat(dir, &st) != 0) {
@@ -137,13 +176,10 @@ static int put_aside(const char *dir, const char *trash, const uint8_t id[16])
     if (remove(dir) == 0) {
         return 0;
     }
-    if (!names_zone(disk, dir, "marker", id) && !names_zone(disk, dir, MAKING, id)) {
-        return -EEXIST;
-    }
     if (rename(dir, trash) != 0) {
         return -errno;
     }
-    return disk_sync_parent(disk, trash);
+    return disk_sync_parent(disk_posix(), trash);
 }
 
 static bool is_below(const char *path, const char *folder)
@@ -172,7 +208,10 @@ int dataset_remove(const char *pool, const char *slug, const char *journal,
     join_path(dir, pool, slug);
     /* What is there already is the rest of an earlier removal: @dir is another's. */
     if (lstat(trash, &st) != 0) {
-        rv = put_aside(dir, trash, id);
+        if (lstat(dir, &st) == 0 && !is_ours(dir, id) && rmdir(dir) != 0) {
+            return -EEXIST;
+        }
+        rv = put_aside(dir, trash);
         if (rv != 0) {
             return rv;
         }
@@ -304,9 +343,8 @@ int dataset_set_aside(const char *pool, const char *slug, const char *journal,
         return -EEXIST;
     }
     join_path(dir, pool, slug);
-    if (lstat(dir, &st) == 0 && !names_zone(disk_posix(), dir, "marker", id) &&
-        !names_zone(disk_posix(), dir, MAKING, id)) {
-        return remove(dir) == 0 ? 0 : -EEXIST;
+    if (lstat(dir, &st) == 0 && !is_ours(dir, id) && !dataset_is_damaged(pool, slug)) {
+        return rmdir(dir) == 0 ? 0 : -EEXIST;
     }
     if (!is_below(journal, dir) && lstat(journal, &st) == 0) {
         snprintf(to, sizeof to, "%s" ASIDE "%s", journal, stamp);
@@ -319,7 +357,7 @@ int dataset_set_aside(const char *pool, const char *slug, const char *journal,
         }
     }
     snprintf(to, sizeof to, "%s" ASIDE "%s", dir, stamp);
-    return put_aside(dir, to, id);
+    return put_aside(dir, to);
 }
 
 struct sweep {
@@ -357,8 +395,7 @@ int dataset_sweep(const char *pool, const char *slug, const char *journals,
     rv = disk->ops->list(disk, pool, sweep_one, sweep);
     for (uint32_t i = 0; rv == 0 && i < sweep->n; i++) {
         join_path(path, pool, sweep->names[i]);
-        if (!names_zone(disk, path, "marker", id) &&
-            !names_zone(disk, path, MAKING, id)) {
+        if (!is_ours(path, id)) {
             continue; /* Somebody's own. */
         }
         if (journals != NULL) {

@@ -241,7 +241,8 @@ static void run_removal(uv_work_t *work)
     if (removal->pool == NULL) {
         return;
     }
-    if (removal->keep_s == 0 && removal->aside) {
+    if (removal->keep_s == 0 &&
+        (removal->aside || dataset_is_damaged(removal->pool->path, removal->slug))) {
         char stamp[32];
 
         node_repair_stamp(stamp, sizeof stamp);

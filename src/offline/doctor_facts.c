@@ -158,13 +158,13 @@ static bool is_held(const struct config *config)
 
 /* Datasets. */
 
-static const char *judge_marker(const char *text, const char *id)
+static const char *judge_marker(const char *text, size_t len, const char *id)
 {
     char mended[STORE_MARKER_MAX];
     char line[128];
     unsigned version = 0;
 
-    if (store_marker_mend(text, mended)) {
+    if (store_marker_mend(text, len, mended)) {
         snprintf(line, sizeof line, "\nzone %s\n", id);
         return strstr(mended, line) == NULL ? "other-zone" : "rotten";
     }
@@ -197,7 +197,7 @@ static const char *marker_state(const char *dir, const char *id)
     if (rv != 0) {
         return "unreadable";
     }
-    state = judge_marker(text, id);
+    state = judge_marker(text, len, id);
     free(text);
     return state;
 }

@@ -65,7 +65,7 @@ static int read_marker(struct export *export, uint64_t *generation)
                     "%s: %s: a dataset is a folder <pool>/<zone> with a file marker",
                     path, strerror(-rv));
     }
-    rv = sscanf(store_marker_mend(text, mended) ? mended : text,
+    rv = sscanf(store_marker_mend(text, len, mended) ? mended : text,
                 "grapevinefs dataset %u\nzone %32[0-9a-f]\ngeneration %" SCNu64 "\n",
                 &version, hex, generation) == 3 &&
                  hex_get(hex, export->zone_id, sizeof export->zone_id)

@@ -58,12 +58,12 @@ int store_open(const struct store_config *config, struct store **out);
 /* The marker @text is as it was written. */
 bool store_marker_checks(const char *text);
 /*
- * True if the marker @text is one of this version but for its first line, as its checksum
- * says: what was to be a version rotted on the disk, and is no other version's. @out: as it
- * was. store_open writes it anew.
+ * True if the marker @text, of @len bytes and a NUL, is not what was written, but says by its
+ * checksum what that was: all but its first line is, which can only have been that of this
+ * version; or one bit or two of it flipped. @out: as it was. store_open writes it anew.
  */
 #define STORE_MARKER_MAX 512u
-bool store_marker_mend(const char *text, char out[STORE_MARKER_MAX]);
+bool store_marker_mend(const char *text, size_t len, char out[STORE_MARKER_MAX]);
 void store_close(struct store *store);
 
 int store_begin(struct store *store);

@@ -63,7 +63,7 @@ static int check_format(const struct store *store, unsigned format)
     return -EPROTONOSUPPORT;
 }
 
-static int marker_parse(struct store *store, const char *text)
+static int marker_parse(struct store *store, const char *text, size_t len)
 {
     char mended[STORE_MARKER_MAX];
     const char *check;
@@ -72,7 +72,7 @@ static int marker_parse(struct store *store, const char *text)
     uint64_t generation;
     uint32_t crc;
 
-    store->marker_rotten = store_marker_mend(text, mended);
+    store->marker_rotten = store_marker_mend(text, len, mended);
     text = store->marker_rotten ? mended : text;
     check = strstr(text, "check ");
     if (sscanf(text, "grapevinefs dataset %u\n", &format) == 1 && format > 0 &&
@@ -111,7 +111,7 @@ static int marker_read(struct store *store)
     marker_path(store, path);
     rv = disk_read_file(store->disk, path, MARKER_MAX, &text, &len);
     if (rv == 0) {
-        rv = marker_parse(store, text);
+        rv = marker_parse(store, text, len);
     }
     free(text);
     return rv;
@@ -126,8 +126,8 @@ static int renew_marker(struct store *store)
         return 0;
     }
     log_warn("store",
-             "msg=\"the first line of the marker was not what was written: it is written "
-             "anew\" dataset=%s",
+             "msg=\"the marker was not what was written, and says what that was: it is "
+             "written anew\" dataset=%s",
              store->dir);
     rv = store_marker_write(store, store->generation);
     return rv == -ENOSPC ? 0 : rv; /* The next start finds it as this one did. */

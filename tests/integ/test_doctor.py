@@ -135,7 +135,7 @@ class Doctor(grapevine.GrapevineTest):
         newer = re.sub("dataset [0-9]+", "dataset 99", good.split("check")[0])
         for bad, finding in [(newer, "dataset-version"),
                              (re.sub("dataset [0-9]+", "dataset 7", good), "dataset-rotten"),
-                             (good.replace("generation 0", "generation 4"), "dataset-damaged"),
+                             (good.replace("generation 0", "generation 47"), "dataset-damaged"),
                              (foreign, "dataset-foreign"),
                              ("x" + good, "dataset-rotten")]:
             with open(marker, "w", encoding="ascii") as f:
