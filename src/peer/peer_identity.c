@@ -26,6 +26,12 @@ enum {
     GROUP_NAME_MAX = 64,
 };
 
+/* A file as it is on the disk. */
+struct key_text {
+    char pem[FILE_BYTES_MAX];
+    size_t len;
+};
+
 struct peer_identity {
     EVP_PKEY *key;
     X509 *certificate;
@@ -127,6 +133,19 @@ static int no_passphrase(char *out, int len, int writing, void *arg)
     return -1;
 }
 
+/* Nothing of the two was changed by whatever keeps the file: the secret is that of the
+ * public key, and the certificate is signed with it. */
+static bool belong_together(EVP_PKEY *key, X509 *certificate)
+{
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(key, NULL);
+    bool good = ctx != NULL && EVP_PKEY_pairwise_check(ctx) == 1 &&
+                X509_check_private_key(certificate, key) == 1 &&
+                X509_verify(certificate, key) == 1;
+
+    EVP_PKEY_CTX_free(ctx);
+    return good;
+}
+
 static int parse(const char *pem, size_t len, struct peer_identity **out)
 {
     struct peer_identity *identity = calloc(1, sizeof *identity);
@@ -143,7 +162,7 @@ static int parse(const char *pem, size_t len, struct peer_identity **out)
     }
     identity->certificate = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL);
     if (identity->certificate == NULL ||
-        X509_check_private_key(identity->certificate, identity->key) != 1) {
+        !belong_together(identity->key, identity->certificate)) {
         goto out;
     }
     rv = peer_fingerprint(identity->certificate, identity->fingerprint);
@@ -181,11 +200,9 @@ static int read_all(int fd, char *pem, size_t cap, size_t *len)
     return -EINVAL;
 }
 
-static int load(const char *path, struct peer_identity **out)
+static int load(const char *path, struct key_text *text, struct peer_identity **out)
 {
-    char pem[FILE_BYTES_MAX];
     struct stat st;
-    size_t len = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     int rv;
 
@@ -207,12 +224,11 @@ static int load(const char *path, struct peer_identity **out)
         rv = -EACCES;
         goto out;
     }
-    rv = read_all(fd, pem, sizeof pem, &len);
+    rv = read_all(fd, text->pem, sizeof text->pem, &text->len);
     if (rv == 0) {
-        rv = parse(pem, len, out);
+        rv = parse(text->pem, text->len, out);
     }
 out:
-    OPENSSL_cleanse(pem, sizeof pem);
     close(fd);
     return rv;
 }
@@ -270,66 +286,117 @@ static int sync_dir(const char *dir)
 }
 
 /*
- * Make @path appear whole and durable, or not at all. link(2) and not rename(2): of two
- * processes that create at once one wins, and the loser loads what the winner made.
+ * Make @path appear whole and durable, or not at all; @replace: in place of what is there.
+ * Else link(2) and not rename(2): of two processes that create at once one wins, and the
+ * loser loads what the winner made.
  */
-static int create_file(const char *dir, const char *path)
+static int put_file(const char *dir, const char *path, const struct key_text *text,
+                    bool replace)
 {
     char temporary[PATH_MAX];
-    BIO *bio = NULL;
-    char *pem = NULL;
-    long len;
-    int fd = -1;
+    int fd;
     int rv;
 
     if (snprintf(temporary, sizeof temporary, "%s.XXXXXX", path) >=
         (int)sizeof temporary) {
         return -ENAMETOOLONG;
     }
-    rv = generate(&bio);
+    fd = mkostemp(temporary, O_CLOEXEC); /* Mode 0600. */
+    if (fd < 0) {
+        return -errno;
+    }
+    rv = write_all(fd, text->pem, text->len);
+    if (rv == 0 && fsync(fd) != 0) {
+        rv = -errno;
+    }
+    close(fd);
+    if (rv == 0 && replace && rename(temporary, path) != 0) {
+        rv = -errno;
+    }
+    if (rv == 0 && !replace && link(temporary, path) != 0 && errno != EEXIST) {
+        rv = -errno;
+    }
+    if (rv != 0 || !replace) {
+        unlink(temporary);
+    }
+    return rv == 0 ? sync_dir(dir) : rv;
+}
+
+static int create_file(const char *dir, const char *path)
+{
+    struct key_text text = {0};
+    BIO *bio = NULL;
+    char *pem = NULL;
+    long len;
+    int rv = generate(&bio);
+
     if (rv != 0) {
         return rv;
     }
     len = BIO_get_mem_data(bio, &pem);
-    fd = mkostemp(temporary, O_CLOEXEC); /* Mode 0600. */
-    if (fd < 0) {
-        rv = -errno;
-        goto out;
+    if (len <= 0 || len > FILE_BYTES_MAX) {
+        rv = -EINVAL;
+    } else {
+        memcpy(text.pem, pem, (size_t)len);
+        text.len = (size_t)len;
+        rv = put_file(dir, path, &text, false);
     }
-    rv = write_all(fd, pem, (size_t)len);
-    if (rv == 0 && fsync(fd) != 0) {
-        rv = -errno;
-    }
-    if (rv == 0 && link(temporary, path) != 0 && errno != EEXIST) {
-        rv = -errno;
-    }
-    unlink(temporary);
-    if (rv == 0) {
-        rv = sync_dir(dir);
-    }
-out:
-    if (fd >= 0) {
-        close(fd);
-    }
+    OPENSSL_cleanse(&text, sizeof text);
     BIO_free(bio);
+    return rv;
+}
+
+/* The key that was read from one of the two: make the other one the same. */
+static int put_other(const char *dir, const char *path, const struct key_text *text)
+{
+    struct key_text there = {0};
+    struct peer_identity *identity = NULL;
+    int rv = load(path, &there, &identity);
+
+    if (rv != 0 || there.len != text->len ||
+        CRYPTO_memcmp(there.pem, text->pem, text->len) != 0) {
+        rv = put_file(dir, path, text, true);
+    }
+    OPENSSL_cleanse(&there, sizeof there);
+    peer_identity_free(identity);
     return rv;
 }
 
 int peer_identity_open(const char *dir, bool create, struct peer_identity **out)
 {
+    struct key_text text = {0};
     char path[PATH_MAX];
+    char copy[PATH_MAX];
     int rv;
 
     if (snprintf(path, sizeof path, "%s/%s", dir, PEER_IDENTITY_FILE) >=
-        (int)sizeof path) {
+            (int)sizeof path ||
+        snprintf(copy, sizeof copy, "%s/%s", dir, PEER_IDENTITY_COPY) >=
+            (int)sizeof copy) {
         return -ENAMETOOLONG;
     }
-    rv = load(path, out);
-    if (rv == -ENOENT && create) {
-        rv = create_file(dir, path);
-        if (rv == 0) {
-            rv = load(path, out);
+    rv = load(path, &text, out);
+    if (rv == -EINVAL || rv == -ENOENT) {
+        int copy_rv = load(copy, &text, out);
+
+        if (copy_rv == 0) {
+            log_error("peer",
+                      "msg=\"the node's key was damaged or gone: its copy takes its "
+                      "place\" file=\"%s\"",
+                      path);
+            rv = 0;
+        } else if (rv == -ENOENT && copy_rv == -ENOENT && create) {
+            rv = create_file(dir, path);
+            rv = rv != 0 ? rv : load(path, &text, out);
+        } else {
+            rv = copy_rv == -ENOENT ? rv : -EINVAL;
         }
     }
+    if (rv == 0 &&
+        (put_other(dir, path, &text) != 0 || put_other(dir, copy, &text) != 0)) {
+        log_warn("peer", "msg=\"the node's key is on the disk only once\" file=\"%s\"",
+                 path);
+    }
+    OPENSSL_cleanse(&text, sizeof text);
     return rv;
 }

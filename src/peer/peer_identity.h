@@ -8,6 +8,8 @@
 
 /* The file below the state folder: the key, then the certificate, both PEM. */
 #define PEER_IDENTITY_FILE "node.pem"
+/* The same again: without its key a node cannot come back. */
+#define PEER_IDENTITY_COPY "node.pem.copy"
 
 struct evp_pkey_st;
 struct x509_st;

@@ -36,11 +36,13 @@ enum peer_channel { PEER_CONTROL = 0, PEER_LOG = 1, PEER_BULK = 2, PEER_CHANNELS
 struct uv_loop_s;
 struct peer_net;
 
-/* This node's key and certificate, in the PEM file node.pem below the state folder. */
+/* This node's key and certificate, in the PEM file node.pem below the state folder, and the
+ * same again in node.pem.copy. */
 struct peer_identity;
 /*
  * Load, or make (P-256, self-signed, mode 0600) if absent and @create. -ENOENT; -EACCES,
- * also if others may read the file; -EINVAL: damaged, and never replaced by itself.
+ * also if others may read the file; -EINVAL: both are damaged, and never replaced by
+ * themselves. Of one that is good the other is made.
  */
 int peer_identity_open(const char *dir, bool create, struct peer_identity **out);
 void peer_identity_free(struct peer_identity *identity);

@@ -26,6 +26,32 @@ static void put(const char *content, mode_t mode)
     close(fd);
 }
 
+static const char *copy(void)
+{
+    static char path[4200];
+
+    snprintf(path, sizeof path, "%s/%s", check_tmpdir(), PEER_IDENTITY_COPY);
+    return path;
+}
+
+static size_t get(char *out, size_t cap)
+{
+    int fd = open(file(), O_RDONLY);
+    ssize_t n = read(fd, out, cap);
+
+    CHECK(n > 0 && n < (ssize_t)cap);
+    close(fd);
+    return (size_t)n;
+}
+
+static void put_bytes(const char *bytes, size_t len)
+{
+    int fd = open(file(), O_WRONLY | O_TRUNC);
+
+    CHECK_INT(write(fd, bytes, len), (ssize_t)len);
+    close(fd);
+}
+
 /* A key made once is the same after a restart: the fingerprint is who a node is. */
 static void made_once_then_loaded(void)
 {
@@ -63,6 +89,7 @@ static void keys_differ(void)
 
     CHECK_INT(peer_identity_open(check_tmpdir(), true, &first), 0);
     CHECK_INT(unlink(file()), 0);
+    CHECK_INT(unlink(copy()), 0);
     CHECK_INT(peer_identity_open(check_tmpdir(), true, &second), 0);
     CHECK(memcmp(peer_identity_fingerprint(first), peer_identity_fingerprint(second),
                  PEER_FINGERPRINT_BYTES) != 0);
@@ -102,6 +129,51 @@ static void damaged_is_kept_and_refused(void)
     CHECK_PTR(identity, NULL);
 }
 
+/* Any bit of the file flips: who the node is does not change, the copy takes its place, and
+ * the file is good again. If it is gone, too. Bits that say nothing do no harm. */
+static void damaged_is_made_good_by_the_copy(void)
+{
+    struct peer_identity *made = NULL;
+    struct peer_identity *found = NULL;
+    char good[4096] = "";
+    char now[4096] = "";
+    size_t len;
+
+    CHECK_INT(peer_identity_open(check_tmpdir(), true, &made), 0);
+    len = get(good, sizeof good);
+    for (size_t bit = 0; bit < 8 * len + 8; bit += 5) {
+        if (bit >= 8 * len) {
+            CHECK_INT(unlink(file()), 0);
+        } else {
+            memcpy(now, good, len);
+            now[bit / 8] = (char)(now[bit / 8] ^ 1 << bit % 8);
+            put_bytes(now, len);
+        }
+        CHECK_INT(peer_identity_open(check_tmpdir(), true, &found), 0);
+        CHECK_MEM(peer_identity_fingerprint(found), peer_identity_fingerprint(made),
+                  PEER_FINGERPRINT_BYTES);
+        peer_identity_free(found);
+        found = NULL;
+    }
+    CHECK_INT(get(now, sizeof now), len);
+    peer_identity_free(made);
+}
+
+/* Both are damaged, or one is and the other gone: it is no other node for that. */
+static void damaged_twice_is_refused(void)
+{
+    struct peer_identity *identity = NULL;
+
+    CHECK_INT(peer_identity_open(check_tmpdir(), true, &identity), 0);
+    peer_identity_free(identity);
+    identity = NULL;
+    CHECK_INT(truncate(copy(), 100), 0);
+    CHECK_INT(unlink(file()), 0);
+    CHECK_INT(peer_identity_open(check_tmpdir(), true, &identity), -EINVAL);
+    CHECK_INT(access(file(), F_OK), -1);
+    CHECK_PTR(identity, NULL);
+}
+
 /* A link in the key's place could point at anything. */
 static void link_is_refused(void)
 {
@@ -114,4 +186,6 @@ static void link_is_refused(void)
 
 TEST_MAIN(CHECK_TEST(made_once_then_loaded), CHECK_TEST(absent_is_not_made_unasked),
           CHECK_TEST(keys_differ), CHECK_TEST(readable_by_others_is_refused),
-          CHECK_TEST(damaged_is_kept_and_refused), CHECK_TEST(link_is_refused))
+          CHECK_TEST(damaged_is_kept_and_refused),
+          CHECK_TEST(damaged_is_made_good_by_the_copy),
+          CHECK_TEST(damaged_twice_is_refused), CHECK_TEST(link_is_refused))
