@@ -50,6 +50,7 @@ static const struct {
     [EVENT_DIFFERS] = {"differs", LOG_LEVEL_ERROR},
     [EVENT_QUARANTINE] = {"quarantine", LOG_LEVEL_ERROR},
     [EVENT_REPAIRED] = {"repaired", LOG_LEVEL_INFO},
+    [EVENT_STATE_HEALED] = {"state-healed", LOG_LEVEL_WARN},
     [EVENT_TWIN] = {"twin", LOG_LEVEL_ERROR},
     [EVENT_RECOVERED] = {"recovered", LOG_LEVEL_WARN},
     [EVENT_STRANGER] = {"stranger", LOG_LEVEL_WARN},

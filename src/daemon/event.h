@@ -60,6 +60,7 @@ enum event_kind {
     EVENT_DIFFERS,      /* Members of a zone have different states. */
     EVENT_QUARANTINE,   /* A member's data must not be used any more. */
     EVENT_REPAIRED,     /* It has a new copy, which is complete. */
+    EVENT_STATE_HEALED, /* A file of the state folder was damaged; its copy was not. */
     EVENT_TWIN,         /* Another daemon is this node. */
     EVENT_RECOVERED,    /* What a recovery of a zone or the grapevine means here. */
     EVENT_STRANGER,     /* A connection was refused. */

@@ -114,16 +114,29 @@ static int prepare_state(struct node *node, char *error)
 {
     int rv = node->disk->ops->mkdir(node->disk, node->config.state);
 
-    if (rv == 0) {
-        rv = node_state_lock(node, error);
-        if (rv != 0) {
-            return rv;
-        }
-        rv = peer_identity_open(node->config.state, true, &node->identity);
-    }
     if (rv != 0) {
         snprintf(error, CONFIG_ERROR_MAX, "[node] state %s: %s", node->config.state,
                  strerror(-rv));
+        return rv;
+    }
+    return node_state_lock(node, error);
+}
+
+/* A node that is in a grapevine is so by its key: it makes no other one. */
+static int open_identity(struct node *node, char *error)
+{
+    int rv = peer_identity_open(node->config.state, !node->initialised, &node->identity);
+
+    if (rv == -EINVAL || rv == -ENOENT) {
+        snprintf(
+            error, CONFIG_ERROR_MAX,
+            "%s/node.pem, this node's key, and its copy are damaged or gone: see the "
+            "runbook, Damaged state folder",
+            node->config.state);
+    } else if (rv != 0) {
+        snprintf(error, CONFIG_ERROR_MAX, "%s/node.pem, this node's key: %s%s",
+                 node->config.state, strerror(-rv),
+                 rv == -EACCES ? " (nobody but the daemon's user may read it)" : "");
     }
     return rv;
 }
@@ -242,9 +255,8 @@ static int open_all(struct node *node, uv_loop_t *loop, char *error)
 {
     int rv = node_state_load(node, error);
 
-    if (rv == 0) {
-        rv = check_pools(node, error);
-    }
+    rv = rv != 0 ? rv : open_identity(node, error);
+    rv = rv != 0 ? rv : check_pools(node, error);
     if (rv != 0) {
         return rv;
     }

@@ -10,6 +10,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "daemon/json.h"
+#include "daemon/state_file.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -95,9 +96,8 @@ void node_marks_load(struct node *node)
     const cJSON *zones;
     const cJSON *item;
     uint64_t version = 0;
+    struct state_file file = {0};
     cJSON *json = NULL;
-    char *text = NULL;
-    size_t len = 0;
     bool ok;
     int rv;
 
@@ -105,11 +105,11 @@ void node_marks_load(struct node *node)
     all->node = node;
     node->marks = all;
     snprintf(all->path, sizeof all->path, "%s/" MARKS_FILE, node->config.state);
-    rv = disk_read_file(node->disk, all->path, MARKS_BYTES_MAX, &text, &len);
+    rv = state_file_read(node->disk, all->path, MARKS_BYTES_MAX, &file);
     if (rv == -ENOENT) {
         return;
     }
-    json = rv == 0 ? json_parse(text, len) : NULL;
+    json = rv == 0 ? json_parse(file.text, file.len) : NULL;
     ok = json_u64(json, "version", &version) && version == 1;
     zones = cJSON_GetObjectItemCaseSensitive(json, "zones");
     cJSON_ArrayForEach(item, zones)
@@ -121,7 +121,7 @@ void node_marks_load(struct node *node)
                            "back shows only in what the others remember\"");
     }
     cJSON_Delete(json);
-    free(text);
+    free(file.text);
 }
 
 void node_marks_get(const struct node *node, const uint8_t zone_id[16],
@@ -211,7 +211,7 @@ static void run_write(uv_work_t *work)
 {
     struct node_marks *all = work->data;
 
-    all->rv = disk_replace_file(all->node->disk, all->path, all->text, strlen(all->text));
+    all->rv = state_file_write_one(all->node->disk, all->path, all->text);
 }
 
 static void done_write(uv_work_t *work, int status)

@@ -6,7 +6,9 @@
 #include "base/assert.h"
 #include "base/disk.h"
 #include "base/log.h"
+#include "daemon/event.h"
 #include "daemon/json.h"
+#include "daemon/state_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +20,8 @@
 #include <unistd.h>
 
 #define FILE_MAX (4u << 20)
+#define ROTTEN_BITS_MAX 16u
+#define BEYOND_MENDING "and its copy are damaged: see the runbook, Damaged state folder"
 
 void node_random(void *out, size_t len)
 {
@@ -53,22 +57,27 @@ static void path_of(const struct node *node, const char *name, char *out, size_t
     snprintf(out, cap, "%s/%s", node->config.state, name);
 }
 
-/* The parsed file, or NULL with @rv: -ENOENT, -EUCLEAN or the errno of reading. */
-static cJSON *load(struct node *node, const char *name, int *rv)
+/* The parsed file, or NULL with @rv: -ENOENT, -EUCLEAN or the errno of reading. *@again:
+ * it should be written anew. */
+static cJSON *load(struct node *node, const char *name, bool *again, int *rv)
 {
     char path[CONFIG_TEXT_MAX + 32];
-    char *text = NULL;
-    size_t len = 0;
+    struct state_file file;
     cJSON *json;
 
     path_of(node, name, path, sizeof path);
-    *rv = disk_read_file(node->disk, path, FILE_MAX, &text, &len);
+    *rv = state_file_read(node->disk, path, FILE_MAX, &file);
     if (*rv != 0) {
         return NULL;
     }
-    json = json_parse(text, len);
-    free(text);
+    json = json_parse(file.text, file.len);
+    free(file.text);
     *rv = json == NULL ? -EUCLEAN : 0;
+    *again = file.from != STATE_FILE_WHOLE;
+    if (file.from == STATE_FILE_COPY) {
+        event_tell(EVENT_STATE_HEALED, NULL,
+                   "%s was damaged or gone: its copy takes its place", path);
+    }
     return json;
 }
 
@@ -82,7 +91,7 @@ static int save(struct node *node, const char *name, cJSON *json)
     cJSON_Delete(json);
     path_of(node, name, path, sizeof path);
     if (text != NULL) {
-        rv = disk_replace_file(node->disk, path, text, strlen(text));
+        rv = state_file_write(node->disk, path, text);
     }
     free(text);
     if (rv != 0) {
@@ -127,9 +136,7 @@ static bool parse_state(struct node *node, const cJSON *json, char *error)
         !json_u64(json, "number", &node->number) || node->number == 0 ||
         !json_u64(json, "boot", &node->boot) ||
         !json_text(json, "name", name, sizeof name)) {
-        snprintf(error, CONFIG_ERROR_MAX,
-                 "%s/node.json does not parse: restore it from a backup, or move the "
-                 "state folder away and join again",
+        snprintf(error, CONFIG_ERROR_MAX, "%s/node.json " BEYOND_MENDING,
                  node->config.state);
         return false;
     }
@@ -179,11 +186,12 @@ static bool parse_node_zone(const cJSON *item, struct node_zone *zone)
 
 static int zones_load(struct node *node, char *error)
 {
+    bool again = false;
     const cJSON *item;
     cJSON *json;
     int rv;
 
-    json = load(node, "zones.json", &rv);
+    json = load(node, "zones.json", &again, &rv);
     cJSON_ArrayForEach(item, json)
     {
         if (node->n_zones == DIRECTORY_ZONES_MAX ||
@@ -201,9 +209,10 @@ static int zones_load(struct node *node, char *error)
     cJSON_Delete(json);
     if (rv != 0) {
         /* Without it, a dataset that is away would be taken for one to be made. */
-        snprintf(error, CONFIG_ERROR_MAX,
-                 "%s/zones.json cannot be read (%s): restore it, or move the state "
-                 "folder away and join again",
+        snprintf(error, CONFIG_ERROR_MAX, "%s/zones.json " BEYOND_MENDING " (%s)",
+                 node->config.state, strerror(-rv));
+    } else if (again && (rv = node_zones_save(node)) != 0) {
+        snprintf(error, CONFIG_ERROR_MAX, "%s/zones.json cannot be written: %s",
                  node->config.state, strerror(-rv));
     }
     return rv;
@@ -211,16 +220,22 @@ static int zones_load(struct node *node, char *error)
 
 int node_state_load(struct node *node, char error[CONFIG_ERROR_MAX])
 {
+    bool again = false; /* It is written anew in any case. */
     cJSON *json;
     int rv;
 
-    json = load(node, "node.json", &rv);
+    json = load(node, "node.json", &again, &rv);
     if (rv == -ENOENT) {
         return 0;
     }
     if (rv != 0) {
-        snprintf(error, CONFIG_ERROR_MAX, "%s/node.json cannot be read: %s",
-                 node->config.state, strerror(-rv));
+        if (rv == -EUCLEAN) {
+            snprintf(error, CONFIG_ERROR_MAX, "%s/node.json " BEYOND_MENDING,
+                     node->config.state);
+        } else {
+            snprintf(error, CONFIG_ERROR_MAX, "%s/node.json cannot be read: %s",
+                     node->config.state, strerror(-rv));
+        }
         return rv;
     }
     rv = parse_state(node, json, error) ? 0 : -EINVAL;
@@ -306,10 +321,18 @@ bool node_known_add(struct node *node, const cJSON *json)
 void node_known_load(struct node *node)
 {
     const cJSON *item;
+    bool again = false; /* It is, once the directory is read. */
     cJSON *json;
     int rv;
 
-    json = load(node, "nodes.json", &rv);
+    json = load(node, "nodes.json", &again, &rv);
+    if (rv != 0 && rv != -ENOENT) {
+        log_warn(
+            "daemon",
+            "msg=\"nodes.json and its copy are of no use: this node waits for others "
+            "to call it, until it has read the directory\" error=\"%s\"",
+            strerror(-rv));
+    }
     cJSON_ArrayForEach(item, json)
     {
         if (!node_known_add(node, item)) {
@@ -348,6 +371,18 @@ static bool pool_in_use(const struct node *node, const char *pool)
     return false;
 }
 
+/* True if the marker @text is @hex, this node's, but for a few bits: fingerprints of two
+ * nodes differ in half of their bits. */
+static bool is_rotten(const char *text, size_t len, const char *hex)
+{
+    unsigned bits = 0;
+
+    for (size_t i = 0; i < len && len == 2 * PEER_FINGERPRINT_BYTES; i++) {
+        bits += (unsigned)__builtin_popcount((uint8_t)(text[i] ^ hex[i]));
+    }
+    return bits > 0 && bits <= ROTTEN_BITS_MAX;
+}
+
 int node_pool_check(struct node *node, const struct config_pool *pool,
                     char error[CONFIG_ERROR_MAX])
 {
@@ -380,12 +415,20 @@ int node_pool_check(struct node *node, const struct config_pool *pool,
         return pool_claim(node, marker, error);
     }
     hex_put(hex, peer_identity_fingerprint(node->identity), PEER_FINGERPRINT_BYTES);
-    if (rv != 0 || strcmp(text, hex) != 0) {
+    if (rv == 0 && is_rotten(text, len, hex)) {
+        event_tell(EVENT_STATE_HEALED, NULL, "%s was damaged: it is written anew",
+                   marker);
+        memcpy(text, hex, sizeof hex);
+    }
+    if (rv != 0) {
+        snprintf(error, CONFIG_ERROR_MAX, "[pool %s] %s cannot be read: %s", pool->name,
+                 marker, strerror(-rv));
+    } else if (strcmp(text, hex) != 0) {
         snprintf(error, CONFIG_ERROR_MAX,
                  "[pool %s] path %s belongs to another node (its %s says so): give this "
                  "node a folder of its own",
                  pool->name, pool->path, NODE_POOL_MARKER);
-        rv = rv != 0 ? rv : -EEXIST;
+        rv = -EEXIST;
     } else {
         rv = pool_claim(node, marker, error); /* Shows a pool that turned read-only. */
         if (rv == -ENOSPC) {

@@ -306,6 +306,7 @@ static void zone_remove(struct node *node, struct node_zone *local)
 {
     const struct directory_zone *zone = directory_zone(&node->directory, local->id);
     const struct config_pool *pool = config_pool(&node->config, local->pool);
+    const struct directory_member *member;
     struct removal *removal = calloc(1, sizeof *removal);
     struct host *host = local->host;
 
@@ -315,9 +316,12 @@ static void zone_remove(struct node *node, struct node_zone *local)
     log_info("daemon", "msg=\"this node is no longer a member\" zone=%s", local->slug);
     removal->node = node;
     removal->keep_s = node_keeps(node, local);
-    /* One that was never whole, or is to go anyhow, nobody will ever want. */
-    removal->aside = local->lost != HOST_LOST_NOT && local->complete && zone != NULL &&
-                     directory_member(zone, node->number) != NULL;
+    member = zone == NULL ? NULL : directory_member(zone, node->number);
+    /* One that was never whole, or is to go anyhow, nobody will ever want. Else it is kept
+     * until there is a new one: the other members may be gone before that. */
+    removal->aside =
+        member != NULL && local->complete &&
+        (local->lost != HOST_LOST_NOT || strcmp(member->pool, local->pool) == 0);
     memcpy(removal->zone_id, local->id, sizeof removal->zone_id);
     if (pool != NULL) {
         removal->pool = pool;
@@ -379,6 +383,18 @@ static bool folder_taken(const struct node *node, const struct node_zone *local)
     return false;
 }
 
+/* The zone is this node's alone, under a later raft id than zones.json has. Then this node
+ * had all of it when the last of the others left, and nobody else has anything: zones.json
+ * is old (put back from a backup, say), and what lies here is not to go for that. Is it the
+ * dataset that is old, it is no voter by its own log, and waits. */
+static bool is_all_there_is(const struct node_zone *local,
+                            const struct directory_zone *zone,
+                            const struct directory_member *member)
+{
+    return zone->n_members == 1 && member->raft_id > local->raft_id &&
+           local->lost == HOST_LOST_NOT && strcmp(member->pool, local->pool) == 0;
+}
+
 static void zone_adopt(struct node *node, const struct directory_zone *zone,
                        const struct directory_member *member)
 {
@@ -393,6 +409,16 @@ static void zone_adopt(struct node *node, const struct directory_zone *zone,
         memcpy(local->id, zone->id, sizeof local->id);
         strcpy(local->pool, member->pool);
         strcpy(local->slug, zone->slug);
+        node_zones_save(node);
+    }
+    if (local != NULL && !local->removing && !node_carries(local, member) &&
+        is_all_there_is(local, zone, member)) {
+        log_warn(
+            "daemon",
+            "msg=\"zones.json is older than the directory: the dataset is kept, since "
+            "the zone has no other member\" zone=%s",
+            local->slug);
+        local->raft_id = member->raft_id;
         node_zones_save(node);
     }
     if (local == NULL || local->removing || local->closing ||
@@ -452,7 +478,8 @@ static bool is_over(struct node *node, const struct node_zone *local)
     }
     member = directory_member(zone, node->number);
     if (member != NULL) {
-        return member->raft_id > local->raft_id && !node_carries(local, member);
+        return member->raft_id > local->raft_id && !node_carries(local, member) &&
+               !is_all_there_is(local, zone, member);
     }
     return zone->next_life > (local->raft_id & 0xffff);
 }

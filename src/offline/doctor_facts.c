@@ -3,6 +3,7 @@
 #include "base/disk.h"
 #include "daemon/event_file.h"
 #include "daemon/json.h"
+#include "daemon/state_file.h"
 #include "store/store.h"
 
 #include <arpa/inet.h>
@@ -246,22 +247,21 @@ static void put_datasets(cJSON *facts, const struct config *config)
 {
     cJSON *datasets = cJSON_AddArrayToObject(facts, "datasets");
     char path[PATH_BYTES];
+    struct state_file file;
     const cJSON *zone;
-    char *text = NULL;
-    size_t len = 0;
     cJSON *json;
 
     snprintf(path, sizeof path, "%s/zones.json", config->state);
-    if (disk_read_file(disk_posix(), path, ZONES_FILE_MAX, &text, &len) != 0) {
+    if (state_file_read(disk_posix(), path, ZONES_FILE_MAX, &file) != 0) {
         return;
     }
-    json = json_parse(text, len);
+    json = json_parse(file.text, file.len);
     cJSON_ArrayForEach(zone, json)
     {
         put_dataset(datasets, config, zone);
     }
     cJSON_Delete(json);
-    free(text);
+    free(file.text);
 }
 
 /* Events of the last week, counted by kind. */

@@ -240,8 +240,8 @@ static void judge_dataset(const cJSON *dataset, struct doctor_report *report)
              dir, marker);
     } else if (is(marker, "rotten")) {
         find(report, RULE_DATASET_ROTTEN,
-             "zone %s: the version in the marker in %.300s is not what was written; the "
-             "rest is",
+             "zone %s: the marker in %.300s is not what was written, but says what that "
+             "was",
              zone, dir);
     } else if (is(marker, "other-version")) {
         find(report, RULE_DATASET_VERSION, "zone %s: %.300s is of another version", zone,
@@ -505,6 +505,13 @@ static void judge_events(const cJSON *events, struct doctor_report *report)
     if (bad + healed > 0) {
         find(report, RULE_BLOCKS_BAD, "bad blocks were met %u times in a week, %u healed",
              bad, healed);
+    }
+    if (number(events, "state-healed") > 0) {
+        find(
+            report, RULE_STATE_ROTTEN,
+            "a damaged file of the state folder or of a pool was made good %u times in a "
+            "week",
+            (unsigned)number(events, "state-healed"));
     }
     if (number(events, "quarantine") > 0) {
         find(report, RULE_QUARANTINED, "a member on this node was put into quarantine");

@@ -95,15 +95,22 @@ const struct doctor_rule_row doctor_rules[RULES] = {
     [RULE_DATASET_DAMAGED] =
         {"dataset-damaged", E,
          "the marker is not what was written: the disk or somebody changed it",
-         "do not write one by hand: remove the member and add it anew, and look at the "
-         "disk"},
+         "do not write one by hand: the member is made anew by itself where the zone has "
+         "others, and keeps this one as ZONE.quarantine-TIME; look at the disk"},
     [RULE_DATASET_ROTTEN] =
         {"dataset-rotten", W,
-         "a byte of the marker changed on the disk, in the line that says the version; "
-         "the "
-         "marker's checksum tells what it was, so the dataset is this program's",
+         "a bit or two of the marker changed on the disk, or its first line; its "
+         "checksum "
+         "tells what it was",
          "nothing: the next start of the zone writes it anew; look at the disk (smartctl "
          "-a), for it changes what lies on it"},
+    [RULE_STATE_ROTTEN] =
+        {"state-rotten", W,
+         "a small file of this node's was not what was written, and was made good from "
+         "what "
+         "else says it: no harm came of it",
+         "look at the disk of the state folder or pool that is named (smartctl -a): it "
+         "changes what lies on it"},
     [RULE_DATASET_VERSION] =
         {"dataset-version", E,
          "it was made by another version of grapevined, which this one leaves alone",

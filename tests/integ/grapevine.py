@@ -75,6 +75,18 @@ def free_port(host):
                 continue
 
 
+def state_json(node, name):
+    """What a file of the node's state folder says; behind it is a line with its checksum."""
+    with open(os.path.join(node.dir, "state", name), encoding="utf-8") as f:
+        return json.loads(f.read().split("\ncheck ")[0])
+
+
+def write_state(node, name, content):
+    """As a person would write it: without a checksum, which is taken as it is."""
+    with open(os.path.join(node.dir, "state", name), "w", encoding="utf-8") as f:
+        json.dump(content, f)
+
+
 def die_with_parent():
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 

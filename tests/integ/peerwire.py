@@ -111,8 +111,7 @@ class BadNode:
     so its number must be the lowest."""
 
     def __init__(self, of, to):
-        with open(os.path.join(of.dir, "state", "node.json"), encoding="utf-8") as f:
-            state = json.load(f)
+        state = grapevine.state_json(of, "node.json")
         self.grapevine_id = bytes.fromhex(state["grapevine"])
         self.number = int(state["number"])
         self.boot = int(state["boot"]) + time.monotonic_ns()

@@ -112,8 +112,8 @@ class BadRows(grapevine.GrapevineTest):
     # have only what their files say.
     def test_node_rows(self):
         gv, bad = self.with_bad_node()
-        with open(os.path.join(gv[1].dir, "state", "nodes.json"), encoding="utf-8") as f:
-            key = next(n["fingerprint"] for n in json.load(f) if n["name"] == gv[1].name)
+        key = next(n["fingerprint"] for n in grapevine.state_json(gv[1], "nodes.json")
+                   if n["name"] == gv[1].name)
         row = {"number": "9", "fingerprint": key, "host": "127.0.0.9", "port": 2646}
         bad.write_rows({
             "node/twin": json.dumps(row),
@@ -234,8 +234,8 @@ class Joining(grapevine.GrapevineTest):
         stranger = self.node("orval")
         stranger.start()
         pem = peerwire.pem_of(stranger)
-        with open(os.path.join(gv[0].dir, "state", "nodes.json"), encoding="utf-8") as f:
-            key = next(n["fingerprint"] for n in json.load(f) if n["name"] == node.name)
+        key = next(n["fingerprint"] for n in grapevine.state_json(gv[0], "nodes.json")
+                   if n["name"] == node.name)
         for more in ("", '"fingerprint":"%s",' % key, '"fingerprint":"%s",' % key * 2):
             for name in (node.name, "evil"):
                 answer = peerwire.join(gv[0], pem, peerwire.join_text(

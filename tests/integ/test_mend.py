@@ -49,9 +49,7 @@ class Mend(grapevine.GrapevineTest):
         return [grapevine.json.loads(line)["kind"] for line in done.stdout.splitlines()]
 
     def raft_life(self, node):
-        path = os.path.join(node.dir, "state", "zones.json")
-        with open(path, encoding="ascii") as f:
-            return int(grapevine.json.load(f)[0]["raft_id"]) & 0xffff
+        return int(grapevine.state_json(node, "zones.json")[0]["raft_id"]) & 0xffff
 
     def journal(self, node):
         return os.path.join(node.pools["tank"], SLUG, "journal")

@@ -20,8 +20,7 @@ class Quarantine(grapevine.GrapevineTest):
 
     def raft_life(self, node):
         """How often this node became a member."""
-        path = os.path.join(node.dir, "state", "zones.json")
-        return int(grapevine.json.load(open(path, encoding="ascii"))[0]["raft_id"]) & 0xffff
+        return int(grapevine.state_json(node, "zones.json")[0]["raft_id"]) & 0xffff
 
     def log_has(self, node, text):
         with open(node.log, encoding="utf-8", errors="replace") as f:

@@ -228,12 +228,9 @@ class Recover(grapevine.GrapevineTest):
         return done.returncode == 0
 
     def edit(self, node, name, change):
-        path = os.path.join(node.dir, "state", name)
-        with open(path, encoding="utf-8") as f:
-            content = json.load(f)
+        content = grapevine.state_json(node, name)
         change(content)
-        with open(path, "w", encoding="utf-8") as f:
-            json.dump(content, f)
+        grapevine.write_state(node, name, content)
 
     # The same for the grapevine: killed while it recovers, and in the state in which a
     # crash leaves a node between two of the steps.
@@ -282,8 +279,7 @@ class Recover(grapevine.GrapevineTest):
         self.assertEqual(self.state(new)["epoch"], epoch)
 
     def state(self, node):
-        with open(os.path.join(node.dir, "state", "node.json"), encoding="utf-8") as f:
-            return json.load(f)
+        return grapevine.state_json(node, "node.json")
 
     def writes(self, node):
         """A row of the directory can be written; before that, where it is needed, the
