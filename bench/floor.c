@@ -14,7 +14,6 @@
  * its own. The steps have the names of nfsload's; seqwrite-direct is O_DIRECT, without the page
  * cache. One JSON object on standard output, as nfsload's; the CPU time is the members'.
  */
-#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,6 @@
 #include "daemon/dataset.h"
 
+#include "base/assert.h"
 #include "daemon/config.h"
 #include "daemon/json.h"
 #include "store/store.h"
@@ -23,7 +24,9 @@
 
 static void join_path(char *out, const char *folder, const char *name)
 {
-    snprintf(out, PATH_BYTES, "%s/%s", folder, name);
+    int n = snprintf(out, PATH_BYTES, "%s/%s", folder, name);
+
+    ASSERT(n > 0 && n < (int)PATH_BYTES); /* A pool's path, and two names in it. */
 }
 
 static bool has_line(const char *text, const char *line)
