@@ -81,6 +81,7 @@ void replica_roll_start(struct replica *r, const struct replica_start *start)
     check_mark(r, roll_find(&r->marks, r->config.self));
     if (r->config.roll_call && !rgroup_is_sole_voter(r->group) && r->rv == 0) {
         roll_begin(&r->roll, r->read_seq, r->now_ms + 2ull * r->config.election_ms);
+        r->roll.floor = known_floor(r);
     }
 }
 
@@ -179,8 +180,7 @@ static void present_conf(struct replica *r, struct roll_conf *out)
     out->committed = place.committed;
 }
 
-static void send_answer(struct replica *r, uint64_t to, const struct roll_answer *answer,
-                        enum roll_kind kind)
+static void send_answer(struct replica *r, uint64_t to, const struct roll_answer *answer)
 {
     struct buf *head = buf_new(1 + 8 + ROLL_ANSWER_BYTES_MAX);
     struct wire_enc enc;
@@ -191,8 +191,8 @@ static void send_answer(struct replica *r, uint64_t to, const struct roll_answer
     }
     enc = wire_enc(head->data, head->cap);
     wire_put_u8(&enc, FRAME_VERSION);
-    wire_put_u64(&enc, kind);
-    roll_answer_put(&enc, answer, kind == ROLL_BARE);
+    wire_put_u64(&enc, answer->bare ? ROLL_BARE : ROLL_ANSWER);
+    roll_answer_put(&enc, answer);
     ASSERT(!enc.failed);
     head->len = enc.len;
     replica_control(r, to, REPLICA_FRAME_ROLL, head, 0);
@@ -205,14 +205,17 @@ static void answer(struct replica *r, uint64_t from, uint64_t life)
     struct roll_answer answer = {.life = life,
                                  .mark = roll_find(&r->marks, from),
                                  .floor = known_floor(r),
-                                 .leads = leads_without(r, from)};
+                                 .leads = leads_without(r, from),
+                                 .end = {.index = r->log.last}};
 
+    answer.end.term = replica_log_term(r, answer.end.index);
     present_conf(r, &answer.conf);
-    send_answer(r, from, &answer, ROLL_ANSWER);
-    send_answer(r, from, &answer, ROLL_BARE);
+    send_answer(r, from, &answer);
+    answer.bare = true;
+    send_answer(r, from, &answer);
 }
 
-static void count(struct replica *r, const struct roll_conf *told)
+static void count(struct replica *r, const struct roll_answer *told)
 {
     struct roll_conf own = {.n = 0};
 
@@ -245,7 +248,7 @@ static void take_answer(struct replica *r, uint64_t from, struct wire_dec *dec, 
     if (!r->roll.open) {
         replica_note(r);
     }
-    count(r, &answer.conf);
+    count(r, &answer);
 }
 
 static void take_told(struct replica *r, struct wire_dec *dec)

@@ -87,6 +87,7 @@ void roll_answer(struct roll *roll, uint64_t from, const struct roll_answer *ans
     note_committed(roll, &answer->conf);
     if (!roll_has_answered(roll, from) && roll->n < RGROUP_MEMBERS_MAX) {
         roll->answered[roll->n++] = from;
+        roll->untold = roll->untold || answer->bare;
     }
     if (answer->leads) {
         roll->open = false;
@@ -110,24 +111,28 @@ static uint32_t there(const struct roll *roll, const struct roll_conf *conf,
 void roll_count(struct roll *roll, const struct roll_conf *own, uint64_t self,
                 uint64_t now_ms)
 {
+    uint32_t n = there(roll, own, self);
+
     note_committed(roll, own);
-    if (own->n == 0 || own->index < roll->committed) {
+    if (own->n == 0 || (own->index < roll->committed && !roll->untold)) {
         return;
     }
-    if (there(roll, own, self) == own->n) {
+    if (n == own->n || (n > own->n / 2 && now_ms >= roll->until_ms)) {
         roll->open = false;
-    } else {
-        roll_count_told(roll, own, self, now_ms);
     }
 }
 
-/* All of these are not enough at once: it may be a configuration that never was committed
+/* All of them are not enough at once: it may be a configuration that never was committed
  * and leaves out who is needed in the one that was. */
-void roll_count_told(struct roll *roll, const struct roll_conf *told, uint64_t self,
+void roll_count_told(struct roll *roll, const struct roll_answer *told, uint64_t self,
                      uint64_t now_ms)
 {
-    if (told->index >= roll->committed && now_ms >= roll->until_ms &&
-        there(roll, told, self) > told->n / 2) {
+    const struct roll_conf *conf = &told->conf;
+
+    if (conf->index < roll->committed || roll_is_below(told->end, roll->floor)) {
+        return; /* This member would not vote for it. */
+    }
+    if (there(roll, conf, self) > conf->n / 2 && now_ms >= roll->until_ms) {
         roll->open = false;
     }
 }

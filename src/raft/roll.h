@@ -70,14 +70,15 @@ struct roll_answer {
     struct roll_point mark;
     struct roll_point floor;
     bool leads; /* In touch with a majority without the asker. */
+    bool bare;  /* As the version before gives it and understands it: without the rest. */
+    struct roll_point end; /* Of the answerer's log: the last entry. */
     struct roll_conf conf;
 };
-#define ROLL_ANSWER_BYTES_MAX (8u * (9u + RGROUP_MEMBERS_MAX))
-/* To bytes and from all that is left of them; @bare: without the configuration, as who
- * comes of an earlier version understands it. 0 or -EPROTO. */
+#define ROLL_ANSWER_BYTES_MAX (8u * (11u + RGROUP_MEMBERS_MAX))
+/* To bytes and from all that is left of them. 0 or -EPROTO. */
 struct wire_enc;
 struct wire_dec;
-void roll_answer_put(struct wire_enc *enc, const struct roll_answer *answer, bool bare);
+void roll_answer_put(struct wire_enc *enc, const struct roll_answer *answer);
 int roll_answer_get(struct wire_dec *dec, bool bare, struct roll_answer *out);
 
 /* One call. Zero is one that is over. */
@@ -86,7 +87,8 @@ struct roll {
     uint64_t life;     /* Answers to another life's question count for nothing. */
     uint64_t until_ms; /* So long it waits for those beyond a majority. */
     struct roll_point floor;
-    uint64_t committed; /* A configuration below this index is superseded. */
+    uint64_t committed; /* A configuration below this index is superseded; */
+    bool untold;        /* but not the own one: somebody answered who tells none. */
     uint32_t n;
     uint64_t answered[RGROUP_MEMBERS_MAX];
 };
@@ -97,9 +99,10 @@ void roll_answer(struct roll *roll, uint64_t from, const struct roll_answer *ans
  * majority of them with @self. */
 void roll_count(struct roll *roll, const struct roll_conf *own, uint64_t self,
                 uint64_t now_ms);
-/* By the configuration of somebody who has just answered: over, unless that is superseded,
- * if by @now_ms a majority of its voters with @self has answered. */
-void roll_count_told(struct roll *roll, const struct roll_conf *told, uint64_t self,
+/* By the configuration of @told, somebody who has just answered: over, unless that is
+ * superseded or its teller below the floor, if by @now_ms a majority of its voters with
+ * @self has answered. */
+void roll_count_told(struct roll *roll, const struct roll_answer *told, uint64_t self,
                      uint64_t now_ms);
 bool roll_has_answered(const struct roll *roll, uint64_t id);
 

@@ -18,7 +18,7 @@ static struct roll_point get_point(struct wire_dec *dec)
     return point;
 }
 
-void roll_answer_put(struct wire_enc *enc, const struct roll_answer *answer, bool bare)
+void roll_answer_put(struct wire_enc *enc, const struct roll_answer *answer)
 {
     const struct roll_conf *conf = &answer->conf;
 
@@ -26,9 +26,10 @@ void roll_answer_put(struct wire_enc *enc, const struct roll_answer *answer, boo
     put_point(enc, answer->mark);
     wire_put_u64(enc, answer->leads ? 1 : 0);
     put_point(enc, answer->floor);
-    if (bare) {
+    if (answer->bare) {
         return;
     }
+    put_point(enc, answer->end);
     wire_put_u64(enc, conf->index);
     wire_put_u64(enc, conf->committed);
     wire_put_u64(enc, conf->n);
@@ -72,16 +73,21 @@ static int get_conf(struct wire_dec *dec, struct roll_conf *out)
 
 int roll_answer_get(struct wire_dec *dec, bool bare, struct roll_answer *out)
 {
-    struct roll_answer answer = {.life = wire_get_u64(dec)};
+    struct roll_answer answer = {.life = wire_get_u64(dec), .bare = bare};
     uint64_t leads;
+    int rv = 0;
 
     answer.mark = get_point(dec);
     leads = wire_get_u64(dec);
+    answer.leads = leads == 1;
     answer.floor = get_point(dec);
-    if (leads > 1 || (!bare && get_conf(dec, &answer.conf) != 0) || !wire_done(dec)) {
+    if (!bare) {
+        answer.end = get_point(dec);
+        rv = get_conf(dec, &answer.conf);
+    }
+    if (rv != 0 || leads > 1 || !wire_done(dec)) {
         return -EPROTO;
     }
-    answer.leads = leads == 1;
     *out = answer;
     return 0;
 }

@@ -30,7 +30,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct roll_answer answer;
     struct wire_dec dec;
     uint8_t *bytes;
-    bool bare;
 
     if (size < 1) {
         return 0;
@@ -39,10 +38,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ASSERT(bytes != NULL);
     memcpy(bytes, data + 1, size - 1);
     dec = wire_dec(bytes, size - 1);
-    bare = (data[0] & 1) != 0;
-    if (roll_answer_get(&dec, bare, &answer) == 0) {
+    if (roll_answer_get(&dec, (data[0] & 1) != 0, &answer) == 0) {
         check(&answer.conf);
-        roll_answer_put(&enc, &answer, bare);
+        roll_answer_put(&enc, &answer);
         ASSERT(!enc.failed && enc.len == size - 1);
         ASSERT(memcmp(again, bytes, enc.len) == 0);
     }

@@ -87,6 +87,15 @@ static void answers(struct roll *roll, uint64_t from, const struct roll_conf *co
     roll_answer(roll, from, &answer);
 }
 
+/* Counted by what somebody tells whose log ends at the floor. */
+static void count_told(struct roll *roll, const struct roll_conf *conf, uint64_t self,
+                       uint64_t now_ms)
+{
+    struct roll_answer answer = {.end = roll->floor, .conf = *conf};
+
+    roll_count_told(roll, &answer, self, now_ms);
+}
+
 /* All voters are heard at once; of a majority it is enough after a while, since the one
  * that is missing may be the one that remembers most. A stand-by's word is none. */
 static void who_must_answer(void)
@@ -153,11 +162,11 @@ static void a_later_configuration_counts(void)
         answers(&roll, 3, &later);
         roll_count(&roll, &own, 2, 5000);
         CHECK(roll.open);
-        roll_count_told(&roll, &later, 2, 999);
+        count_told(&roll, &later, 2, 999);
         CHECK(roll.open);
-        roll_count_told(&roll, &later, 4, 5000); /* Two are needed, and 4 is no voter. */
+        count_told(&roll, &later, 4, 5000); /* Two are needed, and 4 is no voter. */
         CHECK(roll.open);
-        roll_count_told(&roll, &later, 2, 1000);
+        count_told(&roll, &later, 2, 1000);
         CHECK(!roll.open);
     }
 }
@@ -173,7 +182,7 @@ static void all_that_were_told_of_is_no_haste(void)
     roll_begin(&roll, 1, 1000);
     answers(&roll, 2, &told);
     roll_count(&roll, &own, 1, 500);
-    roll_count_told(&roll, &told, 1, 500);
+    count_told(&roll, &told, 1, 500);
     CHECK(roll.open);
 }
 
@@ -192,11 +201,11 @@ static void a_superseded_configuration_is_none(void)
     roll_count(&roll, &own, 1, 5000);
     CHECK(roll.open);
     answers(&roll, 6, &stale);
-    roll_count_told(&roll, &stale, 1, 5000);
+    count_told(&roll, &stale, 1, 5000);
     CHECK(roll.open);
     CHECK_UINT(roll.committed, 20);
     answers(&roll, 4, &later);
-    roll_count_told(&roll, &later, 1, 5000);
+    count_told(&roll, &later, 1, 5000);
     CHECK(!roll.open);
     /* What this member itself knows to be committed counts as well. */
     own = voters_of(12, 12, 1, 3);
@@ -205,7 +214,7 @@ static void a_superseded_configuration_is_none(void)
     answers(&roll, 7, &stale);
     stale = voters_of(9, 9, 6, 2);
     roll_count(&roll, &own, 1, 5000);
-    roll_count_told(&roll, &stale, 1, 5000);
+    count_told(&roll, &stale, 1, 5000);
     CHECK(roll.open);
 }
 
@@ -225,7 +234,49 @@ static void an_uncommitted_configuration_stops_nobody(void)
     answers(&roll, 2, &committed);
     roll_count(&roll, &dead, 1, 5000);
     CHECK(roll.open);
-    roll_count_told(&roll, &committed, 1, 5000);
+    count_told(&roll, &committed, 1, 5000);
+    CHECK(!roll.open);
+}
+
+/* Nor is one counted by whose teller gets no vote: its log ends below what somebody knows to
+ * be committed. */
+static void nobody_below_the_floor(void)
+{
+    struct roll_answer behind = {
+        .floor = at(2, 40), .end = at(3, 90), .conf = voters_of(80, 20, 1, 3)};
+    struct roll_answer other = {.floor = at(4, 60), .end = at(4, 60)};
+    struct roll roll;
+
+    roll_begin(&roll, 1, 1000);
+    roll_answer(&roll, 2, &behind);
+    roll_answer(&roll, 9, &other);
+    roll_count_told(&roll, &behind, 1, 5000);
+    CHECK(roll.open);
+    behind.end = at(4, 59);
+    roll_count_told(&roll, &behind, 1, 5000);
+    CHECK(roll.open);
+    behind.end = at(4, 60);
+    roll_count_told(&roll, &behind, 1, 5000);
+    CHECK(!roll.open);
+}
+
+/* A member of the version before does not say by what it would be elected. Beside it the own
+ * configuration counts as it did then, or nobody could be. Who gives both answers gives the
+ * full one first, and is none of them. */
+static void beside_the_version_before(void)
+{
+    struct roll_conf own = voters_of(1, 1, 1, 2);
+    struct roll_conf later = voters_of(30, 20, 1, 5);
+    struct roll_answer bare = {.bare = true};
+    struct roll roll;
+
+    roll_begin(&roll, 1, 1000);
+    answers(&roll, 2, &later);
+    roll_answer(&roll, 2, &bare);
+    roll_count(&roll, &own, 1, 5000);
+    CHECK(roll.open);
+    roll_answer(&roll, 5, &bare);
+    roll_count(&roll, &own, 1, 5000);
     CHECK(!roll.open);
 }
 
@@ -238,7 +289,7 @@ static void no_configuration_is_no_majority(void)
     roll_begin(&roll, 1, 1000);
     answers(&roll, 2, &none);
     roll_count(&roll, &none, 1, 5000);
-    roll_count_told(&roll, &none, 1, 5000);
+    count_told(&roll, &none, 1, 5000);
     CHECK(roll.open);
 }
 
@@ -248,4 +299,5 @@ TEST_MAIN(CHECK_TEST(term_before_index), CHECK_TEST(marks_rise), CHECK_TEST(olde
           CHECK_TEST(all_that_were_told_of_is_no_haste),
           CHECK_TEST(a_superseded_configuration_is_none),
           CHECK_TEST(an_uncommitted_configuration_stops_nobody),
+          CHECK_TEST(nobody_below_the_floor), CHECK_TEST(beside_the_version_before),
           CHECK_TEST(no_configuration_is_no_majority))
