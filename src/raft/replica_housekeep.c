@@ -12,7 +12,8 @@
 #include <errno.h>
 
 #define CUT_MIN 64u         /* Entries: less is not worth a snapshot. */
-#define QUIET_MS 200u       /* Nothing was appended for so long: clients pause. */
+#define QUIET_MS 200u       /* Nothing was appended or read for so long: clients pause; */
+#define QUIET_READ_MS 5000u /* or nothing was appended, whatever is read. */
 #define REST_EVERY_MS 1000u /* What does not press is settled at this pace, */
 #define BAD_EVERY_MS 60000u /* at this in the end if it does not go, */
 #define REST_MORE_MS 250u   /* or at this if there is much of it and clients write. */
@@ -144,11 +145,17 @@ static bool snapshot_due(struct replica *r)
 
 static bool is_quiet(const struct replica *r)
 {
-    return r->now_ms - r->append_ms >= QUIET_MS;
+    uint64_t append_ms = r->now_ms - r->append_ms;
+
+    return append_ms >= QUIET_READ_MS ||
+           (append_ms >= QUIET_MS &&
+            (r->read_ms == 0 || r->now_ms - r->read_ms >= QUIET_MS));
 }
 
 /* Settling is a second write of all that clients write: up to half of the journal it waits
- * for a pause of theirs. What they overwrite or remove meanwhile never needs it. */
+ * for a pause of theirs. What they overwrite or remove meanwhile never needs it. Who reads
+ * what was just written meets it in the page cache, and competes with settling for disk
+ * and processors; but somebody may always read. */
 static void settle(struct replica *r)
 {
     uint64_t max = r->config.journal_bytes_max;

@@ -157,6 +157,33 @@ static void settling_gives_way(void)
     rig_deinit(&rig);
 }
 
+/* Who reads after a write has the disk, too, but not for ever: somebody may always read. */
+static void settling_gives_way_to_reads(void)
+{
+    memset(&rig, 0, sizeof rig);
+    rig.journal_bytes_max = 1u << 20;
+    rig_init(&rig, 3);
+    rig_elect(&rig, 1);
+    rig_submit(&rig, 1, 1, 4000);
+    rig_flush(&rig, 1);
+    rig_settle(&rig);
+    rig_disk(&rig, 1, 300u << 10);
+    rig_disk(&rig, 2, 300u << 10);
+    for (uint64_t token = 10; token < 55; token++) {
+        rig_read(&rig, 1, token);
+        rig_run(&rig, 100);
+    }
+    CHECK_UINT(rig.nodes[1].settles, 0);
+    CHECK(rig.nodes[2].settles > 0); /* Nobody reads there. */
+    for (uint64_t token = 55; token < 65; token++) {
+        rig_read(&rig, 1, token);
+        rig_run(&rig, 100);
+    }
+    CHECK(rig.nodes[1].settles > 0);
+    rig_deinit(&rig);
+}
+
 TEST_MAIN(CHECK_TEST(a_follower_gathers), CHECK_TEST(much_is_not_gathered),
           CHECK_TEST(a_read_ends_gathering), CHECK_TEST(settling_gives_way),
+          CHECK_TEST(settling_gives_way_to_reads),
           CHECK_TEST(a_follower_that_nobody_reads_from))
