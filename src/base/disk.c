@@ -6,6 +6,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+static _Thread_local bool nowait;
+
+void disk_nowait(bool on)
+{
+    nowait = on;
+}
+
+bool disk_is_nowait(void)
+{
+    return nowait;
+}
+
 static bool aligned(const void *at, size_t len, uint64_t offset)
 {
     return ((uintptr_t)at | len | offset) % DISK_DIRECT_ALIGN == 0;

@@ -2,8 +2,8 @@
  * disk: the files of one node, behind a table of operations.
  *
  * disk_posix.c is the real one; the simulator's keeps what was written and what was
- * made durable apart. All calls block; none may run on an event loop. Paths are
- * absolute or relative to the process (the simulator keeps one tree per node).
+ * made durable apart. All calls block; none may run on an event loop, but for a look at
+ * what memory has (disk_nowait). Paths are absolute or relative to the process (the simulator keeps one tree per node).
  *
  * Every call returns 0 or a negated errno. A failed sync is never repeated with
  * success: the caller must treat the file as lost (fsync drops dirty pages).
@@ -83,6 +83,14 @@ struct disk {
 
 /* The machine's own files. Shared by all threads. */
 struct disk *disk_posix(void);
+
+/*
+ * From now on the calling thread must not wait for a disk (@on), or may again. While it
+ * must not, pread and open give -EAGAIN instead, having done nothing, and no other operation
+ * may be called but size, close of what was open, and expect.
+ */
+void disk_nowait(bool on);
+bool disk_is_nowait(void);
 
 /* The two operations past the page cache, on any disk; -EINVAL without calling it if
  * something is not aligned. */

@@ -26,6 +26,7 @@ enum {
 struct disk_file {
     int fd;
     _Atomic int direct; /* The same file, opened with O_DIRECT. */
+    _Atomic bool waits; /* Its file system cannot say whether a read would wait. */
 };
 
 /* A spent quota of the file system is a full disk to whoever asks. */
@@ -41,6 +42,9 @@ static int posix_open(struct disk *disk, const char *path, int flags,
     int mode = O_CLOEXEC;
 
     (void)disk;
+    if (disk_is_nowait()) {
+        return -EAGAIN;
+    }
     mode |= (flags & DISK_WRITE) != 0 ? O_RDWR : O_RDONLY;
     mode |= (flags & DISK_CREATE) != 0 ? O_CREAT : 0;
     mode |= (flags & DISK_EXCL) != 0 ? O_EXCL : 0;
@@ -58,6 +62,7 @@ static int posix_open(struct disk *disk, const char *path, int flags,
         return rv;
     }
     atomic_init(&file->direct, DIRECT_NONE);
+    atomic_init(&file->waits, false);
     *out = file;
     return 0;
 }
@@ -97,11 +102,47 @@ static int read_all(int fd, void *buf, size_t len, uint64_t offset)
     return 0;
 }
 
+/* Only what the page cache has. Some file systems cannot tell. */
+static int read_cached(struct disk_file *file, void *buf, size_t len, uint64_t offset)
+{
+#ifdef RWF_NOWAIT
+    struct iovec iov = {.iov_base = buf, .iov_len = len};
+
+    while (iov.iov_len > 0 && !atomic_load_explicit(&file->waits, memory_order_relaxed)) {
+        ssize_t n = preadv2(file->fd, &iov, 1, (off_t)offset, RWF_NOWAIT);
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            if (errno == EOPNOTSUPP || errno == ENOSYS) {
+                atomic_store_explicit(&file->waits, true, memory_order_relaxed);
+            }
+            return -EAGAIN; /* What is wrong besides shows when it is read for good. */
+        }
+        if (n == 0) {
+            return -ENODATA;
+        }
+        iov.iov_base = (uint8_t *)iov.iov_base + n;
+        iov.iov_len -= (size_t)n;
+        offset += (uint64_t)n;
+    }
+    return iov.iov_len == 0 ? 0 : -EAGAIN;
+#else
+    (void)file;
+    (void)buf;
+    (void)len;
+    (void)offset;
+    return -EAGAIN;
+#endif
+}
+
 static int posix_pread(struct disk *disk, struct disk_file *file, void *buf, size_t len,
                        uint64_t offset)
 {
     (void)disk;
-    return read_all(file->fd, buf, len, offset);
+    return disk_is_nowait() ? read_cached(file, buf, len, offset)
+                            : read_all(file->fd, buf, len, offset);
 }
 
 /* Step over @done bytes. Returns how many whole vectors were used up. */

@@ -423,29 +423,39 @@ void host_close(struct host *host, void (*closed)(void *arg), void *arg)
     end_when_idle(host);
 }
 
+/* The zone's thread is done with a job. */
+static void zone_done(struct job *base)
+{
+    struct host_job *job = (struct host_job *)base;
+
+    ASSERT(job->host->zone_jobs > 0);
+    job->host->zone_jobs--;
+    job->done(base);
+}
+
+static void zone_begin(struct host *host, struct host_job *job,
+                       void (*run)(struct job *job), void (*done)(struct job *job))
+{
+    job->job.run = run;
+    job->job.done = zone_done;
+    job->done = done;
+    job->host = host;
+    host->jobs++;
+    host->zone_jobs++;
+}
+
 void host_post_zone_later(struct host *host, struct host_job *job,
                           void (*run)(struct job *job), void (*done)(struct job *job))
 {
-    job->job.run = run;
-    job->job.done = done;
-    job->host = host;
-    host->jobs++;
+    zone_begin(host, job, run, done);
     worker_post_later(&host->zone_worker, &job->job);
-}
-
-static void post(struct host *host, struct worker *worker, struct host_job *job)
-{
-    job->host = host;
-    host->jobs++;
-    worker_post(worker, &job->job);
 }
 
 void host_post_zone(struct host *host, struct host_job *job, void (*run)(struct job *job),
                     void (*done)(struct job *job))
 {
-    job->job.run = run;
-    job->job.done = done;
-    post(host, &host->zone_worker, job);
+    zone_begin(host, job, run, done);
+    worker_post(&host->zone_worker, &job->job);
 }
 
 void host_post_journal(struct host *host, struct host_job *job,
@@ -453,7 +463,9 @@ void host_post_journal(struct host *host, struct host_job *job,
 {
     job->job.run = run;
     job->job.done = done;
-    post(host, &host->journal_worker, job);
+    job->host = host;
+    host->jobs++;
+    worker_post(&host->journal_worker, &job->job);
 }
 
 void host_post_calm(struct host *host, struct host_job *job, void (*run)(struct job *job),

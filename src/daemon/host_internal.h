@@ -82,7 +82,12 @@ struct host {
     uv_timer_t timer;
     struct worker zone_worker;
     struct worker journal_worker;
-    uint32_t jobs; /* Posted and not done. */
+    uint32_t jobs;      /* Posted and not done. */
+    uint32_t zone_jobs; /* Of them, those that the zone's thread has or had. */
+    struct {
+        uint32_t rest;   /* So many go to the zone's thread untried, */
+        uint32_t missed; /* after so many in a row that were not in memory. */
+    } now[2];            /* Reads that the loop tries: of rows, of data. */
     struct host_disk disk;
     _Atomic(struct journal *) idle_journal; /* Set once the journal is open for good. */
     struct replica *replica;
@@ -158,6 +163,7 @@ struct host {
 struct host_job {
     struct job job;
     struct host *host;
+    void (*done)(struct job *job); /* Zone's thread: what follows its run. */
     int rv;
 };
 

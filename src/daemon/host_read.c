@@ -1,10 +1,17 @@
 /*
- * host_read: reads, asked of the replica and answered by the zone's thread, or by what
- * the replica knows of their object.
+ * host_read: reads, asked of the replica and answered by what the replica knows of their
+ * object, by the loop itself, or by the zone's thread.
+ *
+ * Waking a thread and being woken by it costs more than most reads. So while the zone's
+ * thread has nothing to do the loop takes its place: whoever gives it jobs is the loop,
+ * so nobody else looks at the zone meanwhile, and what the thread did before is seen
+ * since its jobs have come back (worker.h). But the loop waits for no disk: what is not
+ * in memory (disk_nowait) is left to the thread, and so is whatever is not plainly well.
  */
 #include "daemon/host_internal.h"
 
 #include "base/assert.h"
+#include "base/disk.h"
 #include "base/outcome.h"
 #include "daemon/event.h"
 
@@ -13,6 +20,8 @@
 #include <string.h>
 
 #define READ_TRIES 32u /* A read may meet nine bad blocks; or the same one again. */
+#define NOW_BYTES (64u << 10) /* Of a READ that the loop does itself: other calls wait. */
+#define NOW_REST_MAX 64u
 
 struct read_job {
     struct host_job base;
@@ -127,20 +136,17 @@ void host_cancel_read(struct host *host, uint64_t token, int outcome)
     free(job);
 }
 
-static void run_read(struct job *base)
+/* @op, the job's, was decoded with @rv. */
+static void read_zone(struct read_job *job, const struct zone_op *op, int rv)
 {
-    struct read_job *job = (struct read_job *)base;
     struct zone_result result = {0};
     struct buf *head = NULL;
-    struct zone_op op;
-    int rv;
 
-    rv = zone_op_decode(job->op.data, job->op.len, (struct slice){0}, &op);
-    if (rv == 0 && zone_op_is_mutation(op.type)) {
+    if (rv == 0 && zone_op_is_mutation(op->type)) {
         rv = -EPROTO;
     }
     if (rv == 0) {
-        rv = zone_read(job->base.host->disk.zone, &op, &result);
+        rv = zone_read(job->base.host->disk.zone, op, &result);
     }
     if (rv == 0 && result.outcome == OUT_TRY_LATER) {
         rv = -EAGAIN; /* This member is not ready; another may be. */
@@ -162,6 +168,15 @@ static void run_read(struct job *base)
     buf_unref(head);
     zone_result_clear(&result);
     job->base.rv = rv;
+}
+
+static void run_read(struct job *base)
+{
+    struct read_job *job = (struct read_job *)base;
+    struct zone_op op;
+    int rv = zone_op_decode(job->op.data, job->op.len, (struct slice){0}, &op);
+
+    read_zone(job, &op, rv);
 }
 
 static void tell_bad(struct host *host, const struct read_job *job)
@@ -257,15 +272,88 @@ static bool answer_known(struct host *host, struct read_job *job)
     return true;
 }
 
+static bool is_of_data(const struct zone_op *op)
+{
+    return op->type == ZONE_OP_READ || op->type == ZONE_OP_READLINK;
+}
+
+/* May the loop try? After some that it had to give away, one after the other, ever fewer. */
+static bool try_now(struct host *host, const struct zone_op *op)
+{
+    uint32_t *rest = &host->now[is_of_data(op)].rest;
+
+    switch ((int)op->type) {
+    case ZONE_OP_GETATTR:
+    case ZONE_OP_LOOKUP:
+    case ZONE_OP_ACCESS:
+    case ZONE_OP_COMMIT:
+    case ZONE_OP_READLINK:
+        break;
+    case ZONE_OP_READ:
+        if (op->count > NOW_BYTES) {
+            return false;
+        }
+        break;
+    default:
+        return false;
+    }
+    if (*rest > 0) {
+        (*rest)--;
+        return false;
+    }
+    return true;
+}
+
+static void tried(struct host *host, const struct zone_op *op, bool missed)
+{
+    uint32_t n = missed ? 2 * host->now[is_of_data(op)].missed + 1 : 0;
+
+    n = n < NOW_REST_MAX ? n : NOW_REST_MAX;
+    host->now[is_of_data(op)].missed = n;
+    host->now[is_of_data(op)].rest = n;
+}
+
+/* True if the loop could answer the read from memory, and did. */
+static bool answer_now(struct host *host, struct read_job *job)
+{
+    struct zone_op op;
+
+    if (host->zone_jobs > 0 || host->closing ||
+        zone_op_decode(job->op.data, job->op.len, (struct slice){0}, &op) != 0 ||
+        !try_now(host, &op)) {
+        return false;
+    }
+    disk_nowait(true);
+    read_zone(job, &op, 0);
+    disk_nowait(false);
+    tried(host, &op, job->base.rv == -EAGAIN);
+    if (job->base.rv != 0 || job->bad || job->again) {
+        slice_unref(&job->result);
+        slice_unref(&job->data);
+        job->seen.ino = 0;
+        return false;
+    }
+    if (job->seen.ino != 0) {
+        replica_attrs_seen(host->replica, job->stamp, &job->seen);
+    }
+    host->callbacks.answer(
+        host->callbacks.ctx,
+        &(struct host_answer){
+            .token = job->token, .result = job->result, .data = job->data});
+    read_free(job);
+    free(job);
+    return true;
+}
+
 void host_do_read(struct host *host, const struct replica_action *action)
 {
     struct read_job *job = read_of(action->token);
 
     ASSERT(host_token_is_read(action->token));
-    if (answer_known(host, job)) {
-        return;
-    }
     job->named = action->named;
     job->stamp = action->stamp;
+    if (answer_known(host, job) || answer_now(host, job)) {
+        return;
+    }
     host_post_zone(host, &job->base, run_read, done_read);
 }

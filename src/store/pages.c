@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/crc32c.h"
+#include "base/disk.h"
 #include "base/log.h"
 #include "base/wire.h"
 
@@ -227,8 +228,12 @@ static void wal_put(struct shim *shim, struct wal *wal)
 static int file_read(sqlite3_file *base, void *out, int len, sqlite3_int64 offset)
 {
     struct page_file *file = file_of(base);
-    int rc = file->real->pMethods->xRead(file->real, out, len, offset);
+    int rc;
 
+    if (disk_is_nowait()) {
+        return SQLITE_IOERR_READ; /* sqlite's cache does not have it. */
+    }
+    rc = file->real->pMethods->xRead(file->real, out, len, offset);
     if (rc != SQLITE_OK) {
         return rc;
     }

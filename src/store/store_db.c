@@ -1,6 +1,7 @@
 /* One sqlite connection: how it is set up, and its statements, each prepared once. */
 #include "base/assert.h"
 #include "base/crc32c.h"
+#include "base/disk.h"
 #include "base/log.h"
 #include "base/outcome.h"
 #include "base/wire.h"
@@ -159,6 +160,9 @@ int store_db_fault(struct store_db *db, int rc)
 {
     int fault;
 
+    if ((rc & 0xff) == SQLITE_IOERR && disk_is_nowait()) {
+        return -EAGAIN; /* pages.c; nobody's fault. */
+    }
     switch (rc & 0xff) {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:

@@ -132,6 +132,12 @@ int store_file_pread(struct disk *disk, struct disk_file *file, void *buf, size_
     size_t have = 0;
     int rv;
 
+    if (disk_is_nowait()) {
+        rv = disk->ops->pread(disk, file, buf, len, offset);
+        if (rv != -ENODATA) {
+            return rv; /* Mostly the file goes beyond it. */
+        }
+    }
     rv = disk->ops->size(disk, file, &size);
     if (rv != 0) {
         return rv;

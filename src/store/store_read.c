@@ -50,7 +50,14 @@ int store_piece_pread(struct store *store, const struct store_extent *extent,
     return journal_pread(store->journal, place, out, extent->piece_len);
 }
 
-/* The whole piece that the extent lies in, checked. 0 or OUT_IO; *@fault: why, or 0. */
+/* What is not as it should be, to a thread that must not wait: somebody else looks. */
+static int bad_or_wait(void)
+{
+    return disk_is_nowait() ? -EAGAIN : OUT_IO;
+}
+
+/* The whole piece that the extent lies in, checked. 0 or OUT_IO; *@fault: why, or 0.
+ * -EAGAIN: see bad_or_wait. */
 static int piece_read(struct store *store, const struct store_extent *extent,
                       uint8_t *out, int *fault)
 {
@@ -59,6 +66,9 @@ static int piece_read(struct store *store, const struct store_extent *extent,
     *fault = store_piece_pread(store, extent, out);
     if (*fault == 0 && crc32c(0, out, extent->piece_len) == extent->crc) {
         return 0;
+    }
+    if (bad_or_wait() == -EAGAIN) {
+        return -EAGAIN;
     }
     n = store_news(extent->ino, extent->offset);
     if (n > 0) {
@@ -151,6 +161,9 @@ static int read_beside(struct store *store, struct disk_file *file,
     struct store_settle *settle = store->settle;
     int rv = store_file_pread(store->disk, file, to->iov_base, to->iov_len, offset);
 
+    if (rv == -ENODATA && settle != NULL && disk_is_nowait()) {
+        return -EAGAIN;
+    }
     if (rv == -ENODATA && settle != NULL) {
         (void)pthread_mutex_lock(&settle->write_lock);
         rv = store_file_pread(store->disk, file, to->iov_base, to->iov_len, offset);
@@ -233,7 +246,7 @@ static int read_settled(struct store *store, const struct store_block *block,
 
     rv = data_file(store, block->ino, &sub.file);
     if (rv != 0) {
-        return OUT_IO;
+        return bad_or_wait();
     }
     if (from % STORE_SUBBLOCK == 0 && to % STORE_SUBBLOCK == 0) {
         to_read = out; /* No byte too many: no copy. */
@@ -247,12 +260,12 @@ static int read_settled(struct store *store, const struct store_block *block,
                            .iov_len = (size_t)(last - first + 1) * STORE_SUBBLOCK};
     rv = read_beside(store, sub.file, &whole, block->block * STORE_BLOCK + start);
     if (rv != 0) {
-        return OUT_IO;
+        return bad_or_wait();
     }
     for (sub.i = first; sub.i <= last; sub.i++) {
         sub.data = to_read + sub.i * STORE_SUBBLOCK - start;
         if (crc32c(0, sub.data, STORE_SUBBLOCK) != block->crcs[sub.i]) {
-            rv = sub_excused(store, &sub);
+            rv = disk_is_nowait() ? -EAGAIN : sub_excused(store, &sub);
             if (rv != 0) {
                 return rv;
             }

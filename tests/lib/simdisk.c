@@ -86,6 +86,7 @@ static int sim_open(struct disk *disk, const char *path, int flags,
     struct name *name;
     int rv = sim->on ? simdisk_spell(path, spelt) : -EIO;
 
+    rv = disk_is_nowait() ? -EAGAIN : rv;
     if (rv != 0) {
         return rv;
     }
@@ -141,6 +142,9 @@ static int sim_pread(struct disk *disk, struct disk_file *file, void *buf, size_
     struct simdisk *sim = sim_of(disk);
     int rv = check_file(sim, file, false);
 
+    if (disk_is_nowait() && ++sim->n_nowait % 4 == 0) {
+        return -EAGAIN;
+    }
     if (rv == 0) {
         rv = begin(sim, SIMDISK_READ);
     }

@@ -73,6 +73,8 @@ struct simdisk {
     bool lie;
     uint64_t generation;
     uint64_t n_open;
+    uint64_t
+        n_nowait; /* Reads by who must not wait: of some the page cache has nothing. */
 };
 
 struct disk_file {

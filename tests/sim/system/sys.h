@@ -384,7 +384,8 @@ struct sys_counts {
     uint64_t leaders;
     uint64_t leased;       /* Reads given while a read lease was held, */
     uint64_t older;        /* and those that saw less than what was answered by then. */
-    uint64_t known;        /* Reads answered by what the replica knew. */
+    uint64_t known;        /* Reads answered by what the replica knew, */
+    uint64_t now;          /* and by the loop from memory. */
     uint64_t frame_breaks; /* Connections that broke at a frame. */
     uint64_t slow_disks;
     uint64_t still_disks;

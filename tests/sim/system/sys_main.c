@@ -226,13 +226,15 @@ static void print_totals(const struct sys_counts *total)
            " changes %" PRIu64 " disk faults %" PRIu64 " full %" PRIu64 " pulls %" PRIu64
            " snapshots %" PRIu64 " settles %" PRIu64 " fetches %" PRIu64 "\n"
            "reads under read leases %" PRIu64 ", at less than was answered %" PRIu64
-           ", asked again %" PRIu64 ", answered from attributes known %" PRIu64 "\n"
+           ", asked again %" PRIu64 ", answered from attributes known %" PRIu64
+           ", by the loop %" PRIu64 "\n"
            "bad blocks found %" PRIu64 ", healed %" PRIu64 "\n",
            total->events, total->frames, total->writes, total->reads, total->later,
            total->entries, total->duplicates, total->crashes, total->link_faults,
            total->transfers, total->changes, total->disk_faults, total->full_disks,
            total->pulls, total->snapshots, total->settles, total->fetches, total->leased,
-           total->older, total->again, total->known, total->bad_blocks, total->healed);
+           total->older, total->again, total->known, total->now, total->bad_blocks,
+           total->healed);
     printf("connections broken at a frame %" PRIu64 ", slow disks %" PRIu64
            ", standing still %" PRIu64 ", leaders that gave way %" PRIu64
            ", sleeps told of before %" PRIu64 "\n",

@@ -80,6 +80,41 @@ static void vectors_are_written_whole(void)
     on_both(check_vectors);
 }
 
+static void check_nowait(struct fixture *f)
+{
+    static char got[8192];
+    struct iovec iov = {.iov_base = "bytes", .iov_len = 5};
+    struct disk_file *file = open_file(f, f->path, DISK_WRITE | DISK_CREATE);
+    struct disk_file *other = NULL;
+    int seen = 0;
+
+    CHECK_INT(f->disk->ops->pwritev(f->disk, file, &iov, 1, 8000), 0);
+    disk_nowait(true);
+    CHECK_INT(f->disk->ops->open(f->disk, f->path, DISK_READ, &other), -EAGAIN);
+    for (int i = 0; i < 8; i++) {
+        int rv = f->disk->ops->pread(f->disk, file, got, 8005, 0);
+
+        CHECK(rv == 0 || rv == -EAGAIN);
+        CHECK(rv != 0 || memcmp(got + 8000, "bytes", 5) == 0);
+        seen += rv == 0;
+        rv = f->disk->ops->pread(f->disk, file, got, 10, 8000);
+        CHECK(rv == -ENODATA || rv == -EAGAIN);
+    }
+    disk_nowait(false);
+    CHECK(seen > 0); /* It was written just now. */
+    CHECK_INT(f->disk->ops->pread(f->disk, file, got, 8005, 0), 0);
+    CHECK_INT(f->disk->ops->open(f->disk, f->path, DISK_READ, &other), 0);
+    f->disk->ops->close(f->disk, other);
+    f->disk->ops->close(f->disk, file);
+}
+
+/* Who must not wait gets right bytes, or is told that the disk would have to be asked; and
+ * may wait again afterwards. */
+static void who_must_not_wait(void)
+{
+    on_both(check_nowait);
+}
+
 static void check_punch(struct fixture *f)
 {
     static char bytes[20000];
@@ -306,7 +341,8 @@ static void simulated_faults_strike(void)
     simdisk_free(sim);
 }
 
-TEST_MAIN(CHECK_TEST(vectors_are_written_whole), CHECK_TEST(holes_read_as_zeros),
-          CHECK_TEST(names_come_and_go), CHECK_TEST(an_open_file_outlives_its_name),
+TEST_MAIN(CHECK_TEST(vectors_are_written_whole), CHECK_TEST(who_must_not_wait),
+          CHECK_TEST(holes_read_as_zeros), CHECK_TEST(names_come_and_go),
+          CHECK_TEST(an_open_file_outlives_its_name),
           CHECK_TEST(small_files_are_replaced), CHECK_TEST(replacing_survives_power_cuts),
           CHECK_TEST(direct_calls_see_the_same_file), CHECK_TEST(simulated_faults_strike))
