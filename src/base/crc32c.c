@@ -93,14 +93,20 @@ static uint32_t skip_lane(uint32_t crc)
     return out;
 }
 
+/* @ahead: three more lanes follow. They are asked for now, 48 bytes every 16: three streams
+ * that end after a third of a page each are none that the CPU sees coming. */
 __attribute__((target("sse4.2"))) static uint32_t crc_three_lanes(uint32_t crc,
-                                                                  const uint8_t *data)
+                                                                  const uint8_t *data,
+                                                                  bool ahead)
 {
     uint64_t lanes[3] = {crc, 0, 0};
 
     for (size_t at = 0; at < LANE_BYTES; at += 8) {
         uint64_t words[3];
 
+        if (ahead && at % 16 == 0) {
+            _mm_prefetch((const char *)data + 3 * (LANE_BYTES + at), _MM_HINT_T0);
+        }
         memcpy(&words[0], data + at, 8);
         memcpy(&words[1], data + LANE_BYTES + at, 8);
         memcpy(&words[2], data + 2 * LANE_BYTES + at, 8);
@@ -119,7 +125,7 @@ static uint32_t crc_hardware(uint32_t crc, const uint8_t *data, size_t len)
         make_lanes();
     }
     for (; len >= 3 * LANE_BYTES; data += 3 * LANE_BYTES, len -= 3 * LANE_BYTES) {
-        crc = crc_three_lanes(crc, data);
+        crc = crc_three_lanes(crc, data, len >= 6 * LANE_BYTES);
     }
     return crc_one_lane(crc, data, len);
 }
