@@ -123,6 +123,10 @@ int store_dirent_each(struct store *store, uint64_t dir, uint64_t after,
                       int (*each)(void *ctx, const struct store_dirent *entry),
                       void *ctx);
 
+/* The entries of all directories. */
+int store_dirent_all(struct store *store,
+                     int (*each)(void *ctx, const struct store_dirent *entry), void *ctx);
+
 /*
  * Small values of the zone itself: counters (u64) and pairs (KV). The applied index is
  * the number STORE_APPLIED. A name or key that begins with STORE_LOCAL belongs to this
@@ -279,8 +283,9 @@ struct store_cursor;
 int store_cursor_open(struct store *store, struct store_cursor **out, uint64_t *index);
 int store_cursor_next(struct store_cursor *cursor, size_t max, struct buf **out);
 void store_cursor_close(struct store_cursor *cursor);
-/* OUT_NOENT: the block is gone or all zeros by now. *@version: of the content given, or
- * with OUT_NOENT the applied index: hand it to store_shadow_block in either case.
+/* OUT_NOENT: the block is gone by now. *@version: of the content given (a block of zeros
+ * has one byte), or with OUT_NOENT the applied index: hand it to store_shadow_block in
+ * either case.
  * OUT_IO: it is bad here; another member may have it. */
 int store_pull_block(struct store *store, uint64_t ino, uint64_t block, struct buf **out,
                      uint64_t *version);
@@ -333,6 +338,14 @@ struct store_pulled {
 void store_shadow_pulled(const struct store_shadow *shadow, struct store_pulled *out);
 int store_shadow_switch(struct store *store, struct store_shadow *shadow);
 void store_shadow_close(struct store_shadow *shadow);
+
+/*
+ * Every file, in rising order, that has a block as of an entry above @above, or one that the
+ * source of a pull had no more. If these entries never come, it is of no one state. Stops
+ * when @each returns != 0, whose value is returned.
+ */
+int store_torn_each(struct store *store, uint64_t above,
+                    int (*each)(void *ctx, uint64_t ino), void *ctx);
 
 /*
  * Healing a block that is bad here with another member's copy of it.

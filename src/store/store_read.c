@@ -468,12 +468,12 @@ int store_pull_block(struct store *store, uint64_t ino, uint64_t block, struct b
     if (rv != 0) {
         goto out;
     }
-    buf->len = STORE_BLOCK;
-    while (buf->len > 0 && buf->data[buf->len - 1] == 0) {
-        buf->len--;
-    }
-    if (buf->len > 0) {
-        *version = store_layers_version(&store->layers);
+    *version = store_layers_version(&store->layers);
+    if (*version > 0) {
+        buf->len = STORE_BLOCK;
+        while (buf->len > 1 && buf->data[buf->len - 1] == 0) {
+            buf->len--;
+        }
         *out = buf;
         buf = NULL;
     } else {

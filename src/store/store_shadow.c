@@ -317,6 +317,25 @@ int store_shadow_wants_after(struct store_shadow *shadow, const struct store_wan
     return 0;
 }
 
+/* Nobody has the block's bytes. */
+static int put_lost(struct store_shadow *shadow, const struct store_want *block)
+{
+    struct store_extent lost = {.ino = block->ino,
+                                .offset = block->block * STORE_BLOCK,
+                                .len = STORE_BLOCK,
+                                .kind = STORE_LOST,
+                                .version = block->version,
+                                .piece_len = STORE_BLOCK};
+    int rv = store_extent_put(&shadow->db, &lost);
+
+    return rv == 0 ? shadow_put_done(shadow, block, SHADOW_HERE) : rv;
+}
+
+/*
+ * A block that is gone at the source keeps the version it has in the view, and has none of
+ * its bytes: an entry up to @version, yet to be applied here, takes it away. If that entry
+ * never comes (docs/adr/0006-recover.md), it reads as bad, and not as zeros.
+ */
 int store_shadow_block(struct store_shadow *shadow, const struct store_want *want,
                        uint64_t version, struct slice data)
 {
@@ -353,25 +372,20 @@ int store_shadow_block(struct store_shadow *shadow, const struct store_want *wan
     if (place) {
         return shadow_place_put(shadow, &block, data);
     }
-    /* A block that is gone or empty by now keeps the view's version: entries up to
-     * @version, yet to be applied here, will make it what it is. */
-    if (data.len > 0) {
-        block.version = version;
-    }
     rv = shadow_begin(shadow);
     if (rv == 0 && version > shadow->index) {
         rv = shadow_raise_floor(shadow, version);
     }
+    if (rv == 0 && data.len == 0) {
+        return put_lost(shadow, &block);
+    }
+    block.version = version;
     return rv == 0 ? shadow_put_block(shadow, &block, data.data, data.len) : rv;
 }
 
 int store_shadow_lost(struct store_shadow *shadow, const struct store_want *want)
 {
-    struct store_extent lost = {.ino = want->ino,
-                                .offset = want->block * STORE_BLOCK,
-                                .len = STORE_BLOCK,
-                                .kind = STORE_LOST,
-                                .piece_len = STORE_BLOCK};
+    struct store_want block = *want;
     sqlite3_stmt *stmt = NULL;
     bool wanted;
     int rv;
@@ -380,7 +394,7 @@ int store_shadow_lost(struct store_shadow *shadow, const struct store_want *want
     if (rv != 0) {
         return rv == OUT_NOENT ? 0 : rv;
     }
-    lost.version = store_db_u64(stmt, 0);
+    block.version = store_db_u64(stmt, 0);
     wanted = store_db_u64(stmt, 1) == SHADOW_WANTED;
     store_db_done(stmt);
     if (!wanted) {
@@ -390,10 +404,5 @@ int store_shadow_lost(struct store_shadow *shadow, const struct store_want *want
              "msg=\"the source's copy of a block is bad\" ino=%" PRIu64 " block=%" PRIu64,
              want->ino, want->block);
     rv = shadow_begin(shadow);
-    if (rv == 0) {
-        rv = store_extent_put(&shadow->db, &lost);
-    }
-    return rv == 0 ? store_db_run(&shadow->db, SQL_LIST_PUT, "iiii", want->ino,
-                                  want->block, lost.version, (uint64_t)0)
-                   : rv;
+    return rv == 0 ? put_lost(shadow, &block) : rv;
 }

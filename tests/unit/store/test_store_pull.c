@@ -643,7 +643,107 @@ static void a_full_disk_ends_only_the_pull(void)
     journal_clear(&b);
 }
 
-TEST_MAIN(CHECK_TEST(a_full_disk_ends_only_the_pull),
+/* Cut all of @ino off, as entry @index. */
+static void cut_all(struct store *store, uint64_t ino, uint64_t index)
+{
+    CHECK_INT(store_begin(store), 0);
+    CHECK_INT(store_data_resize(store, ino, MODEL_BLOCKS * STORE_BLOCK, 0, index), 0);
+    CHECK_INT(store_number_set(store, STORE_APPLIED, index), 0);
+    CHECK_INT(store_commit(store, true), 0);
+}
+
+static int note_ino(void *ctx, uint64_t ino)
+{
+    uint64_t *last = ctx;
+
+    *last = ino;
+    return 0;
+}
+
+/* Blocks that the source had no more when they were asked for are no zeros: they read as
+ * bad until the entry that took them away is applied, and if it never comes their file is
+ * known for that. */
+static void what_is_gone_is_no_zeros(void)
+{
+    struct member source;
+    struct member puller;
+    struct store_cursor *cursor;
+    struct store_shadow *shadow;
+    struct store_want want;
+    struct prng prng;
+    struct buf *buf = NULL;
+    uint64_t torn = 0;
+    uint64_t index;
+    uint64_t bad;
+    uint32_t n;
+    uint8_t a[32];
+    uint8_t b[32];
+
+    prng_seed(&prng, 7);
+    entries_make(&prng);
+    member_init(&source);
+    member_init(&puller);
+    apply_to(&source, VIEW, NULL);
+    CHECK_INT(store_shadow_open(puller.store, &shadow), 0);
+    CHECK_INT(store_cursor_open(source.store, &cursor, &index), 0);
+    load(shadow, cursor, 1 << 20);
+    store_cursor_close(cursor);
+    CHECK_INT(store_shadow_wants(shadow, &want, 1, &n), 0);
+    CHECK_UINT(n, 1);
+    cut_all(source.store, want.ino, VIEW + 1);
+    CHECK(feed(shadow, source.store, 1000));
+    CHECK_INT(store_shadow_switch(puller.store, shadow), 0);
+    store_shadow_close(shadow);
+    CHECK_INT(
+        store_data_read(puller.store, want.ino, want.block * STORE_BLOCK, 16, &buf, &bad),
+        OUT_IO);
+    CHECK_INT(store_torn_each(puller.store, VIEW + 1, note_ino, &torn), 0);
+    CHECK_UINT(torn, want.ino);
+    cut_all(puller.store, want.ino, VIEW + 1);
+    torn = 0;
+    CHECK_INT(store_torn_each(puller.store, VIEW + 1, note_ino, &torn), 0);
+    CHECK_UINT(torn, 0);
+    CHECK_INT(store_digest(source.store, a), 0);
+    CHECK_INT(store_digest(puller.store, b), 0);
+    CHECK_MEM(a, b, sizeof a);
+    member_deinit(&puller);
+    member_deinit(&source);
+    entries_free();
+}
+
+/* A block of zeros is there, as of its own entry: it is given, and nothing waits for it. */
+static void zeros_are_given(void)
+{
+    static const uint8_t zeros[STORE_BLOCK];
+    struct store_want want = {.ino = 77};
+    struct member source;
+    struct buf *buf = NULL;
+    uint64_t version = 0;
+
+    member_init(&source);
+    CHECK_INT(store_begin(source.store), 0);
+    CHECK_INT(store_data_write(source.store,
+                               &(struct store_piece){
+                                   .ino = want.ino,
+                                   .len = 20000,
+                                   .crc = crc32c(0, zeros, 20000),
+                                   .data = slice_borrow(zeros, 20000),
+                                   .place = journal_add(&source.journal, zeros, 20000),
+                                   .version = 3}),
+              0);
+    CHECK_INT(store_number_set(source.store, STORE_APPLIED, 5), 0);
+    CHECK_INT(store_commit(source.store, true), 0);
+    CHECK_INT(store_pull_block(source.store, want.ino, 0, &buf, &version), 0);
+    CHECK_UINT(version, 3);
+    CHECK_UINT(buf->len, 1);
+    buf_unref(buf);
+    CHECK_INT(store_pull_block(source.store, want.ino, 1, &buf, &version), OUT_NOENT);
+    CHECK_UINT(version, 5);
+    member_deinit(&source);
+}
+
+TEST_MAIN(CHECK_TEST(what_is_gone_is_no_zeros), CHECK_TEST(zeros_are_given),
+          CHECK_TEST(a_full_disk_ends_only_the_pull),
           CHECK_TEST(an_unfinished_pull_is_no_zone),
           CHECK_TEST(an_older_source_knows_nothing_gone),
           CHECK_TEST(not_ready_gives_nothing), CHECK_TEST(a_broken_store_has_no_shadow),
