@@ -33,6 +33,7 @@ _Static_assert(ZONE_FILE_SIZE_MAX == STORE_FILE_MAX, "what a zone takes, a store
 #define ZONE_RPC_DROP 64u               /* Of them dropped in one step at most. */
 #define ZONE_RPC_NS 120000000000ll      /* A client's reply is kept for, at work. */
 #define ZONE_PAUSE_NS 1000000000ll      /* More between two entries is a pause. */
+#define ZONE_LEAP_NS 1000000000ll       /* Zone time that a recovery leaves out. */
 #define ZONE_ORPHAN_NS 600000000000ll   /* An unlinked file is kept for. */
 #define ZONE_PURGE_MAX 64u              /* Orphans purged by one entry in passing. */
 #define ZONE_PURGE_NS 4000000ll         /* While more are due, so often at most. */

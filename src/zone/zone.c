@@ -214,6 +214,11 @@ int64_t zone_time_ns(const struct zone *zone)
     return (int64_t)zone->number[ZN_TIME];
 }
 
+uint64_t zone_ahead_index(const struct zone *zone)
+{
+    return zone->serve_from > zone->number[ZN_APPLIED] ? zone->serve_from : 0;
+}
+
 void zone_usage(const struct zone *zone, struct zone_usage *out)
 {
     *out = (struct zone_usage){
@@ -307,6 +312,46 @@ static int forget_switch(struct zone *zone)
         rv = store_number_set(zone->store, STORE_SWITCHED, 0);
     }
     return rv == OUT_NOENT ? 0 : rv;
+}
+
+int zone_leap(struct zone *zone, const struct zone_leap *leap)
+{
+    struct zone_snapshot snapshot = {0};
+    uint64_t time_ns = zone->number[ZN_TIME];
+    int rv;
+
+    ASSERT(leap->index > zone->number[ZN_APPLIED] && leap->conf.len > 0);
+    if (zone->broken) {
+        return -EIO;
+    }
+    rv = store_begin(zone->store);
+    if (rv != 0) {
+        return rv;
+    }
+    rv = zone_conf_put(zone, leap->index, leap->conf);
+    time_ns = time_ns > (uint64_t)leap->time_ns ? time_ns : (uint64_t)leap->time_ns;
+    zone->number[ZN_APPLIED] = leap->index;
+    zone->number[ZN_TERM] = leap->term;
+    zone->number[ZN_TIME] = time_ns + ZONE_LEAP_NS;
+    if (rv == 0) {
+        rv = zone_write_back(zone);
+    }
+    if (rv == 0) {
+        rv = describe(zone, &snapshot);
+    }
+    if (rv == 0) {
+        rv = snapshot_put(zone, &snapshot);
+    }
+    if (rv == 0) {
+        rv = forget_switch(zone);
+    }
+    if (rv == 0) {
+        rv = store_commit(zone->store, true);
+    }
+    store_rollback(zone->store);
+    buf_unref(snapshot.conf);
+    zone->broken = rv != 0 && zone_load(zone) != 0;
+    return rv > 0 ? -EUCLEAN : rv;
 }
 
 int zone_snapshot(struct zone *zone, struct zone_snapshot *out)

@@ -76,6 +76,10 @@ int64_t zone_time_ns(const struct zone *zone);
  */
 int zone_due(struct zone *zone, int64_t *due_ns);
 
+/* Pulled blocks are as of entries up to this one, which are not applied yet and were
+ * committed where they came from; 0: none is. */
+uint64_t zone_ahead_index(const struct zone *zone);
+
 struct zone_usage {
     uint64_t quota_bytes;
     uint64_t used_bytes;
@@ -99,6 +103,36 @@ int zone_snapshot(struct zone *zone, struct zone_snapshot *out);
 int zone_snapshot_get(struct zone *zone, struct zone_snapshot *out);
 /* The last configuration applied; OUT_NOENT if none. The caller unrefs @conf. */
 int zone_conf_get(struct zone *zone, uint64_t *index, struct buf **conf);
+
+/*
+ * The paths of files that have something of entries above @above, which are not there
+ * (zone_ahead_index), or lack something because of them: up to @max of them go to @each, which
+ * ends it with != 0. A path has no control characters. Reads all names. 0, a fault, or what
+ * @each returned.
+ */
+#define ZONE_PATH_MAX 4096u
+struct zone_torn {
+    uint32_t max;
+    int (*each)(void *ctx, uint64_t ino, const char *path);
+    void *ctx;
+    uint64_t count; /* Out: of all such files. */
+};
+int zone_torn(struct zone *zone, uint64_t above, struct zone_torn *out);
+
+/*
+ * The zone goes on after a loss (docs/adr/0006-recover.md): all that is applied becomes the
+ * state as of entry @index, which no member ever had and whose content is @conf, and is
+ * described so (zone_snapshot_get), in one durable step. @index is above the applied one.
+ * Zone time goes on at @time_ns or where it is, and a second later: what was lost may have
+ * had times up to there, each a nanosecond after the other. 0 or a fault.
+ */
+struct zone_leap {
+    uint64_t index;
+    uint64_t term;
+    int64_t time_ns;
+    struct slice conf;
+};
+int zone_leap(struct zone *zone, const struct zone_leap *leap);
 
 /* Read the store's rows again after store_shadow_switch changed them. The snapshot
  * descriptor then is the pulled state itself (index, term and conf of the view). */

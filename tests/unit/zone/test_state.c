@@ -222,6 +222,97 @@ static void pulled_state_is_not_served_early(void)
     fx_close(&fx);
 }
 
+static const char leap_conf[] = "a configuration";
+
+static int leap_to(uint64_t index, int64_t time_ns)
+{
+    return zone_leap(fx.zone, &(struct zone_leap){.index = index,
+                                                  .term = 9,
+                                                  .time_ns = time_ns,
+                                                  .conf = slice_borrow(leap_conf, 15)});
+}
+
+/* A zone that goes on after a loss has its state, at an index that nobody had: what is made
+ * from there on has generations, versions and times of its own. */
+static void a_leap_leaves_indexes_and_times_out(void)
+{
+    struct zone_snapshot snapshot;
+    struct zone_attr before;
+    struct zone_handle f;
+
+    fx_open(&fx, "z", FX_QUOTA);
+    f = fx_file(&fx, fx_root, "f");
+    before = fx.result.obj;
+    CHECK_INT(leap_to(5000000, 0), 0);
+    CHECK_UINT(zone_applied_index(fx.zone), 5000000);
+    CHECK_UINT(zone_applied_term(fx.zone), 9);
+    CHECK_INT(zone_time_ns(fx.zone), fx.time_ns + FX_SECOND);
+    CHECK_INT(zone_snapshot_get(fx.zone, &snapshot), 0);
+    CHECK_UINT(snapshot.index, 5000000);
+    CHECK_UINT(snapshot.term, 9);
+    CHECK_UINT(snapshot.conf_index, 5000000);
+    CHECK_UINT(snapshot.conf->len, 15);
+    CHECK_MEM(snapshot.conf->data, leap_conf, 15);
+    buf_unref(snapshot.conf);
+    zone_close(fx.zone); /* It is durable, and all of it. */
+    CHECK_INT(zone_open(fx.store, NULL, &fx.zone), 0);
+    CHECK_UINT(zone_applied_index(fx.zone), 5000000);
+    CHECK_INT(fx_getattr(&fx, f), 0);
+    CHECK_UINT(fx.result.obj.gen, before.gen);
+    CHECK_INT(leap_to(6000000, fx.time_ns + 5 * FX_SECOND), 0);
+    CHECK_INT(zone_time_ns(fx.zone), fx.time_ns + 6 * FX_SECOND);
+    fx_close(&fx);
+}
+
+struct torn_seen {
+    char text[256];
+};
+
+static int torn_path(void *ctx, uint64_t ino, const char *path)
+{
+    struct torn_seen *seen = ctx;
+    size_t len = strlen(seen->text);
+
+    (void)ino;
+    (void)snprintf(seen->text + len, sizeof seen->text - len, "%s\n", path);
+    return 0;
+}
+
+/* Files with something newer than an index are named by their paths, one a line whatever
+ * is in a name; one that was unlinked is nobody's any more. */
+static void torn_files_are_named(void)
+{
+    struct torn_seen seen = {.text = ""};
+    struct zone_torn torn = {.max = 10, .each = torn_path, .ctx = &seen};
+    struct zone_handle dir;
+    struct zone_handle old;
+    struct zone_handle f[3];
+    uint64_t above;
+
+    fx_open(&fx, "z", FX_QUOTA);
+    dir = fx_dir(&fx, fx_dir(&fx, fx_root, "a"), "b");
+    old = fx_file(&fx, dir, "old");
+    f[0] = fx_file(&fx, dir, "two\nlines\\");
+    f[1] = fx_file(&fx, fx_root, "top");
+    f[2] = fx_file(&fx, fx_root, "gone");
+    CHECK_INT(fx_write(&fx, old, 0, slice_borrow(bytes, 20000)), 0);
+    above = fx.index;
+    for (int i = 0; i < 3; i++) {
+        CHECK_INT(fx_write(&fx, f[i], 0, slice_borrow(bytes, 20000)), 0);
+    }
+    CHECK_INT(fx_remove(&fx, fx_root, "gone"), 0);
+    CHECK_INT(zone_torn(fx.zone, above, &torn), 0);
+    CHECK_STR(seen.text, "/a/b/two\\x0alines\\x5c\n/top\n");
+    CHECK_UINT(torn.count, 2);
+    seen.text[0] = '\0';
+    torn.max = 1;
+    CHECK_INT(zone_torn(fx.zone, above, &torn), 0);
+    CHECK_STR(seen.text, "/a/b/two\\x0alines\\x5c\n");
+    CHECK_INT(zone_torn(fx.zone, fx.index, &torn), 0);
+    CHECK_UINT(torn.count, 0);
+    fx_close(&fx);
+}
+
 /* Many orphans are purged over several entries, with some time between them, so that
  * neither a single one takes long nor all of them; a restart in between forgets none. */
 static void many_orphans_go_in_steps(void)
@@ -586,7 +677,8 @@ TEST_MAIN(CHECK_TEST(quota_is_counted), CHECK_TEST(quota_is_kept),
           CHECK_TEST(quota_is_exact), CHECK_TEST(quota_changes),
           CHECK_TEST(orphans_live_ten_minutes), CHECK_TEST(purge_begins_with_a_second),
           CHECK_TEST(pulled_state_is_not_served_early),
-          CHECK_TEST(says_when_time_frees_something),
+          CHECK_TEST(a_leap_leaves_indexes_and_times_out),
+          CHECK_TEST(torn_files_are_named), CHECK_TEST(says_when_time_frees_something),
           CHECK_TEST(many_orphans_go_in_steps), CHECK_TEST(orphans_give_way),
           CHECK_TEST(many_small_orphans_give_way), CHECK_TEST(pairs_compare_and_set),
           CHECK_TEST(pairs_change_together), CHECK_TEST(pairs_are_charged),
