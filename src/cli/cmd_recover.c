@@ -65,6 +65,36 @@ static const char grapevine_text[] =
     "If a majority of them is alive and only out of reach, stop here: when they meet\n"
     "this node again, they will give up what they have for what this one has.\n";
 
+/* Files of no one state, which only a person can judge. */
+static void put_torn(const cJSON *torn, FILE *file)
+{
+    const cJSON *paths = cJSON_GetObjectItemCaseSensitive(torn, "paths");
+    uint64_t files = number_in(torn, "files");
+    uint64_t named = 0;
+    const cJSON *item;
+
+    if (files == 0) {
+        return;
+    }
+    fprintf(file,
+            "  It had just got its copy from a member that does not answer: %" PRIu64
+            " files have a part\n  of what was written after these entries. That part "
+            "stays; what was cut off or deleted\n  cannot be read:\n",
+            files);
+    cJSON_ArrayForEach(item, paths)
+    {
+        fputs("    ", file);
+        units_put_text(file, cJSON_IsString(item) ? item->valuestring : "");
+        fputc('\n', file);
+        named++;
+    }
+    if (named < files) {
+        fprintf(file, "    and %" PRIu64 " more\n", files - named);
+    }
+    fputs("  All names will be in the file TORN in this node's copy of the zone.\n",
+          file);
+}
+
 static void put_plan(const cJSON *plan, const char *what, const char *consequences,
                      FILE *file)
 {
@@ -81,7 +111,9 @@ static void put_plan(const cJSON *plan, const char *what, const char *consequenc
             number_in(plan, "last_index"), number_in(plan, "commit_index"),
             number_in(plan, "applied_index"));
     put_time(plan, file);
-    fputs(".\n\n", file);
+    fputs(".\n", file);
+    put_torn(cJSON_GetObjectItemCaseSensitive(plan, "torn"), file);
+    fputs("\n", file);
     fputs(consequences, file);
 }
 

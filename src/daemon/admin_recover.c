@@ -70,6 +70,7 @@ void admin_recover_look(struct admin_call *call)
         json_put_u64(json, "last_term", end.last_term);
         json_put_u64(json, "commit_index", end.commit_index);
         json_put_u64(json, "commit_term", end.commit_term);
+        json_put_u64(json, "ahead_index", host_ahead_index(host));
         json_put_u64(json, "term_there", host_term_at(host, commit));
         host_report(host, &report);
         cJSON_AddBoolToObject(json, "voter", is_voter(&report, host_raft_id(host)));
@@ -129,6 +130,8 @@ static void on_look(struct admin_call *call, uint64_t from, const cJSON *answer)
                       json_u64(json, "commit_index", &end->commit_index) &&
                       json_u64(json, "commit_term", &end->commit_term) &&
                       json_u64(json, "term_there", &term_there);
+    /* Nodes of before do not say it. */
+    (void)json_u64(json, "ahead_index", &member->ahead_index);
     member->held = end->commit_index <= self->end.commit_index ||
                    host_term_at(host, end->commit_index) == end->commit_term;
     member->holds = self->end.commit_index <= end->commit_index ||
@@ -198,6 +201,7 @@ static bool look_begin(struct admin_call *call, struct host *host,
         return false;
     }
     self->answers = true;
+    self->ahead_index = host_ahead_index(host);
     looking->self = (uint32_t)(self - looking->members);
     ask_nodes(call, looking);
     return true;
@@ -279,7 +283,21 @@ static cJSON *members_json(const struct admin_call *call)
     return members;
 }
 
-static cJSON *plan_json(const struct admin_call *call, struct host *host)
+static cJSON *torn_json(const struct host_torn *torn)
+{
+    cJSON *json = cJSON_CreateObject();
+    cJSON *paths = cJSON_AddArrayToObject(json, "paths");
+
+    json_put_u64(json, "files", torn->count);
+    for (uint32_t i = 0; i < torn->n; i++) {
+        cJSON_AddItemToArray(paths, cJSON_CreateString(torn->paths[i]));
+    }
+    return json;
+}
+
+/* @torn: NULL unless this member has blocks as of entries that nobody has. */
+static cJSON *plan_json(const struct admin_call *call, struct host *host,
+                        const struct host_torn *torn)
 {
     const struct looking *looking = call->state;
     const struct replica_log_end *end = &looking->members[looking->self].end;
@@ -295,16 +313,35 @@ static cJSON *plan_json(const struct admin_call *call, struct host *host)
     json_put_u64(json, "last_s",
                  end->time_ns > 0 ? (uint64_t)(end->time_ns / 1000000000) : 0);
     cJSON_AddItemToObject(json, "members", members_json(call));
+    if (torn != NULL) {
+        cJSON_AddItemToObject(json, "torn", torn_json(torn));
+    }
     return json;
 }
 
-/* False: the call was ended, with the plan, or since the name is wrong. */
-static bool is_confirmed(struct admin_call *call, struct host *host)
+/* False: the call goes on later, or was ended, with the plan, or since the name is wrong. */
+static bool is_confirmed(struct admin_call *call, struct host *host,
+                         const struct recover_plan *plan)
 {
+    const struct looking *looking = call->state;
+    const struct host_torn *torn = NULL;
     char name[DIRECTORY_NAME_MAX + 1] = "";
 
     if (cJSON_GetObjectItemCaseSensitive(call->args, "confirm") == NULL) {
-        admin_done(call, plan_json(call, host));
+        if (plan->torn) {
+            torn = host_torn(host, looking->members[looking->self].end.last_index);
+        }
+        if (plan->torn && torn == NULL) {
+            (void)admin_late(call, "it takes long to look for the files that have a part "
+                                   "of what is lost: try again");
+        } else if (torn != NULL && torn->rv != 0) {
+            admin_error(call,
+                        "the names of the files that have a part of what is lost "
+                        "cannot be read: %s",
+                        strerror(-torn->rv));
+        } else {
+            admin_done(call, plan_json(call, host, torn));
+        }
         return false;
     }
     if (!json_text(call->args, "confirm", name, sizeof name) ||
@@ -360,7 +397,7 @@ static void zone_write(struct admin_call *call)
     struct directory_zone row;
 
     if (host == NULL || !look_decide(call, &plan) || hears_leader(call, host) ||
-        !is_confirmed(call, host)) {
+        !is_confirmed(call, host, &plan)) {
         return;
     }
     group = (struct recover_group){looking->members, looking->n, looking->self};
@@ -430,7 +467,7 @@ static void home_write(struct admin_call *call)
     int rv;
 
     if (!look_decide(call, &plan) || hears_leader(call, node->home) ||
-        !is_confirmed(call, node->home)) {
+        !is_confirmed(call, node->home, &plan)) {
         return;
     }
     rv = node_epoch_force(node, plan.term);

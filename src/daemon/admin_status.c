@@ -405,6 +405,18 @@ static void warn_of_recoveries(struct admin_call *call)
             node_name_of(node, node->epoch_foreign));
     }
     node_each_kept(node, ADMIN_WARNINGS_MAX, warn_of_one, call);
+    for (uint32_t i = 0; i < node->n_zones; i++) {
+        const struct host *host = node->zones[i].host;
+        char path[HOST_PATH_MAX + 8];
+
+        if (host != NULL && host_torn_listed(host)) {
+            host_torn_path(host, path, sizeof path);
+            admin_warn(call,
+                       "files of zone '%s' have a part of what was lost when it was "
+                       "recovered: look at those that %s names, then remove that file",
+                       node->zones[i].slug, path);
+        }
+    }
 }
 
 void admin_status_ask(struct admin_call *call)

@@ -364,6 +364,7 @@ static void run_end(struct job *job)
     worker_stop(&host->journal_worker);
     host_cursors_close(host);
     host_pull_free(host);
+    host_torn_clear(&host->torn);
     zone_close(host->disk.zone);
     if (host->disk.store != NULL) {
         store_close(host->disk.store);
@@ -700,6 +701,11 @@ int host_log_end(const struct host *host, struct replica_log_end *out)
     }
     replica_log_end(host->replica, out);
     return 0;
+}
+
+uint64_t host_ahead_index(const struct host *host)
+{
+    return host->ahead_index;
 }
 
 uint64_t host_term_at(const struct host *host, uint64_t index)

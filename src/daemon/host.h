@@ -46,6 +46,7 @@ struct host_recovery {
     bool lead;           /* It begins, as the only voter. */
     uint64_t term_above; /* In a term above this one. */
     uint64_t index_max;  /* Others: who has applied more is stale. */
+    uint64_t time_s;     /* When it was decided, since 1970. */
 };
 
 struct host_config {
@@ -199,6 +200,25 @@ uint64_t host_leader(const struct host *host);
 bool host_is_stale(const struct host *host);
 /* OUT_NOENT while it does not run. */
 int host_log_end(const struct host *host, struct replica_log_end *out);
+/* Some of what it pulled is as of entries up to this one; 0: it is not so. */
+uint64_t host_ahead_index(const struct host *host);
+/*
+ * Files that have something of entries above @above, of which its log has none. NULL: not
+ * known yet; it is being looked for, ask again.
+ */
+#define HOST_TORN_MAX 16u
+struct host_torn {
+    bool known;
+    int rv; /* A fault of looking. */
+    uint64_t above;
+    uint64_t count;
+    uint32_t n; /* Of them named. */
+    char *paths[HOST_TORN_MAX];
+};
+const struct host_torn *host_torn(struct host *host, uint64_t above);
+/* Where a recovery left the names of such files, until a person removes it. */
+void host_torn_path(const struct host *host, char *out, size_t cap);
+bool host_torn_listed(const struct host *host);
 uint64_t host_term_at(const struct host *host, uint64_t index);
 /* True if @raft_id is in the group's configuration as this member knows it. */
 bool host_has_member(const struct host *host, uint64_t raft_id);

@@ -118,6 +118,7 @@ struct host {
     /* Copies for reports, refreshed by jobs' ends. */
     struct zone_usage usage;
     uint64_t dataset_bytes;
+    uint64_t ahead_index; /* zone_ahead_index when it was opened, or pulled last. */
     uint64_t journal_bytes;
     bool journal_bad; /* Something in it: it is to go. */
     uint64_t unsettled_bytes;
@@ -154,6 +155,8 @@ struct host {
     uint64_t heal_looked_ms;
     struct scrubbing *scrubbing; /* NULL: its state is not loaded yet. */
     bool scrub_loading;
+    struct host_torn torn; /* The last that was looked for. */
+    bool torn_busy;
     struct host_freeze freezes[HOST_FREEZES_MAX];
     uint32_t n_freezes;
     uint32_t bad_at; /* Zone thread: in the store's list, where the next look begins. */
@@ -180,6 +183,11 @@ void host_post_calm(struct host *host, struct host_job *job, void (*run)(struct 
                     void (*done)(struct job *job));
 /* At the end of every done(): frees @job and lets a closing host go on. */
 void host_job_end(struct host_job *job);
+
+/* Zone thread: name the files that have something of entries above @above in the dataset;
+ * *@count: how many there are. 0 or a fault. */
+int host_torn_write(struct host *host, uint64_t above, uint64_t *count);
+void host_torn_clear(struct host_torn *torn);
 
 /* One replica step and what it asks for. */
 void host_step(struct host *host, struct replica_event *event);

@@ -25,6 +25,8 @@ struct open_job {
     struct zone_snapshot snapshot;
     struct zone_usage usage;
     uint64_t dataset_bytes;
+    uint64_t ahead_index;
+    uint64_t n_torn; /* Files with a part of what the recovery lost. */
 };
 
 static int keep_entry(void *ctx, const struct journal_entry *entry)
@@ -199,7 +201,10 @@ static int recover(struct host *host, struct open_job *job)
         .lead = recovery->lead,
         .term_above = recovery->term_above,
         .index_max = recovery->index_max,
+        .time_s = recovery->time_s,
         .state = job->state,
+        .entries = job->entries,
+        .n_entries = job->n_entries,
     };
     bool forced = false;
     int rv;
@@ -208,6 +213,13 @@ static int recover(struct host *host, struct open_job *job)
         if (job->entries[i].type == RGROUP_CHANGE) {
             what.conf_index = job->entries[i].index;
             what.conf = job->entries[i].head;
+        }
+    }
+    if (what.lead && zone_ahead_index(host->disk.zone) > job->state.last_index) {
+        job->step = "name the files with parts of what is lost";
+        rv = host_torn_write(host, job->state.last_index, &job->n_torn);
+        if (rv != 0) {
+            return rv;
         }
     }
     job->step = "go on after the recovery";
@@ -255,6 +267,7 @@ static void run_open(struct job *job)
     }
     if (rv == 0) {
         zone_usage(host->disk.zone, &open->usage);
+        open->ahead_index = zone_ahead_index(host->disk.zone);
         rv = store_disk_bytes(host->disk.store, &open->dataset_bytes);
     }
     if (rv == 0) {
@@ -329,6 +342,16 @@ static void open_failed(struct host *host, const struct open_job *job)
                host->config.dir, host_fault_text(job->base.rv));
 }
 
+static void tell_torn(const struct host *host, uint64_t n)
+{
+    char path[HOST_PATH_MAX + 8];
+
+    host_torn_path(host, path, sizeof path);
+    event_tell(EVENT_RECOVERED, host->config.label,
+               "%llu files have a part of what was lost: %.200s names them",
+               (unsigned long long)n, path);
+}
+
 static void done_open(struct job *job)
 {
     struct open_job *open = (struct open_job *)job;
@@ -339,8 +362,12 @@ static void done_open(struct job *job)
     } else if (!host->closing && host->state != HOST_FAILED) {
         int rv = start_replica(host, open);
 
+        if (open->n_torn > 0) {
+            tell_torn(host, open->n_torn);
+        }
         host->usage = open->usage;
         host->dataset_bytes = open->dataset_bytes;
+        host->ahead_index = open->ahead_index;
         host->journal_bytes = journal_bytes(host->disk.journal);
         if (rv != 0) {
             host->state = HOST_OPENING;

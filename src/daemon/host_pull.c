@@ -58,6 +58,7 @@ struct pull_job {
     struct zone_snapshot snapshot;
     struct zone_usage usage;
     uint64_t dataset_bytes;
+    uint64_t ahead_index;
 };
 
 static void pull_go_on(struct host *host);
@@ -210,6 +211,7 @@ static void run_switch(struct job *base)
         rv = store_disk_bytes(host->disk.store, &job->dataset_bytes);
     }
     zone_usage(host->disk.zone, &job->usage);
+    job->ahead_index = zone_ahead_index(host->disk.zone);
     job->base.rv = rv;
 }
 
@@ -309,6 +311,7 @@ static void done_switch(struct job *base)
     }
     host->usage = job->usage;
     host->dataset_bytes = job->dataset_bytes;
+    host->ahead_index = job->ahead_index;
     if (job->base.rv != 0 && host->pull->shadow == NULL) {
         /* It was switched to, and cannot be read: neither state can be gone on with. */
         host_fault(host, job->base.rv, "could not read the pulled state: %s",

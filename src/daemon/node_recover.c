@@ -30,6 +30,7 @@ void node_recovery(const struct node_zone *local, const struct directory_zone *z
         .lead = zone->recovery.lead == member->raft_id,
         .term_above = zone->recovery.term,
         .index_max = zone->recovery.index,
+        .time_s = zone->recovery.time_s,
     };
 }
 

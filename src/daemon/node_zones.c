@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define HEARTBEAT_PART 8u /* Of an election timeout. */
 
@@ -102,7 +103,11 @@ int node_home_open(struct node *node, bool initial)
         (struct zone_genesis){.quota_bytes = DIRECTORY_QUOTA_BYTES, .root_mode = 0700};
     if (node->home_epoch != node->epoch) {
         config.recovery = (struct host_recovery){
-            .carried = true, .lead = true, .term_above = node->home_term};
+            .carried = true,
+            .lead = true,
+            .term_above = node->home_term,
+            .time_s = (uint64_t)time(NULL),
+        };
     }
     if (node->epoch == 0 &&
         (initial || (node->number == 1 && !node->home_created && node->home_life == 1))) {

@@ -6,11 +6,38 @@ static bool is_later(const struct replica_log_end *a, const struct replica_log_e
                                         : a->last_index > b->last_index;
 }
 
-/* True if @other should begin rather than @self. */
-static bool is_better(const struct recover_member *other,
-                      const struct recover_member *self)
+static bool is_torn(const struct recover_member *member)
 {
-    return !other->held || (other->holds && is_later(&other->end, &self->end));
+    return member->ahead_index > member->end.last_index;
+}
+
+/* True if @other should begin rather than @self. @ahead: the highest ahead_index. */
+static bool is_better(const struct recover_member *other,
+                      const struct recover_member *self, uint64_t ahead)
+{
+    bool has = self->end.last_index >= ahead;
+
+    if (!other->held || !other->holds) {
+        return !other->held;
+    }
+    if (has != (other->end.last_index >= ahead)) {
+        return !has;
+    }
+    return is_later(&other->end, &self->end) ||
+           (is_torn(self) && !is_torn(other) && !is_later(&self->end, &other->end));
+}
+
+/* The highest index as of which any that answers has blocks. */
+static uint64_t ahead_of(const struct recover_group *group)
+{
+    uint64_t ahead = 0;
+
+    for (uint32_t i = 0; i < group->n; i++) {
+        if (group->members[i].answers && group->members[i].ahead_index > ahead) {
+            ahead = group->members[i].ahead_index;
+        }
+    }
+    return ahead;
 }
 
 void recover_decide(const struct recover_group *group, struct recover_plan *plan)
@@ -18,6 +45,7 @@ void recover_decide(const struct recover_group *group, struct recover_plan *plan
     const struct recover_member *self = &group->members[group->self];
     const struct recover_member *reached = NULL;
     const struct recover_member *better = NULL;
+    uint64_t ahead = ahead_of(group);
     uint32_t voters = 0;
     uint32_t alive = 0;
 
@@ -35,12 +63,13 @@ void recover_decide(const struct recover_group *group, struct recover_plan *plan
         if (member->end.commit_index > plan->index) {
             plan->index = member->end.commit_index;
         }
-        if (i != group->self && is_better(member, self) &&
+        if (i != group->self && is_better(member, self, ahead) &&
             (better == NULL || (better->held && !member->held) ||
              (better->held == member->held && is_later(&member->end, &better->end)))) {
             better = member;
         }
     }
+    plan->torn = is_torn(self);
     if (!self->answers || self->end.last_index == 0) {
         plan->verdict = RECOVER_EMPTY;
     } else if (alive > voters / 2) {

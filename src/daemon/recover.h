@@ -7,6 +7,10 @@
  * one with the most advanced log loses least. (The most advanced log alone is not enough:
  * it may end in entries of a leader that was deposed before it reached anybody else,
  * Raft figure 8.)
+ *
+ * A member that had just pulled knows of entries that its log may lack, since it has blocks
+ * as of them (docs/adr/0002): who has these entries goes first. If nobody has, it may begin
+ * all the same, and the plan says so.
  */
 #ifndef DAEMON_RECOVER_H
 #define DAEMON_RECOVER_H
@@ -23,6 +27,9 @@ struct recover_member {
     bool told;     /* Its node answers, be it that its member does not run. */
     bool heard_by; /* Another node reaches its node. */
     struct replica_log_end end;
+    /* Blocks that it pulled are as of entries up to this one, committed where they came from;
+     * 0 or in its log: what it has is of one index. */
+    uint64_t ahead_index;
     bool held;  /* The asker's log has what this one knows to be committed. */
     bool holds; /* This one's log has what the asker knows to be committed. */
 };
@@ -46,6 +53,7 @@ struct recover_plan {
     const struct recover_member *other;
     uint64_t term;  /* The highest of all that answer. */
     uint64_t index; /* The highest index that one of them knows to be committed. */
+    bool torn;      /* The asker has blocks as of entries that nobody who answers has. */
 };
 
 void recover_decide(const struct recover_group *group, struct recover_plan *plan);

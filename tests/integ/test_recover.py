@@ -8,6 +8,7 @@ import random
 import threading
 
 import grapevine
+import nfs3
 
 
 class Recover(grapevine.GrapevineTest):
@@ -95,6 +96,54 @@ class Recover(grapevine.GrapevineTest):
             kept = self.kept(gv[i], "z")[0]
             self.assertTrue(os.path.exists(os.path.join(kept, "DISCARDED")))
             self.assertIn("warning: %s" % kept, gv[i].gvraft("status").stderr)
+
+    # What only the lost members had is gone, and its handles are stale for good: a file that
+    # is made afterwards gets the inode number of a lost one, but is not taken for it. Each
+    # lost file is made one entry further from the next, so that one of them has the very
+    # place in the log that a new one with its number would have.
+    def test_handles_of_what_is_lost(self):
+        gv = self.all_vote(5)
+        gv.make_zone("z", [2, 3, 4])
+        client = gv.client("z", 3)
+        kept = client.create(client.root, "kept")
+        gv.wait_settled("z", 3)
+        gv[2].kill()
+        gv.wait_leader("z", gv[2])
+        before = gv.client("z", 3)
+        lost = []
+        for i in range(16):
+            lost.append(before.create(before.root, "lost-%d" % i))
+            before.chmod(kept, 0o600 + i)
+        numbers = [before.getattr(fh)["fileid"] for fh in lost]
+        for i in (3, 4):
+            gv[i].kill()
+        gv[2].start()
+        grapevine.wait(lambda: "--confirm" in gv[2].gvraft(
+            "zone", "recover", "z", "--accept-loss").stderr, "it may be recovered")
+        self.recover(gv[2], "z")
+        after = gv.client("z", 0)
+        made = [after.create(after.root, "new-%d" % i) for i in range(16)]
+        self.assertTrue(set(numbers) & {after.getattr(fh)["fileid"] for fh in made})
+        for fh in lost:
+            self.assertNotIn(fh, made)
+            with self.assertRaises(nfs3.NfsError) as stale:
+                after.getattr(fh)
+            self.assertEqual(stale.exception.status, nfs3.STALE)
+        self.assertEqual(after.getattr(after.lookup(after.root, "kept"))["mode"], 0o644)
+        after.chmod(kept, 0o640)
+        # Nothing of what comes back, or joins anew, changes that.
+        gv[3].start()
+        grapevine.wait(lambda: self.kept(gv[3], "z"), "%s keeps it" % gv[3].name)
+        gv[2].ask("zone", "add-member", "z", gv[3].name)
+        gv.wait_settled("z", 2)
+        grapevine.wait(lambda: gv.same_digests("z"), "the copies are the same")
+        again = gv.client("z", 3)
+        for fh in lost:
+            with self.assertRaises(nfs3.NfsError) as stale:
+                again.getattr(fh)
+            self.assertEqual(stale.exception.status, nfs3.STALE)
+        self.assertEqual(sorted(again.names(again.root)),
+                         sorted(["kept"] + ["new-%d" % i for i in range(16)]))
 
     # Two of four members are left, killed under load: both go on, with their data. Only
     # one that has all that the other knows to be committed may begin.

@@ -356,11 +356,22 @@ struct sys_zone {
     struct directory_zone row;
     struct rgroup_conf first;
     uint64_t damaged;       /* The node whose member may give errors; 0: none. */
-    struct sys_logged *log; /* [0] is index 1. */
+    struct sys_logged *log; /* slot() says where an index is. */
     uint64_t n_log;
     uint64_t cap_log;
     uint64_t seen; /* Highest index in a result that a client has. */
     bool losing;   /* Its majority is destroyed, and it is not recovered yet. */
+    /* Once it is recovered: behind the entry @last it goes on with @index. */
+    struct sys_leap {
+        bool begun;
+        uint64_t last;
+        uint64_t index; /* 0: not yet. */
+        uint64_t term;
+        uint64_t time_s;
+        struct buf *conf;
+        uint64_t *torn; /* Inodes with blocks of entries that are lost. */
+        uint64_t n_torn;
+    } leap;
 };
 
 struct sys_counts {
@@ -399,6 +410,7 @@ struct sys_counts {
     uint64_t given_up;
     uint64_t joined;
     uint64_t left;
+    uint64_t torn;        /* Files with part of what was lost in a recovery. */
     uint64_t moved;       /* Calls that went on at another node, */
     uint64_t moved_done;  /* and were answered there. */
     uint64_t handed_over; /* Leaders whose disk was slow. */

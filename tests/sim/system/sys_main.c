@@ -30,7 +30,9 @@ static const char usage[] =
     "--trap has the power go at one point: see --each, which says of\n"
     "each seed where it went. --until-seen: success means that no seed failed, and that\n"
     "this was seen: a point, given-up, gave-way, read-error, moved, left, stood-still,\n"
-    "recovered, forgotten (with it, entries that only the lost ones had).\n"
+    "recovered, forgotten (with it, entries that only the lost ones had), torn (of which "
+    "a\n"
+    "file has a part).\n"
     "--until-failure: success means that a seed failed.\n";
 
 static const char *const mutations[SYS_MUTS] = {
@@ -252,8 +254,9 @@ static void print_totals(const struct sys_counts *total)
            ", got past %" PRIu64 "\n",
            total->unapplied_damaged, total->unreadable, total->mended);
     printf("members destroyed %" PRIu64 ", zones recovered %" PRIu64
-           ", entries that only the lost ones had %" PRIu64 "\n",
-           total->destroyed, total->recovered, total->forgotten);
+           ", entries that only the lost ones had %" PRIu64
+           ", files torn by that %" PRIu64 "\n",
+           total->destroyed, total->recovered, total->forgotten, total->torn);
     sys_points_print(total);
 }
 

@@ -171,6 +171,81 @@ static int open_disk(struct sys_host *host, struct found *found)
     return rv;
 }
 
+/* All that the one that leads has in its log happens now. */
+static void log_left(struct sys_host *host, const struct found *found)
+{
+    struct sys_zone *zone = &host->sys->zones[host->zone_nr];
+    struct sys_leap *leap = &zone->leap;
+
+    if (leap->begun) {
+        return; /* Again, after a crash in the middle of it. */
+    }
+    for (uint32_t i = 0; i < found->n; i++) {
+        struct journal_entry entry;
+        uint32_t n = 0;
+
+        if (found->entries[i].index <= zone->n_log) {
+            continue;
+        }
+        if (journal_fetch(host->journal, found->entries[i].index, 1, SIZE_MAX, &entry,
+                          &n) != 0) {
+            return;
+        }
+        sys_check_applied(
+            host, &(struct replica_entry){.index = entry.index,
+                                          .term = entry.term,
+                                          .type = (enum rgroup_entry_type)entry.type,
+                                          .head = entry.head,
+                                          .payload = entry.payload});
+        slice_unref(&entry.head);
+        slice_unref(&entry.payload);
+    }
+    leap->begun = true;
+    leap->last = found->state.last_index;
+}
+
+static int note_torn(void *ctx, uint64_t ino)
+{
+    struct sys_leap *leap = ctx;
+
+    leap->torn = realloc(leap->torn, (leap->n_torn + 1) * sizeof *leap->torn);
+    ASSERT(leap->torn != NULL);
+    leap->torn[leap->n_torn++] = ino;
+    return 0;
+}
+
+/* What it pulled may be as of entries that nobody has: what such files hold is said by no
+ * log. */
+static void look_for_torn(struct sys_host *host)
+{
+    struct sys_leap *leap = &host->sys->zones[host->zone_nr].leap;
+
+    if (leap->n_torn == 0 && zone_ahead_index(host->zone) > leap->last &&
+        store_torn_each(host->store, leap->last, note_torn, leap) == 0) {
+        host->sys->counts.torn += leap->n_torn;
+        sys_trace(host->sys, "zone %u: %u files are torn", host->zone_nr,
+                  (unsigned)leap->n_torn);
+    }
+}
+
+static void leapt(struct sys_host *host, uint64_t time_s)
+{
+    struct sys_zone *zone = &host->sys->zones[host->zone_nr];
+    struct sys_leap *leap = &zone->leap;
+    uint64_t index;
+
+    if (!leap->begun || leap->index != 0) {
+        return;
+    }
+    leap->index = zone_applied_index(host->zone);
+    leap->term = zone_applied_term(host->zone);
+    leap->time_s = time_s;
+    ASSERT(zone_conf_get(host->zone, &index, &leap->conf) == 0);
+    zone->n_log = leap->index;
+    sys_trace(host->sys, "zone %u goes on behind %u with %llu", host->zone_nr,
+              (unsigned)leap->last, (unsigned long long)leap->index);
+}
+
 /* As the daemon's host_open.c: the zone was recovered since the dataset was open last. */
 static int carry(struct sys_host *host, const struct directory_member *member,
                  struct found *found)
@@ -182,7 +257,10 @@ static int carry(struct sys_host *host, const struct directory_member *member,
                                .lead = recovery->lead == host->raft_id,
                                .term_above = recovery->term,
                                .index_max = recovery->index,
-                               .state = found->state};
+                               .time_s = recovery->time_s,
+                               .state = found->state,
+                               .entries = found->entries,
+                               .n_entries = found->n};
     bool forced = false;
     int rv;
 
@@ -193,7 +271,14 @@ static int carry(struct sys_host *host, const struct directory_member *member,
             what.conf = found->entries[i].head;
         }
     }
+    if (what.lead) {
+        log_left(host, found);
+        look_for_torn(host);
+    }
     rv = recover_log(&what, host->journal, host->zone, &forced);
+    if (rv == 0 && what.lead) {
+        leapt(host, recovery->time_s);
+    }
     if (rv != 0 || !forced) {
         return rv;
     }

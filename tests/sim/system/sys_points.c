@@ -129,7 +129,8 @@ uint64_t sys_sight(const struct sys_counts *total, const char *name)
                   {"kept", total->kept},
                   {"stood-still", total->still_disks},
                   {"recovered", total->recovered},
-                  {"forgotten", total->forgotten}};
+                  {"forgotten", total->forgotten},
+                  {"torn", total->torn}};
 
     if (point != SYS_POINTS) {
         return total->lost[point];

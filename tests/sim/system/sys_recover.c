@@ -100,6 +100,7 @@ static void look(struct sys_host *self, uint32_t who, struct left *left,
         if (host != NULL && host->raft_id == member->raft_id) {
             member->answers = true;
             member->told = true;
+            member->ahead_index = zone_ahead_index(host->zone);
             replica_log_end(host->replica, &member->end);
             member->held = has(self, &member->end);
             member->holds = has(host, &own);

@@ -271,6 +271,8 @@ void sys_clear(struct sys *sys)
             slice_unref(&sys->zones[z].log[i].payload);
         }
         free(sys->zones[z].log);
+        buf_unref(sys->zones[z].leap.conf);
+        free(sys->zones[z].leap.torn);
     }
     for (uint64_t i = 0; i < sys->n_ops; i++) {
         slice_unref(&sys->ops[i].op);

@@ -2,6 +2,7 @@
  * every test waits for a condition. */
 #include "base/wire.h"
 #include "daemon/host_internal.h"
+#include "daemon/recover_log.h"
 #include "lib/check.h"
 
 #include <stdio.h>
@@ -170,12 +171,13 @@ static void settle(struct replica_log_end *end)
     CHECK_INT(host_log_end(f.host, end), 0);
 }
 
-/* The member that leads a recovered zone goes on with its log, alone, in a term above all
- * others; begun again, as after a crash before that was noted, it adds nothing to it. */
+/* The member that leads a recovered zone goes on with what its log holds, alone, in a term
+ * above all others, at an index that no entry ever had; begun again, as after a crash before
+ * that was noted, it adds nothing to it. */
 static void recovered_to_lead(void)
 {
     const struct host_recovery recovery = {
-        .carried = true, .lead = true, .term_above = 50, .index_max = 2};
+        .carried = true, .lead = true, .term_above = 50, .index_max = 2, .time_s = 1000};
     struct replica_log_end first;
     struct replica_log_end end;
     struct replica_log_end again;
@@ -189,13 +191,125 @@ static void recovered_to_lead(void)
     CHECK(end.term > 50);
     CHECK(host_has_member(f.host, 8));
     CHECK(!host_has_member(f.host, 7));
-    CHECK_UINT(end.last_index, first.last_index + 2); /* The change and a barrier. */
-    CHECK_UINT(host_term_at(f.host, first.last_index), first.last_term);
+    CHECK_UINT(end.last_index, 1000 * RECOVER_SECOND + 1); /* And a barrier. */
+    CHECK_UINT(host_term_at(f.host, first.last_index), 0); /* It is in no log any more. */
     teardown();
     open_host("lead", 8, &recovery);
     lead();
     settle(&again);
     CHECK_UINT(again.last_index, end.last_index + 1); /* A barrier only. */
+    teardown();
+}
+
+/* The power goes when the rows say how it goes on and the journal does not yet: the next
+ * start does the rest. */
+static void recovered_to_lead_in_two_lives(void)
+{
+    const struct host_recovery recovery = {
+        .carried = true, .lead = true, .term_above = 50, .index_max = 2, .time_s = 1000};
+    struct rgroup_conf conf = {.n = 1, .servers = {{.id = 8, .role = RGROUP_VOTER}}};
+    struct replica_log_end first;
+    struct replica_log_end end;
+    struct zone_leap leap = {.index = 70000000, .term = 60};
+    uint8_t bytes[RGROUP_CONF_BYTES_MAX];
+    size_t len;
+
+    setup("twice");
+    settle(&first);
+    CHECK_INT(rgroup_conf_encode(&conf, bytes, sizeof bytes, &len), 0);
+    leap.conf = slice_borrow(bytes, len);
+    CHECK_INT(zone_leap(f.host->disk.zone, &leap), 0); /* Its thread has nothing to do. */
+    teardown();
+    open_host("twice", 8, &recovery);
+    lead();
+    settle(&end);
+    CHECK(end.term > 60);
+    CHECK_UINT(end.last_index, 70000000 + 1);
+    CHECK(host_has_member(f.host, 8));
+    teardown();
+}
+
+static int ignore(void *ctx, const struct journal_entry *entry)
+{
+    (void)ctx;
+    (void)entry;
+    return 0;
+}
+
+/* One more entry in the log in the folder @name, which nobody knows to be committed: it
+ * sets the quota. */
+static void append_quota(const char *name, uint64_t quota)
+{
+    struct journal_config config = {
+        .disk = disk_posix(), .zone_id = {9}, .segment_bytes = 16u << 20};
+    struct zone_op op = {.type = ZONE_OP_SET_QUOTA, .offset = quota};
+    struct zone_entry entry = {0};
+    struct journal_state state;
+    struct journal *journal;
+    struct buf *body = NULL;
+    struct buf *head = NULL;
+    struct journal_entry last = {.type = RGROUP_COMMAND};
+    struct journal_batch batch = {.entries = &last, .n_entries = 1};
+    char dir[4200];
+
+    (void)snprintf(dir, sizeof dir, "%s/%s/journal", check_tmpdir(), name);
+    config.dir = dir;
+    CHECK_INT(journal_open(&config, &state, ignore, NULL, &journal), 0);
+    CHECK_INT(zone_op_encode(&op, &body), 0);
+    entry.op = slice_borrow(body->data, body->len);
+    CHECK_INT(zone_entry_encode(&entry, &head), 0);
+    last.index = state.last_index + 1;
+    last.term = state.term;
+    last.head = slice_borrow(head->data, head->len);
+    CHECK_INT(journal_append(journal, &batch), 0);
+    journal_close(journal);
+    buf_unref(head);
+    buf_unref(body);
+}
+
+/* All that the log holds stays, also what nobody knew to be committed. */
+static void recovered_with_all_of_its_log(void)
+{
+    const struct host_recovery recovery = {
+        .carried = true, .lead = true, .index_max = 2, .time_s = 1000};
+    struct replica_log_end end;
+    struct host_report report;
+
+    setup("all");
+    settle(&end);
+    teardown();
+    append_quota("all", 12345);
+    open_host("all", 8, &recovery);
+    lead();
+    settle(&end);
+    host_report(f.host, &report);
+    CHECK_UINT(report.usage.quota_bytes, 12345);
+    teardown();
+}
+
+/* Who pulled blocks as of entries that the one that leads may not have begins anew, whatever
+ * it has applied. */
+static void recovered_with_what_was_pulled(void)
+{
+    struct host_recovery recovery = {.carried = true};
+    struct replica_log_end end;
+    struct store *store;
+
+    setup("pulled");
+    settle(&end);
+    store = f.host->disk.store; /* Its thread has nothing to do. */
+    CHECK_INT(store_begin(store), 0);
+    CHECK_INT(store_number_set(store, STORE_SERVE_FROM, end.last_index + 5), 0);
+    CHECK_INT(store_commit(store, true), 0);
+    teardown();
+    recovery.index_max = end.last_index + 5;
+    open_host("pulled", 8, &recovery);
+    CHECK_INT(host_state(f.host), HOST_RUNNING);
+    CHECK_UINT(host_ahead_index(f.host), end.last_index + 5);
+    teardown();
+    recovery.index_max = end.last_index + 4;
+    open_host("pulled", 8, &recovery);
+    CHECK(host_is_stale(f.host));
     teardown();
 }
 
@@ -238,4 +352,7 @@ static void recovered_to_follow(void)
 }
 
 TEST_MAIN(CHECK_TEST(a_forgotten_view_is_closed), CHECK_TEST(recovered_to_lead),
+          CHECK_TEST(recovered_to_lead_in_two_lives),
+          CHECK_TEST(recovered_with_all_of_its_log),
+          CHECK_TEST(recovered_with_what_was_pulled),
           CHECK_TEST(recovered_without_its_log), CHECK_TEST(recovered_to_follow))

@@ -101,6 +101,35 @@ static void what_is_committed_counts_first(void)
     CHECK_UINT(plan.index, 95);
 }
 
+/* Who had just pulled has blocks as of entries that its log lacks: who has them begins, be
+ * its log less advanced otherwise; if nobody has, it may begin, and that is said. */
+static void who_has_what_was_pulled_begins(void)
+{
+    lost(5);
+    members[0].ahead_index = 110;
+    CHECK_INT(decide(0), RECOVER_GO);
+    CHECK(plan.torn);
+    answers(1, 2, 110, 90);
+    CHECK_INT(decide(0), RECOVER_BEHIND);
+    CHECK_UINT(plan.other->node, 2);
+    CHECK_INT(decide(1), RECOVER_GO);
+    CHECK(!plan.torn);
+    CHECK_UINT(plan.index, 90);
+    members[1].holds = false; /* It lacks what node 1 knows to be committed. */
+    CHECK_INT(decide(0), RECOVER_GO);
+    CHECK(plan.torn);
+    answers(1, 3, 109, 90); /* Nobody has it: the most advanced begins, */
+    members[1].holds = true;
+    CHECK_INT(decide(0), RECOVER_BEHIND);
+    answers(1, 3, 100,
+            90); /* and of two that are as far the one of which all is as of then. */
+    CHECK_INT(decide(0), RECOVER_BEHIND);
+    CHECK_INT(decide(1), RECOVER_GO);
+    members[0].ahead_index = 100; /* It is in its log. */
+    CHECK_INT(decide(0), RECOVER_GO);
+    CHECK(!plan.torn);
+}
+
 /* Out of reach is not gone: if another node reaches it, the network is to be mended. A
  * node that answers but whose member does not run counts as gone. */
 static void reached_by_another(void)
@@ -148,5 +177,6 @@ static void the_row_afterwards(void)
 }
 
 TEST_MAIN(CHECK_TEST(refused_with_a_majority), CHECK_TEST(the_most_advanced_begins),
-          CHECK_TEST(what_is_committed_counts_first), CHECK_TEST(reached_by_another),
+          CHECK_TEST(what_is_committed_counts_first),
+          CHECK_TEST(who_has_what_was_pulled_begins), CHECK_TEST(reached_by_another),
           CHECK_TEST(the_row_afterwards))
