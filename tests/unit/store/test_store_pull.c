@@ -719,6 +719,7 @@ static void zeros_are_given(void)
     struct member source;
     struct buf *buf = NULL;
     uint64_t version = 0;
+    uint64_t torn = 0;
 
     member_init(&source);
     CHECK_INT(store_begin(source.store), 0);
@@ -739,6 +740,11 @@ static void zeros_are_given(void)
     buf_unref(buf);
     CHECK_INT(store_pull_block(source.store, want.ino, 1, &buf, &version), OUT_NOENT);
     CHECK_UINT(version, 5);
+    CHECK_INT(store_torn_each(source.store, 2, note_ino, &torn), 0);
+    CHECK_UINT(torn, want.ino); /* It is newer than that. */
+    torn = 0;
+    CHECK_INT(store_torn_each(source.store, 3, note_ino, &torn), 0);
+    CHECK_UINT(torn, 0);
     member_deinit(&source);
 }
 
