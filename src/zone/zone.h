@@ -107,8 +107,8 @@ int zone_conf_get(struct zone *zone, uint64_t *index, struct buf **conf);
 /*
  * The paths of files that have something of entries above @above, which are not there
  * (zone_ahead_index), or lack something because of them: up to @max of them go to @each, which
- * ends it with != 0. A path has no control characters. Reads all names. 0, a fault, or what
- * @each returned.
+ * ends it with != 0. A path is UTF-8 without control characters; other bytes are escaped. Reads
+ * all names. 0, a fault, or what @each returned.
  */
 #define ZONE_PATH_MAX 4096u
 struct zone_torn {

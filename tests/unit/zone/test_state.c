@@ -293,7 +293,7 @@ static void torn_files_are_named(void)
     dir = fx_dir(&fx, fx_dir(&fx, fx_root, "a"), "b");
     old = fx_file(&fx, dir, "old");
     f[0] = fx_file(&fx, dir, "two\nlines\\");
-    f[1] = fx_file(&fx, fx_root, "top");
+    f[1] = fx_file(&fx, fx_root, "t\xc3\xb6p\xe9");
     f[2] = fx_file(&fx, fx_root, "gone");
     CHECK_INT(fx_write(&fx, old, 0, slice_borrow(bytes, 20000)), 0);
     above = fx.index;
@@ -302,7 +302,7 @@ static void torn_files_are_named(void)
     }
     CHECK_INT(fx_remove(&fx, fx_root, "gone"), 0);
     CHECK_INT(zone_torn(fx.zone, above, &torn), 0);
-    CHECK_STR(seen.text, "/a/b/two\\x0alines\\x5c\n/top\n");
+    CHECK_STR(seen.text, "/a/b/two\\x0alines\\x5c\n/t\xc3\xb6p\\xe9\n");
     CHECK_UINT(torn.count, 2);
     seen.text[0] = '\0';
     torn.max = 1;
