@@ -406,6 +406,7 @@ struct sys_counts {
     uint64_t unapplied_damaged; /* Entries that were still to be applied; */
     uint64_t unreadable;        /* members that found such a one, */
     uint64_t mended;            /* and got past it. */
+    uint64_t stepped;           /* Starts that found damage in a journal, and no harm. */
     uint64_t read_errors;       /* That clients saw. */
     uint64_t given_up;
     uint64_t joined;

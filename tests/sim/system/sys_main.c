@@ -30,9 +30,9 @@ static const char usage[] =
     "--trap has the power go at one point: see --each, which says of\n"
     "each seed where it went. --until-seen: success means that no seed failed, and that\n"
     "this was seen: a point, given-up, gave-way, read-error, moved, left, stood-still,\n"
-    "recovered, forgotten (with it, entries that only the lost ones had), torn (of which "
-    "a\n"
-    "file has a part).\n"
+    "mended (past an entry that cannot be read), stepped (a start past damage in a\n"
+    "journal), recovered, forgotten (with it, entries that only the lost ones had), torn\n"
+    "(of which a file has a part).\n"
     "--until-failure: success means that a seed failed.\n";
 
 static const char *const mutations[SYS_MUTS] = {
@@ -251,8 +251,8 @@ static void print_totals(const struct sys_counts *total)
            total->flips, total->bad_sectors, total->journals_damaged, total->read_errors,
            total->given_up);
     printf("entries damaged before they were applied %" PRIu64 ", met %" PRIu64
-           ", got past %" PRIu64 "\n",
-           total->unapplied_damaged, total->unreadable, total->mended);
+           ", got past %" PRIu64 "; starts past damage in a journal %" PRIu64 "\n",
+           total->unapplied_damaged, total->unreadable, total->mended, total->stepped);
     printf("members destroyed %" PRIu64 ", zones recovered %" PRIu64
            ", entries that only the lost ones had %" PRIu64
            ", files torn by that %" PRIu64 "\n",

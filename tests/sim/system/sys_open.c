@@ -390,6 +390,9 @@ int sys_host_open(struct sys_node *node, uint32_t zone_nr)
         node->opened_as[zone_nr] = host->raft_id;
         rv = start(host, &found);
     }
+    if (rv == 0 && journal_bad(host->journal, &(uint64_t){0})) {
+        node->sys->counts.stepped++;
+    }
     if (rv == 0) {
         sys_damage_unapplied(host, found.entries, found.n); /* Nothing was read yet. */
     }

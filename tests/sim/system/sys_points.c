@@ -124,6 +124,7 @@ uint64_t sys_sight(const struct sys_counts *total, const char *name)
                   {"moved", total->moved_done},
                   {"left", total->left},
                   {"mended", total->mended},
+                  {"stepped", total->stepped},
                   {"placed", total->placed},
                   {"beside", total->beside},
                   {"kept", total->kept},
