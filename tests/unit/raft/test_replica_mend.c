@@ -381,6 +381,48 @@ static void leader_alone_with_it(void)
     rig_deinit(&rig);
 }
 
+/* It steps aside with a batch under way, which a full disk then sends back: when it takes
+ * part again, that is not durable, and not there. */
+static void sent_back_while_it_is_aside(void)
+{
+    struct rig_node *node = &rig.nodes[1];
+    uint64_t last;
+
+    begin(3);
+    rig_run(&rig, 300);
+    rig.nodes[2].no_entries = rig.nodes[3].no_entries = true;
+    write_at(1, 10, 3);
+    rig_stop(&rig, 1);
+    node->bad_index = node->last - 1;
+    rig.cut[2][3] = rig.cut[3][2] = true;
+    CHECK_INT(rig_start(&rig, 1), 0);
+    for (int i = 0; i < 2000 && status_of(1).state != RGROUP_LEADER; i++) {
+        rig_run(&rig, 10);
+    }
+    CHECK_INT(status_of(1).state, RGROUP_LEADER);
+    node->hold_journal = true;
+    last = status_of(1).last_index;
+    rig_submit(&rig, 1, 90, 100);
+    rig_flush(&rig, 1);
+    CHECK(node->n_tickets > 0);
+    for (int i = 0; i < 1000 && status_of(1).state == RGROUP_LEADER; i++) {
+        rig_run(&rig, 10);
+    }
+    CHECK(status_of(1).pulling);
+    rig.cut[1][2] = rig.cut[1][3] = rig.cut[2][1] = rig.cut[3][1] = true;
+    node->full_journal = true;
+    node->hold_journal = false;
+    rig_journal_done(&rig, 1);
+    CHECK_UINT(status_of(1).last_index, last + 1);
+    for (int i = 0; i < 1000 && status_of(1).pulling; i++) {
+        rig_run(&rig, 10);
+    }
+    CHECK(!status_of(1).pulling);
+    CHECK_UINT(status_of(1).last_index, last);
+    CHECK_UINT(node->failed, 0);
+    rig_deinit(&rig);
+}
+
 /* Two members: the other knows of the entry only through this one, which has to lead for a
  * while before it can be helped. */
 static void of_two_the_other_learns_first(void)
@@ -457,5 +499,6 @@ TEST_MAIN(CHECK_TEST(follower_takes_the_state), CHECK_TEST(deaf_while_it_pulls),
           CHECK_TEST(state_of_a_later_term), CHECK_TEST(later_term_after_a_crash),
           CHECK_TEST(takes_part_between_the_rounds), CHECK_TEST(leader_hands_over),
           CHECK_TEST(leader_steps_aside), CHECK_TEST(leader_alone_with_it),
+          CHECK_TEST(sent_back_while_it_is_aside),
           CHECK_TEST(of_two_the_other_learns_first), CHECK_TEST(sole_voter_stops),
           CHECK_TEST(sent_back_is_not_durable))

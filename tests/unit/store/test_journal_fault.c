@@ -286,6 +286,57 @@ static void write_file(struct fixture *f, const char *path, const void *data, si
     f->disk->ops->close(f->disk, file);
 }
 
+/* What happens between a reader's look at the journal and its read of the disk. */
+static struct {
+    struct fixture *f;
+    const struct disk_ops *ops; /* The disk's own. */
+    bool armed;
+} meanwhile;
+
+static int pread_meanwhile(struct disk *disk, struct disk_file *file, void *buf,
+                           size_t len, uint64_t offset)
+{
+    struct fixture *f = meanwhile.f;
+
+    if (meanwhile.armed) {
+        meanwhile.armed = false;
+        CHECK_INT(journal_release(f->journal, 3), 0);
+        CHECK_UINT(journal_floor_segment(f->journal), 3);
+        for (uint64_t end = journal_segment(f->journal) + 3;
+             journal_segment(f->journal) < end;) {
+            CHECK_INT(append(f, journal_last_index(f->journal) + 1, 9), 0);
+        }
+    }
+    return meanwhile.ops->pread(disk, file, buf, len, offset);
+}
+
+/* A segment is released while somebody reads from it: its file is not used again, so what
+ * is read is what was there. */
+static void a_segment_is_not_reused_while_it_is_read(void)
+{
+    struct fixture *f = setup(SEGMENT_BYTES);
+    struct disk_ops ops = *f->disk->ops;
+    uint8_t before[SEGMENT_BYTES - 4096];
+    uint8_t after[SEGMENT_BYTES - 4096];
+    struct journal_place place = {.segment = 1, .offset = 4096};
+
+    while (journal_segment(f->journal) < 4) {
+        CHECK_INT(append(f, journal_last_index(f->journal) + 1, 1), 0);
+    }
+    CHECK_INT(journal_pread(f->journal, place, before, sizeof before), 0);
+    CHECK_INT(journal_compact(f->journal, journal_last_index(f->journal), 1), 0);
+    meanwhile.f = f;
+    meanwhile.ops = f->disk->ops;
+    meanwhile.armed = true;
+    ops.pread = pread_meanwhile;
+    f->disk->ops = &ops;
+    CHECK_INT(journal_pread(f->journal, place, after, sizeof after), 0);
+    CHECK(!meanwhile.armed);
+    f->disk->ops = meanwhile.ops;
+    CHECK_MEM(after, before, sizeof before);
+    teardown(f);
+}
+
 /* Any bytes at all in the journal's files give an error or a journal that works; never a
  * crash or a read beyond a buffer (this runs under the address sanitizer too). Rubbish
  * alone rarely gets past the first CRC, so most of it replaces parts of a good file. */
@@ -482,4 +533,5 @@ TEST_MAIN(CHECK_TEST(a_failed_sync_is_never_retried),
           CHECK_TEST(a_full_disk_can_be_waited_out), CHECK_TEST(a_cut_batch_stays_cut),
           CHECK_TEST(damage_below_the_mark_changes_nothing),
           CHECK_TEST(a_missing_segment_is_damage), CHECK_TEST(a_fetch_notices_damage),
+          CHECK_TEST(a_segment_is_not_reused_while_it_is_read),
           CHECK_TEST(rubbish_is_survived), CHECK_TEST(segment_size_may_change))
