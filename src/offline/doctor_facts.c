@@ -182,7 +182,7 @@ static const char *judge_marker(const char *text, size_t len, const char *id)
     return strstr(text, line) == NULL ? "other-zone" : "ok";
 }
 
-static const char *marker_state(const char *dir, const char *id)
+static const char *marker_state(const char *dir, const char *id, const char **fault)
 {
     char path[PATH_BYTES + 16];
     const char *state = "ok";
@@ -196,6 +196,7 @@ static const char *marker_state(const char *dir, const char *id)
         return "missing";
     }
     if (rv != 0) {
+        *fault = strerror(-rv);
         return "unreadable";
     }
     state = judge_marker(text, len, id);
@@ -212,6 +213,8 @@ static void put_dataset(cJSON *datasets, const struct config *config, const cJSO
     char dir[PATH_BYTES];
     char journal[PATH_BYTES];
     char ballast[PATH_BYTES + 16];
+    const char *fault = NULL;
+    uint64_t lost = 0;
     cJSON *json;
 
     if (!json_flag(zone, "created") ||
@@ -224,6 +227,7 @@ static void put_dataset(cJSON *datasets, const struct config *config, const cJSO
     cJSON_AddItemToArray(datasets, json);
     cJSON_AddStringToObject(json, "zone", slug);
     cJSON_AddStringToObject(json, "pool", pool_name);
+    cJSON_AddBoolToObject(json, "lost", json_u64(zone, "lost", &lost) && lost != 0);
     pool = config_pool(config, pool_name);
     if (pool == NULL) {
         cJSON_AddStringToObject(json, "marker", "no-pool");
@@ -238,7 +242,10 @@ static void put_dataset(cJSON *datasets, const struct config *config, const cJSO
     snprintf(ballast, sizeof ballast, "%s/ballast", dir);
     cJSON_AddStringToObject(json, "dir", dir);
     cJSON_AddStringToObject(json, "journal", journal);
-    cJSON_AddStringToObject(json, "marker", marker_state(dir, id));
+    cJSON_AddStringToObject(json, "marker", marker_state(dir, id, &fault));
+    if (fault != NULL) {
+        cJSON_AddStringToObject(json, "fault", fault);
+    }
     cJSON_AddBoolToObject(json, "journal_there", access(journal, F_OK) == 0);
     cJSON_AddBoolToObject(json, "ballast", access(ballast, F_OK) == 0);
 }

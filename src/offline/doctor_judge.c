@@ -154,6 +154,7 @@ static void judge_self(const cJSON *facts, const cJSON *self,
 static void judge_room(const cJSON *folder, const char *name,
                        struct doctor_report *report)
 {
+    bool is_state = is(text(folder, "what"), "state");
     uint64_t free_bytes = number(folder, "free_bytes");
     uint64_t total = number(folder, "total_bytes");
     uint64_t full = total / 4 < FULL_BYTES ? total / 4 : FULL_BYTES;
@@ -162,7 +163,10 @@ static void judge_room(const cJSON *folder, const char *name,
     if (total == 0 || free_bytes >= (low > full ? low : full)) {
         return;
     }
-    find(report, free_bytes < full ? RULE_POOL_FULL : RULE_POOL_LOW,
+    find(report,
+         free_bytes >= full ? RULE_POOL_LOW
+         : is_state         ? RULE_STATE_FULL
+                            : RULE_POOL_FULL,
          "%s: %.0f MiB of %.0f MiB are free", name, (double)free_bytes / (double)MIB,
          (double)total / (double)MIB);
 }
@@ -235,9 +239,12 @@ static void judge_dataset(const cJSON *dataset, struct doctor_report *report)
              text(dataset, "pool"));
     } else if (is(marker, "missing")) {
         find(report, RULE_DATASET_MISSING, "zone %s: no marker in %.300s", zone, dir);
-    } else if (is(marker, "damaged") || is(marker, "unreadable")) {
-        find(report, RULE_DATASET_DAMAGED, "zone %s: the marker in %.300s is %s", zone,
-             dir, marker);
+    } else if (is(marker, "unreadable")) {
+        find(report, RULE_POOL_BROKEN, "zone %s: the marker in %.300s: %s", zone, dir,
+             text(dataset, "fault"));
+    } else if (is(marker, "damaged")) {
+        find(report, RULE_DATASET_DAMAGED, "zone %s: the marker in %.300s is damaged",
+             zone, dir);
     } else if (is(marker, "rotten")) {
         find(report, RULE_DATASET_ROTTEN,
              "zone %s: the marker in %.300s is not what was written, but says what that "
@@ -263,6 +270,7 @@ static void judge_dataset(const cJSON *dataset, struct doctor_report *report)
 static void judge_places(const cJSON *facts, struct doctor_report *report)
 {
     const cJSON *folders = at(facts, "folders");
+    bool is_dead = is_false(facts, "answers");
     const cJSON *item;
 
     cJSON_ArrayForEach(item, folders)
@@ -273,6 +281,10 @@ static void judge_places(const cJSON *facts, struct doctor_report *report)
     cJSON_ArrayForEach(item, at(facts, "datasets"))
     {
         judge_dataset(item, report);
+        if (is_dead && json_flag(item, "lost")) {
+            find(report, RULE_QUARANTINED, "zone %s: this node's member is in quarantine",
+                 text(item, "zone"));
+        }
     }
     cJSON_ArrayForEach(item, at(facts, "open_root_exports"))
     {
@@ -305,6 +317,10 @@ static void judge_own_zone(const cJSON *zone, struct doctor_report *report)
              text(zone, "leader")[0] == '\0' ? ": no leader is known" : "");
     } else if (is(state, "catching-up")) {
         find(report, RULE_ZONE_CATCHING_UP, "zone %s is catching up on this node", name);
+    }
+    if (json_flag(zone, "quarantined")) {
+        find(report, RULE_QUARANTINED, "zone %s: this node's member is in quarantine",
+             name);
     }
     if (number(zone, "unreadable_entry") != 0) {
         find(report, RULE_ENTRY_UNREADABLE,
@@ -514,7 +530,9 @@ static void judge_events(const cJSON *events, struct doctor_report *report)
             (unsigned)number(events, "state-healed"));
     }
     if (number(events, "quarantine") > 0) {
-        find(report, RULE_QUARANTINED, "a member on this node was put into quarantine");
+        find(report, RULE_WAS_QUARANTINED,
+             "members on this node were put into quarantine %u times in a week",
+             (unsigned)number(events, "quarantine"));
     }
     if (crashes > 0) {
         find(report, crashes >= CRASHES_MANY ? RULE_CRASHES : RULE_CRASHED,

@@ -64,7 +64,8 @@ const struct doctor_rule_row doctor_rules[RULES] = {
          "their disk",
          "look at the kernel's log first; then repair (fsck) and mount it again"},
     [RULE_POOL_BROKEN] = {"pool-broken", E,
-                          "a file of 4 KiB could not be written and synced there",
+                          "what lies there could not be read, or a file of 4 KiB written "
+                          "and synced",
                           "rights of the daemon's user if it says so; else the disk: "
                           "look at the kernel's log"},
     [RULE_POOL_FULL] =
@@ -104,6 +105,11 @@ const struct doctor_rule_row doctor_rules[RULES] = {
          "tells what it was",
          "nothing: the next start of the zone writes it anew; look at the disk (smartctl "
          "-a), for it changes what lies on it"},
+    [RULE_STATE_FULL] =
+        {"state-full", E,
+         "the node's copy of the directory and what it remembers of its zones are there: "
+         "zones and members that it should take in wait, and events are not kept",
+         "make room on the file system of the state folder; it goes on by itself"},
     [RULE_STATE_ROTTEN] =
         {"state-rotten", W,
          "a small file of this node's was not what was written, and was made good from "
@@ -283,8 +289,19 @@ const struct doctor_rule_row doctor_rules[RULES] = {
          "the second copy goes"},
     [RULE_QUARANTINED] =
         {"quarantined", E,
-         "a member was found with a past that the others do not know: it does not vote",
-         "see the runbook before anything is removed"},
+         "its data is older than what it acknowledged, damaged, or was given up: it "
+         "never "
+         "votes with it again, and gets a new copy as soon as a majority of the others "
+         "is "
+         "there",
+         "see that the zone's other members are up; with none, see the runbook before "
+         "anything is removed"},
+    [RULE_WAS_QUARANTINED] =
+        {"was-quarantined", N,
+         "data of this node was older than what it had acknowledged, damaged, or given "
+         "up; "
+         "where that is over it has a new copy",
+         "gvraft events shows why: if it was damage, look at the disk (smartctl -a)"},
     [RULE_CRASHED] =
         {"crashed", N,
          "the daemon was killed, crashed or lost power in the last week; nothing that "

@@ -120,7 +120,7 @@ static void datasets(void)
                 {"missing", "dataset-missing "},
                 {"no-pool", "dataset-missing "},
                 {"damaged", "dataset-damaged "},
-                {"unreadable", "dataset-damaged "},
+                {"unreadable", "pool-broken "},
                 {"other-version", "dataset-version "},
                 {"rotten", "dataset-rotten "},
                 {"other-zone", "dataset-foreign "}};
@@ -268,7 +268,25 @@ static void events_and_exports(void)
               "blocks-bad export-open-root crashed ");
     CHECK_STR(ids("{\"events\":{\"entry-bad\":1}}"), "blocks-bad ");
     CHECK_STR(ids("{\"events\":{\"recovery\":3,\"slow-disk\":1,\"quarantine\":1}}"),
-              "quarantined crashes was-slow ");
+              "crashes was-slow was-quarantined ");
+    CHECK_STR(ids("{\"events\":{\"state-healed\":1}}"), "state-rotten ");
+}
+
+/* A quarantine that is over is history; one that is not is an error, also where nobody but
+ * zones.json says so. */
+static void quarantine(void)
+{
+    CHECK_STR(ids("{\"answers\":true,\"daemon\":{\"zones\":[{\"zone\":\"z\",\"state\":"
+                  "\"failed\",\"quarantined\":true},{\"zone\":\"y\",\"state\":\"online\","
+                  "\"quarantined\":false}]}}"),
+              "quarantined zone-failed ");
+    CHECK(strstr(report.findings[0].what, "zone z") != NULL);
+    CHECK_STR(ids("{\"answers\":true,\"datasets\":[{\"zone\":\"z\",\"marker\":\"ok\","
+                  "\"lost\":true}]}"),
+              "");
+    CHECK_STR(ids("{\"answers\":false,\"held\":true,\"datasets\":[{\"zone\":\"z\","
+                  "\"marker\":\"ok\",\"lost\":true}]}"),
+              "daemon-silent quarantined ");
 }
 
 /* However much is wrong, the report is bounded and says what it left out. */
@@ -307,4 +325,4 @@ TEST_MAIN(CHECK_TEST(nothing_known_nothing_found), CHECK_TEST(dead_and_silent),
           CHECK_TEST(datasets), CHECK_TEST(own_zones), CHECK_TEST(spare_votes),
           CHECK_TEST(member_counts), CHECK_TEST(peers), CHECK_TEST(rights),
           CHECK_TEST(machine_that_sleeps), CHECK_TEST(events_and_exports),
-          CHECK_TEST(bounded), CHECK_TEST(ids_are_good))
+          CHECK_TEST(quarantine), CHECK_TEST(bounded), CHECK_TEST(ids_are_good))
