@@ -136,13 +136,20 @@ static int open_store(struct host *host, struct open_job *job, bool create)
     return rv;
 }
 
-/* A dataset that a crash left half-made has no marker yet: it is made again. */
-static bool has_marker(struct host *host)
+/* 0, or a fault. -ENOENT: a dataset that a crash left half-made, which is made again, or
+ * none. */
+static int find_marker(struct host *host)
 {
     char path[HOST_PATH_MAX + 8];
+    struct disk_file *file = NULL;
+    int rv;
 
     snprintf(path, sizeof path, "%s/marker", host->config.dir);
-    return has_file(host, path);
+    rv = host->config.disk->ops->open(host->config.disk, path, DISK_READ, &file);
+    if (rv == 0) {
+        host->config.disk->ops->close(host->config.disk, file);
+    }
+    return rv == -ENOTDIR ? -ENOENT : rv;
 }
 
 /* A pool that is not mounted has no datasets, and is given none. */
@@ -157,9 +164,13 @@ static bool may_create(struct host *host)
 /* Journal first, marker last: a marker says that everything is there. */
 static int open_all(struct host *host, struct open_job *job)
 {
-    bool create = !has_marker(host);
-    int rv;
+    int rv = find_marker(host);
+    bool create = rv == -ENOENT;
 
+    if (rv != 0 && !create) {
+        job->step = "read the marker"; /* A broken disk is not one that is away. */
+        return rv;
+    }
     if (create && !may_create(host)) {
         job->step = "find the dataset";
         return -ENOENT;

@@ -150,7 +150,7 @@ static int check_pools(struct node *node, char *error)
         int rv = node_pool_check(node, pool, error);
 
         if (rv == -ENODEV) { /* Its zones wait for it; the others need not. */
-            log_error("daemon", "msg=\"a pool is not there\" reason=\"%s\"", error);
+            log_error("daemon", "msg=\"a pool cannot be used\" reason=\"%s\"", error);
             continue;
         }
         if (rv == 0 && pool->journal[0] != '\0') {
@@ -159,7 +159,8 @@ static int check_pools(struct node *node, char *error)
             rv = node_pool_check(node, &journal, error);
             if (rv == -ENODEV) {
                 log_error("daemon",
-                          "msg=\"a pool's journals are not there\" reason=\"%s\"", error);
+                          "msg=\"a pool's journals cannot be used\" reason=\"%s\"",
+                          error);
                 rv = 0;
             }
         }

@@ -128,6 +128,9 @@ struct node {
     struct node_leave home_leave;
     struct node_zone zones[NODE_HOSTS_MAX];
     uint32_t n_zones;
+    int state_fault; /* Of the last file of the state folder that was written. */
+    bool
+        zones_unsaved; /* zones.json does not have them all: no dataset is made meanwhile. */
     struct nfs_backend backend;
     struct nfs_front *front;
     struct binder_uv *binder;              /* NULL: nothing is registered with rpcbind. */

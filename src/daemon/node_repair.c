@@ -363,6 +363,9 @@ void node_repair_tick(struct node *node)
     if (retry) {
         node->retry_ms = host_now_ms() + RETRY_MS;
     }
+    if (retry && node->zones_unsaved && node_zones_save(node) == 0) {
+        node_zones_refresh(node);
+    }
     for (uint32_t i = 0; i < node->n_zones; i++) {
         look_at(node, &node->zones[i]);
         if (retry && node->zones[i].host != NULL && !node->zones[i].removing &&

@@ -94,11 +94,12 @@ static int save(struct node *node, const char *name, cJSON *json)
         rv = state_file_write(node->disk, path, text);
     }
     free(text);
-    if (rv != 0) {
+    if (rv != 0 && rv != node->state_fault) { /* What is tried again is told once. */
         log_error("daemon",
                   "msg=\"could not write a state file\" path=\"%s\" error=\"%s\"", path,
                   strerror(-rv));
     }
+    node->state_fault = rv;
     return rv;
 }
 
@@ -258,6 +259,7 @@ int node_state_load(struct node *node, char error[CONFIG_ERROR_MAX])
 int node_zones_save(struct node *node)
 {
     cJSON *json = cJSON_CreateArray();
+    int rv;
 
     for (uint32_t i = 0; i < node->n_zones; i++) {
         const struct node_zone *zone = &node->zones[i];
@@ -275,7 +277,9 @@ int node_zones_save(struct node *node)
         }
         cJSON_AddItemToArray(json, item);
     }
-    return save(node, "zones.json", json);
+    rv = save(node, "zones.json", json);
+    node->zones_unsaved = rv != 0;
+    return rv;
 }
 
 int node_known_save(struct node *node)
@@ -423,6 +427,7 @@ int node_pool_check(struct node *node, const struct config_pool *pool,
     if (rv != 0) {
         snprintf(error, CONFIG_ERROR_MAX, "[pool %s] %s cannot be read: %s", pool->name,
                  marker, strerror(-rv));
+        rv = pool_in_use(node, pool->name) ? -ENODEV : rv;
     } else if (strcmp(text, hex) != 0) {
         snprintf(error, CONFIG_ERROR_MAX,
                  "[pool %s] path %s belongs to another node (its %s says so): give this "
@@ -434,6 +439,8 @@ int node_pool_check(struct node *node, const struct config_pool *pool,
         if (rv == -ENOSPC) {
             error[0] = '\0'; /* It is writable, and the zones know what to do. */
             rv = 0;
+        } else if (rv != 0 && pool_in_use(node, pool->name)) {
+            rv = -ENODEV; /* Its zones fail, and say why; the others need not. */
         }
     }
     free(text);

@@ -438,7 +438,8 @@ static void zone_adopt(struct node *node, const struct directory_zone *zone,
         node_zone_reopen(node, local);
         return;
     }
-    if (local->host == NULL && !node->stopping && !folder_taken(node, local)) {
+    if (local->host == NULL && !node->stopping && !node->zones_unsaved &&
+        !folder_taken(node, local)) {
         zone_host_open(node, local, zone, member);
     }
     if (local->host != NULL) {

@@ -4,6 +4,9 @@ something else, and what cannot be made good is said."""
 import glob
 import os
 import random
+import subprocess
+import threading
+import unittest
 
 import grapevine
 
@@ -122,6 +125,51 @@ class Rot(grapevine.GrapevineTest):
             load.check(client)
             after.check(client)
 
+    # What cannot be written down is not begun: a dataset of which a restart knew nothing
+    # would be made again, empty, if its disk was not mounted then.
+    def test_state_cannot_be_written(self):
+        gv = self.grapevine(1)
+        node = gv[0]
+        in_the_way = self.state(node, "zones.json.tmp")
+        os.mkdir(in_the_way)
+        open(os.path.join(in_the_way, "x"), "wb").close()
+        made = threading.Thread(target=node.gvraft, args=(
+            "zone", "create", "z", "--quota", "1GiB", "--member", node.name))
+        made.start()  # It waits for the zone.
+        self.addCleanup(made.join)
+        grapevine.wait(lambda: "could not write a state file" in node.log_text(), "it is said")
+        grapevine.wait(lambda: "z" in [z["slug"] for z in node.status()["zones"]], "it is known")
+        self.assertEqual(os.listdir(node.pools["tank"]), [".grapevine-pool"])
+        os.remove(os.path.join(in_the_way, "x"))
+        os.rmdir(in_the_way)
+        gv.wait_settled("z", 1)
+        self.assertEqual(len(grapevine.state_json(node, "zones.json")), 1)
+
+    # A pool that turned read-only takes its own zones along, and not the node: those of
+    # another pool are served, and the reason is said.
+    @unittest.skipUnless(os.geteuid() == 0, "only root can mount")
+    def test_broken_pool(self):
+        gv = grapevine.Grapevine(self.tmp)
+        self.grapevines.append(gv)
+        node = gv.add_node(pools=("tank", "nvme"))
+        for slug in ("tank", "nvme"):
+            node.ask("zone", "create", slug, "--quota", "1GiB", "--member",
+                     "%s:%s" % (node.name, slug))
+            gv.wait_settled(slug)
+        node.stop()
+        pool = node.pools["tank"]
+        subprocess.run(["mount", "--bind", pool, pool], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", pool], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", pool], check=True)
+        node.start()
+        gv.wait_settled("nvme")
+        grapevine.wait(lambda: node.zone("tank")["state"] == "failed", "it fails")
+        self.assertIn("Read-only file system", node.zone("tank")["reason"])
+        subprocess.run(["mount", "-o", "remount,bind,rw", pool], check=True)
+        node.stop()
+        node.start()
+        gv.wait_settled("tank")
+
     # The marker of one member of three is rubbish: the member is made anew, and what does not
     # say any more whose it is stays for a person to look at.
     def test_marker_is_rubbish(self):
@@ -146,4 +194,4 @@ class Rot(grapevine.GrapevineTest):
 
 
 if __name__ == "__main__":
-    grapevine.unittest.main()
+    unittest.main()
