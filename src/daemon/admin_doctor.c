@@ -57,9 +57,9 @@ static void put_zone(struct node *node, cJSON *zones, struct host *host,
     cJSON_AddStringToObject(json, "reason", host_reason(host));
     cJSON_AddStringToObject(
         json, "leader", node_name_of(node, directory_raft_node(report.replica.leader)));
-    cJSON_AddBoolToObject(json, "quarantined",
-                          (local == NULL ? node->home_lost : local->lost) !=
-                              HOST_LOST_NOT);
+    cJSON_AddBoolToObject(
+        json, "quarantined",
+        (local == NULL ? node->home_lost : local->lost) != HOST_LOST_NOT);
     json_put_u64(json, "unreadable_entry", report.replica.unreadable_index);
     json_put_number(json, "sync_mean_us", report.syncs.mean_us);
     json_put_number(json, "sync_worst_us", report.syncs.worst_us);
