@@ -304,6 +304,7 @@ int host_open(const struct host_config *config, const struct host_callbacks *cal
     }
     host->config = *config;
     host->callbacks = *callbacks;
+    host->folders[0] = host->folders[1] = -1;
     host->state = HOST_OPENING;
     if (config->bootstrap.len > 0) {
         struct buf *copy = buf_copy(config->bootstrap.data, config->bootstrap.len);
@@ -373,6 +374,7 @@ static void run_end(struct job *job)
         journal_close(host->disk.journal);
     }
     host->disk = (struct host_disk){0};
+    host_there_close(host);
 }
 
 /* The last job of a host: after it, its threads have nothing left. */
@@ -658,6 +660,7 @@ void host_retry(struct host *host)
     if (host->state == HOST_NO_DATA && host->jobs == 0 && !host->closing) {
         host_begin_opening(host);
     }
+    host_there_look(host);
 }
 
 bool host_marks(const struct host *host, struct roll_marks *out)

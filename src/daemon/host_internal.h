@@ -130,6 +130,9 @@ struct host {
     bool making_room;
     bool has_ballast;
     bool making_ballast;
+    int folders
+        [2]; /* Zone thread: of the dataset and its journal, or -1: host_there.c. */
+    bool looking_there;
     _Atomic bool told_full;   /* The last host_is_full. */
     struct seldom told_bad;   /* Blocks: host_tell_bad; and reads that failed. */
     bool told_slow;           /* The last that was said of the disk's pace, */
@@ -188,6 +191,12 @@ void host_job_end(struct host_job *job);
  * *@count: how many there are. 0 or a fault. */
 int host_torn_write(struct host *host, uint64_t above, uint64_t *count);
 void host_torn_clear(struct host_torn *torn);
+
+/* Zone thread: the folders are these, until they are closed. */
+void host_there_open(struct host *host);
+void host_there_close(struct host *host);
+/* Loop: look whether they still are; the member stops if not. */
+void host_there_look(struct host *host);
 
 /* One replica step and what it asks for. */
 void host_step(struct host *host, struct replica_event *event);

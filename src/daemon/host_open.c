@@ -282,6 +282,7 @@ static void run_open(struct job *job)
         rv = store_disk_bytes(host->disk.store, &open->dataset_bytes);
     }
     if (rv == 0) {
+        host_there_open(host);
         atomic_store(&host->idle_journal, host->disk.journal);
     }
     if (rv != 0) {

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 struct fixture {
     uv_loop_t loop;
@@ -351,8 +352,41 @@ static void recovered_to_follow(void)
     teardown();
 }
 
-TEST_MAIN(CHECK_TEST(a_forgotten_view_is_closed), CHECK_TEST(recovered_to_lead),
-          CHECK_TEST(recovered_to_lead_in_two_lives),
+/* The folder goes while it is in use, or another takes its place: the open files would take
+ * writes that nobody finds again, so the member stops, and says which folder. */
+static void the_folder_goes(void)
+{
+    char from[1024];
+    char to[1100];
+
+    for (int replaced = 0; replaced < 2; replaced++) {
+        setup(replaced ? "replaced" : "gone");
+        host_retry(f.host);
+        for (int i = 0; i < 50; i++) { /* Some looks at a folder that is there. */
+            (void)uv_run(&f.loop, UV_RUN_ONCE);
+            host_retry(f.host);
+        }
+        CHECK_INT(host_state(f.host), HOST_RUNNING);
+        (void)snprintf(from, sizeof from, "%s/%s", check_tmpdir(),
+                       replaced ? "replaced" : "gone");
+        (void)snprintf(to, sizeof to, "%s.away", from);
+        CHECK_INT(rename(from, to), 0);
+        if (replaced) {
+            CHECK_INT(mkdir(from, 0700), 0);
+        }
+        while (host_state(f.host) != HOST_FAILED) {
+            host_retry(f.host);
+            (void)uv_run(&f.loop, UV_RUN_ONCE);
+        }
+        CHECK(strstr(host_reason(f.host), "put it back") != NULL);
+        CHECK(strstr(host_reason(f.host), from) != NULL);
+        CHECK_INT(host_lost(f.host), HOST_LOST_NOT);
+        teardown();
+    }
+}
+
+TEST_MAIN(CHECK_TEST(the_folder_goes), CHECK_TEST(a_forgotten_view_is_closed),
+          CHECK_TEST(recovered_to_lead), CHECK_TEST(recovered_to_lead_in_two_lives),
           CHECK_TEST(recovered_with_all_of_its_log),
           CHECK_TEST(recovered_with_what_was_pulled),
           CHECK_TEST(recovered_without_its_log), CHECK_TEST(recovered_to_follow))
