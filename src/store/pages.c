@@ -20,6 +20,8 @@ enum {
     NAME_MAX_BYTES = 64,
 };
 
+#define CRC32C_POLYNOMIAL 0x82f63b78u /* Reflected. */
+
 /* The frames of one WAL, whoever has it open. */
 struct wal {
     struct wal *next;
@@ -35,7 +37,8 @@ struct shim {
     struct shim *next;
     sqlite3_vfs *base;
     char name[NAME_MAX_BYTES];
-    pthread_mutex_t lock; /* Over @wals and what is in them. */
+    struct pages_salvaged *salvaged; /* NULL: what does not match is a fault. */
+    pthread_mutex_t lock;            /* Over @wals and what is in them. */
     struct wal *wals;
 };
 
@@ -80,17 +83,51 @@ static bool is_zero(const uint8_t *page)
     return page[0] == 0 && memcmp(page, page + 1, PAGES_BYTES - 1) == 0;
 }
 
-static int check_page(const struct page_file *file, const uint8_t *page,
-                      sqlite3_int64 offset)
+/*
+ * The one bit whose flip explains the checksum, set right. A CRC is linear: it differs by
+ * that of a page which has only that bit, whatever else there is. No two bits have the same,
+ * and no two flips look like one: texts of this length with one CRC32C differ in four bits.
+ */
+static bool mend_bit(uint8_t *page, sqlite3_int64 offset)
 {
+    uint32_t differs = wire_load_u32(page + CRC_AT) ^ page_crc(page, offset);
+    uint32_t one = CRC32C_POLYNOMIAL; /* Of the last bit, then of the one before. */
+
+    if (wire_load_u32(page + CRC_AT + 4) != 0) {
+        return differs == 0; /* It is of the zeros behind, or there are more. */
+    }
+    if ((differs & (differs - 1)) == 0) {
+        return true; /* It is of the checksum. */
+    }
+    for (uint32_t bit = 8 * CRC_AT; bit > 0; bit--) {
+        if (one == differs) {
+            page[(bit - 1) / 8] ^= (uint8_t)(1u << (bit - 1) % 8);
+            return true;
+        }
+        one = (one & 1) != 0 ? one >> 1 ^ CRC32C_POLYNOMIAL : one >> 1;
+    }
+    return false;
+}
+
+static int check_page(const struct page_file *file, uint8_t *page, sqlite3_int64 offset)
+{
+    struct pages_salvaged *salvaged = file->shim->salvaged;
+
     if ((wire_load_u32(page + CRC_AT) == page_crc(page, offset) &&
          wire_load_u32(page + CRC_AT + 4) == 0) ||
         is_zero(page)) {
         return SQLITE_OK;
     }
-    (void)file;
+    if (salvaged != NULL && mend_bit(page, offset)) {
+        salvaged->mended++;
+        return SQLITE_OK;
+    }
     log_error("store", "msg=\"a page of meta.db is damaged\" page=%lld",
               (long long)(offset / (sqlite3_int64)PAGES_BYTES + 1));
+    if (salvaged != NULL) {
+        salvaged->bad++;
+        return SQLITE_OK;
+    }
     return SQLITE_IOERR_DATA;
 }
 
@@ -503,6 +540,18 @@ const char *pages_vfs(const char *base)
     }
     pthread_mutex_unlock(&shims_lock);
     return shim == NULL ? NULL : shim->name;
+}
+
+void pages_salvage(const char *base, struct pages_salvaged *salvaged)
+{
+    struct shim *shim;
+
+    pthread_mutex_lock(&shims_lock);
+    shim = *find(base);
+    if (shim != NULL) {
+        shim->salvaged = salvaged;
+    }
+    pthread_mutex_unlock(&shims_lock);
 }
 
 void pages_forget(const char *base)

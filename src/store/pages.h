@@ -16,12 +16,25 @@
 #ifndef STORE_PAGES_H
 #define STORE_PAGES_H
 
+#include <stdint.h>
+
 #define PAGES_BYTES 4096u
 #define PAGES_RESERVED 8u /* At the end of a page: u32 CRC32C, u32 zero. */
 
 /* The name of the VFS with checksums over that called @base, registered when first asked
  * for. NULL without memory, or if there is no such base. */
 const char *pages_vfs(const char *base);
+/*
+ * To read what is left of a damaged database that is not to be used any more: from now on,
+ * through the VFS of @base (pages_vfs made it), a page of the file of which one bit flipped is
+ * read as it was, and any other that does not match as it is: the rows on it have checksums,
+ * but some may be missing. No connection is open; one thread only. NULL: no more.
+ */
+struct pages_salvaged {
+    uint32_t mended; /* Reads of such pages. */
+    uint32_t bad;
+};
+void pages_salvage(const char *base, struct pages_salvaged *salvaged);
 /* @base goes. No connection may be open. A name that is not there is a no-op. */
 void pages_forget(const char *base);
 
