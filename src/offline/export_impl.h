@@ -3,6 +3,7 @@
 #define OFFLINE_EXPORT_IMPL_H
 
 #include "offline/export.h"
+#include "store/pages.h"
 #include "store/store.h"
 #include "zone/zone.h"
 
@@ -21,11 +22,17 @@ struct export
     struct journal *journal;
     struct store *store;
     struct zone *zone;
+    struct pages_salvaged salvaged;
+    bool has_no_marker; /* None that says anything: export_marker. */
     bool is_root;
 };
 
 void export_problem(struct export *export, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* export_marker.c: whose the dataset is (zone_id), and which meta.db is the live one. */
+int export_marker(struct export *export, uint64_t *generation);
+/* Where there was none, one for the store; in the overlay. */
+int export_marker_put(struct export *export, uint64_t generation);
 /* export_open.c: read the dataset; apply what the journal has beyond it. */
 int export_open(struct export *export);
 void export_close(struct export *export);

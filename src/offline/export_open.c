@@ -46,37 +46,6 @@ static int fail(struct export *export, int rv, const char *format, ...)
     return rv;
 }
 
-/* Which zone's, and which meta.db is the live one. */
-static int read_marker(struct export *export, uint64_t *generation)
-{
-    const char *dataset = export->options.dataset;
-    char path[EXPORT_PATH_MAX + 64];
-    char mended[STORE_MARKER_MAX];
-    char hex[33] = "";
-    unsigned version = 0;
-    char *text = NULL;
-    size_t len = 0;
-    int rv;
-
-    snprintf(path, sizeof path, "%s/marker", dataset);
-    rv = disk_read_file(disk_posix(), path, MARKER_MAX, &text, &len);
-    if (rv != 0) {
-        return fail(export, rv,
-                    "%s: %s: a dataset is a folder <pool>/<zone> with a file marker",
-                    path, strerror(-rv));
-    }
-    rv = sscanf(store_marker_mend(text, len, mended) ? mended : text,
-                "grapevinefs dataset %u\nzone %32[0-9a-f]\ngeneration %" SCNu64 "\n",
-                &version, hex, generation) == 3 &&
-                 hex_get(hex, export->zone_id, sizeof export->zone_id)
-             ? 0
-             : -EUCLEAN;
-    free(text);
-    return rv == 0 ? 0
-                   : fail(export, rv,
-                          "%s is damaged or of another version: it names no zone", path);
-}
-
 /* sqlite of a running daemon holds locks on meta.db. */
 static int check_unused(struct export *export, uint64_t generation)
 {
@@ -204,10 +173,21 @@ static int open_rows(struct export *export)
     memcpy(config.zone_id, export->zone_id, sizeof config.zone_id);
     rv = vfs_register(export->disk, VFS_NAME);
     if (rv == 0) {
+        rv = pages_vfs(VFS_NAME) == NULL ? -ENOMEM : 0;
+    }
+    if (rv == 0) {
+        pages_salvage(VFS_NAME, &export->salvaged);
         rv = store_open(&config, &export->store);
     }
     if (rv == 0) {
         rv = zone_open(export->store, &genesis, &export->zone);
+        if (rv !=
+            0) { /* What is needed to apply more is more than what is walked over. */
+            export_problem(export,
+                           "rows are damaged that applying entries of the journal needs: "
+                           "what was not applied is missing");
+            rv = 0;
+        }
     }
     return rv == 0
                ? 0
@@ -250,6 +230,14 @@ static void apply_journal(struct export *export, struct entries *entries)
     }
 }
 
+/* 0 if that cannot be read, either. */
+static uint64_t stored_index(struct export *export)
+{
+    uint64_t applied = 0;
+
+    return store_number_get(export->store, STORE_APPLIED, &applied) == 0 ? applied : 0;
+}
+
 static void check_serve_from(struct export *export)
 {
     uint64_t from = 0;
@@ -267,14 +255,16 @@ int export_open(struct export *export)
 {
     struct entries entries = {0};
     uint64_t generation = 0;
-    int rv = read_marker(export, &generation);
+    int rv = export_marker(export, &generation);
 
     if (rv == 0) {
         rv = check_unused(export, generation);
     }
     if (rv == 0) {
         export->disk = overlay_new(disk_posix());
-        rv = export->disk == NULL ? fail(export, -ENOMEM, "out of memory") : 0;
+        rv = export->disk == NULL || export_marker_put(export, generation) != 0
+                 ? fail(export, -ENOMEM, "out of memory")
+                 : 0;
     }
     if (rv == 0) {
         rv = open_any_journal(export, &entries);
@@ -286,11 +276,13 @@ int export_open(struct export *export)
         rv = open_rows(export);
     }
     if (rv == 0) {
-        export->result->stored_index = zone_applied_index(export->zone);
-        if (!export->options.applied_only) {
+        export->result->stored_index = stored_index(export);
+        if (!export->options.applied_only && export->zone != NULL) {
             apply_journal(export, &entries);
         }
-        export->result->applied_index = zone_applied_index(export->zone);
+        export->result->applied_index = export->zone != NULL
+                                            ? zone_applied_index(export->zone)
+                                            : export->result->stored_index;
         check_serve_from(export);
     }
     entries_free(&entries);
@@ -308,6 +300,17 @@ void export_close(struct export *export)
         journal_close(export->journal);
     }
     overlay_free(export->disk);
+}
+
+static void tell_salvaged(struct export *export)
+{
+    if (export->salvaged.bad > 0) {
+        export_problem(
+            export, "pages of meta.db are damaged: names, files or their attributes may "
+                    "be missing beyond what is told here");
+    } else if (export->salvaged.mended > 0) {
+        log_warn("offline", "msg=\"bits of meta.db flipped: it was read as it was\"");
+    }
 }
 
 int export_run(const struct export_options *options, struct export_result *result,
@@ -332,6 +335,7 @@ int export_run(const struct export_options *options, struct export_result *resul
     }
     if (rv == 0) {
         rv = export_tree(&export, dest);
+        tell_salvaged(&export);
     }
     export_close(&export);
     if (dest >= 0) {
