@@ -244,6 +244,7 @@ static void run_removal(uv_work_t *work)
     struct removal *removal = work->data;
 
     if (removal->pool == NULL) {
+        removal->rv = -ENODEV;
         return;
     }
     if (removal->keep_s == 0 &&
@@ -332,6 +333,9 @@ static void zone_remove(struct node *node, struct node_zone *local)
         removal->pool = pool;
         strcpy(removal->slug, local->slug);
         paths_of(node, local, pool, removal->dir, removal->journal);
+    } else {
+        snprintf(removal->dir, sizeof removal->dir,
+                 "%s of pool %s, which is not configured", local->slug, local->pool);
     }
     local->removing = true;
     local->host = NULL;

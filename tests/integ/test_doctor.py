@@ -81,6 +81,8 @@ class Doctor(grapevine.GrapevineTest):
         node.start()
         wait(lambda: wrong(node) == {"dataset-missing", "zone-no-data"}, "it has no data")
         gv[0].ask("zone", "remove-member", "z", node.name)
+        wait(lambda: "z of pool tank, which is not configured" in node.log_text(),
+             "it is said that the old data stays where it was")
         gv[0].ask("zone", "add-member", "z", node.name + ":tank2")
         gv.wait_settled("z", 3)
         self.assertTrue(gv.same_digests("z"))
