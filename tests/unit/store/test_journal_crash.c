@@ -736,7 +736,7 @@ static struct met rots(bool sector)
 {
     struct met met = {0};
 
-    for (uint64_t seed = 1; seed <= 4 * seeds(1000); seed++) {
+    for (uint64_t seed = 1; seed <= seeds(1500); seed++) {
         const char *why = lives(&world, seed, 2, false);
 
         journal_close(world.journal);
@@ -760,8 +760,8 @@ static void a_flipped_bit_is_noticed(void)
 {
     struct met met = rots(false);
 
-    CHECK(met.refused > seeds(1000) / 20);
-    CHECK(met.bad > seeds(1000) / 50);
+    CHECK(met.refused > seeds(1500) / 20);
+    CHECK(met.bad > seeds(1500) / 200);
 }
 
 /* A sector that cannot be read is damage, like any other; not a fault that stays. */
@@ -769,8 +769,8 @@ static void a_bad_sector_is_noticed(void)
 {
     struct met met = rots(true);
 
-    CHECK(met.refused > seeds(1000) / 20);
-    CHECK(met.bad > seeds(1000) / 50);
+    CHECK(met.refused > seeds(1500) / 20);
+    CHECK(met.bad > seeds(1500) / 200);
 }
 
 TEST_MAIN(CHECK_TEST(acknowledged_entries_survive), CHECK_TEST(a_lying_disk_is_noticed),
