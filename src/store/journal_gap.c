@@ -287,8 +287,7 @@ static bool is_broken_batch(const struct journal_scan *scan,
 static bool goes_on(const struct journal_scan *scan,
                     const struct journal_batch_head *head)
 {
-    return head->first_seq > scan->next_seq && head->durable + 1 >= head->first_seq &&
-           head->first_seq <= scan->durable + 1;
+    return head->first_seq > scan->next_seq && head->durable + 1 >= head->first_seq;
 }
 
 /* Something of the segment is damaged: of the one before, if the gap ends where this one

@@ -286,6 +286,33 @@ static void write_file(struct fixture *f, const char *path, const void *data, si
     f->disk->ops->close(f->disk, file);
 }
 
+/* Of an append that a full disk took back, a later batch still lies behind the one that
+ * came instead. If that one is damaged, the log does not go on at what never was in it. */
+static void what_was_taken_back_ends_no_gap(void)
+{
+    enum { INSTEAD = 600 };
+    static struct journal_entry entries[INSTEAD];
+    struct fixture *f = setup(16 << 20);
+    struct journal_batch batch = {.entries = entries, .n_entries = INSTEAD};
+
+    CHECK_INT(append(f, 1, 1), 0); /* The second block, behind the header's. */
+    simdisk_fail(f->sim, SIMDISK_WRITE, 3, -ENOSPC, false);
+    CHECK(append_run(f, RUN_MAX, 2, -ENOSPC) < INSTEAD);
+    for (uint32_t i = 0; i < INSTEAD; i++) {
+        entries[i] = (struct journal_entry){
+            .index = i + 1, .term = 3, .type = 1, .head = slice_borrow("head", 4)};
+    }
+    CHECK_INT(journal_append(f->journal, &batch), 0);
+    CHECK_INT(journal_compact(f->journal, INSTEAD, 3), 0);
+    crash(f, 1);
+    CHECK(simdisk_flip(f->sim, "journal/0000000000000001.seg", 8192 + 8, 0));
+    CHECK_INT(reopen(f), -EUCLEAN);
+    CHECK(simdisk_flip(f->sim, "journal/0000000000000001.seg", 8192 + 8, 0));
+    CHECK_INT(reopen(f), 0);
+    CHECK_UINT(f->state.last_index, INSTEAD);
+    teardown(f);
+}
+
 /* What happens between a reader's look at the journal and its read of the disk. */
 static struct {
     struct fixture *f;
@@ -533,5 +560,6 @@ TEST_MAIN(CHECK_TEST(a_failed_sync_is_never_retried),
           CHECK_TEST(a_full_disk_can_be_waited_out), CHECK_TEST(a_cut_batch_stays_cut),
           CHECK_TEST(damage_below_the_mark_changes_nothing),
           CHECK_TEST(a_missing_segment_is_damage), CHECK_TEST(a_fetch_notices_damage),
+          CHECK_TEST(what_was_taken_back_ends_no_gap),
           CHECK_TEST(a_segment_is_not_reused_while_it_is_read),
           CHECK_TEST(rubbish_is_survived), CHECK_TEST(segment_size_may_change))

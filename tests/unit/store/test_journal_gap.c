@@ -262,6 +262,76 @@ static void a_vote_is_never_lost(void)
     teardown(f);
 }
 
+/* Behind a vote that is damaged so is an entry, whose number can be counted: that says
+ * nothing about the vote. */
+static void a_second_gap_does_not_hide_a_vote(void)
+{
+    struct fixture *f = setup(4);
+
+    CHECK_INT(vote(f, 7), 0); /* At the place of entry 5. */
+    for (uint64_t i = 5; i <= 8; i++) {
+        CHECK_INT(put(f, i), 0);
+    }
+    CHECK_INT(journal_compact(f->journal, 7, 1), 0);
+    flip(f, batch_of(5) + RECORD_AT + 30);
+    flip(f, batch_of(7) + RECORD_AT + 30); /* Entry 6. */
+    CHECK_INT(reopen(f), -EUCLEAN);
+    flip(f, batch_of(5) + RECORD_AT + 30);
+    CHECK_INT(reopen(f), 0);
+    CHECK_UINT(f->state.term, 7);
+    teardown(f);
+}
+
+/* What a segment's first record says of where the log ended does not cover the entries
+ * before it: the base does. */
+static void damage_just_before_the_next_segment(void)
+{
+    for (int covered = 0; covered < 2; covered++) {
+        struct fixture *f = setup(0);
+        uint64_t last;
+
+        while (journal_segment(f->journal) == 1) {
+            CHECK_INT(put(f, journal_last_index(f->journal) + 1), 0);
+        }
+        last = journal_last_index(f->journal); /* The first one there. */
+        CHECK_INT(put(f, last + 1), 0);
+        CHECK_INT(journal_compact(f->journal, last - 2 + (uint64_t)covered, 1), 0);
+        flip(f, batch_of(last - 1) + RECORD_AT + 30);
+        CHECK_INT(reopen(f), covered == 1 ? 0 : -EUCLEAN);
+        if (covered == 1) {
+            check_log(f, last - 1, last + 1);
+        }
+        teardown(f);
+    }
+}
+
+/* A second block of the newest batch cannot be read, and nothing says that it was durable:
+ * it is no torn tail for all that. */
+static void an_unreadable_part_of_the_newest_is_refused(void)
+{
+    uint8_t payload[6000];
+    struct fixture *f = setup(3);
+    struct journal_entry entry = {.index = 4,
+                                  .term = 1,
+                                  .type = 1,
+                                  .head = slice_borrow("head", 4),
+                                  .payload = slice_borrow(payload, sizeof payload)};
+    struct prng prng;
+
+    memset(payload, 7, sizeof payload);
+    CHECK_INT(journal_append(f->journal,
+                             &(struct journal_batch){.entries = &entry, .n_entries = 1}),
+              0);
+    prng_seed(&prng, 1);
+    simdisk_crash(f->sim, &prng); /* So that it is not marked. */
+    journal_close(f->journal);
+    f->journal = NULL;
+    simdisk_power_on(f->sim);
+    CHECK(simdisk_bad(f->sim, FIRST, batch_of(4) + BLOCK + 100));
+    CHECK_INT(reopen(f), -EUCLEAN);
+    teardown(f);
+}
+
 /* An entry of another term in the place of one of an older: if that rots, the older one
  * must not come back. */
 static void a_voided_entry_does_not_come_back(void)
@@ -474,7 +544,10 @@ TEST_MAIN(CHECK_TEST(damage_below_the_base_does_no_harm),
           CHECK_TEST(a_damaged_payload_is_found_by_who_reads_it),
           CHECK_TEST(what_is_whole_of_a_batch_counts),
           CHECK_TEST(damage_to_the_newest_is_refused_until_it_is_said_again),
-          CHECK_TEST(a_vote_is_never_lost), CHECK_TEST(a_voided_entry_does_not_come_back),
+          CHECK_TEST(a_vote_is_never_lost), CHECK_TEST(a_second_gap_does_not_hide_a_vote),
+          CHECK_TEST(damage_just_before_the_next_segment),
+          CHECK_TEST(an_unreadable_part_of_the_newest_is_refused),
+          CHECK_TEST(a_voided_entry_does_not_come_back),
           CHECK_TEST(an_unreadable_end_is_refused),
           CHECK_TEST(a_disk_that_is_gone_is_no_damage),
           CHECK_TEST(a_bad_segment_goes_for_good),
