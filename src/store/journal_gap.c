@@ -140,9 +140,7 @@ int journal_gap_state(struct journal_scan *scan, const struct journal_snapshot *
         if (state->base_index < stream->base_index) {
             return -EUCLEAN;
         }
-        if (gap->need_base < state->last_index) {
-            gap->need_base = state->last_index;
-        }
+        /* Below it the index is empty now: the base must reach so far. */
         stream->base_index = state->base_index;
         stream->base_term = state->base_term;
         stream->last_index = state->last_index;

@@ -391,7 +391,7 @@ static void a_disk_that_is_gone_is_no_damage(void)
     f->journal = NULL;
     simdisk_fail(f->sim, SIMDISK_READ, 1, -EIO, true);
     CHECK_INT(reopen(f), -EIO);
-    simdisk_fail(f->sim, SIMDISK_READ, 3, -EIO, true); /* After the header's. */
+    simdisk_fail(f->sim, SIMDISK_READ, 2, -EIO, true); /* After the header's. */
     CHECK_INT(reopen(f), -EIO);
     simdisk_fail(f->sim, SIMDISK_READ, 0, -EIO, false);
     CHECK_INT(reopen(f), 0);
