@@ -5,6 +5,7 @@ import glob
 import json
 import os
 import random
+import subprocess
 import threading
 
 import grapevine
@@ -144,6 +145,52 @@ class Recover(grapevine.GrapevineTest):
             self.assertEqual(stale.exception.status, nfs3.STALE)
         self.assertEqual(sorted(again.names(again.root)),
                          sorted(["kept"] + ["new-%d" % i for i in range(16)]))
+
+    # The last member had just pulled, and has of a file what an entry did that is lost. That
+    # is told, with its path, before it is decided; the zone goes on, what was pulled stays
+    # as it is, and status points to the names until a person has looked.
+    def test_torn_files_are_named(self):
+        gv = self.all_vote(5)
+        gv.make_zone("z", [2, 3, 4])
+        client = gv.client("z", 3)
+        folder = client.mkdir(client.root, "a folder")
+        held = client.create(folder, "photo")
+        client.write(held, 0, b"x" * 40000)
+        number = client.getattr(held)["fileid"]
+        gv.wait_settled("z", 3)
+        for i in (2, 3, 4):
+            gv[i].stop()
+        dataset = os.path.join(gv[2].pools["tank"], "z")
+        with open(os.path.join(dataset, "marker"), encoding="ascii") as f:
+            zone = f.read().split()[4]
+        tool = os.path.join(grapevine.build_dir(), "tests", "integ", "torn")
+        self.assertEqual(subprocess.run([tool, dataset, zone, str(number), "40000", "999"],
+                                        check=False).returncode, 0)
+        gv[2].start()
+        asked = grapevine.wait(lambda: self.plan(gv[2], "z"), "it may be recovered")
+        self.assertIn("1 files have a part", asked)
+        self.assertIn("    /a folder/photo\n", asked)
+        self.recover(gv[2], "z")
+        data = gv.client("z", 0).read_all(held)
+        self.assertEqual((len(data), data[:20000], data[20000:].strip(b"\0")),
+                         (40000, b"x" * 20000, b""))
+        names = os.path.join(dataset, "TORN")
+        with open(names, encoding="utf-8") as f:
+            self.assertEqual(f.read().splitlines()[-1], "/a folder/photo")
+        self.assertIn(names, gv[2].gvraft("status").stderr)
+        self.assertIn("1 files have a part of what was lost", gv[2].log_text())
+        os.remove(names)
+        self.assertNotIn(names, gv[2].gvraft("status").stderr)
+        for i in (3, 4):
+            gv[i].start()
+        grapevine.wait(lambda: self.kept(gv[3], "z"), "%s keeps it" % gv[3].name)
+        gv[2].ask("zone", "add-member", "z", gv[3].name)
+        gv.wait_settled("z", 2)
+        grapevine.wait(lambda: gv.same_digests("z"), "the copies are the same")
+
+    def plan(self, node, slug):
+        text = node.gvraft("zone", "recover", slug, "--accept-loss").stderr
+        return text if "--confirm" in text else None
 
     # Two of four members are left, killed under load: both go on, with their data. Only
     # one that has all that the other knows to be committed may begin.
