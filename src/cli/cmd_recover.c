@@ -78,9 +78,9 @@ static void put_torn(const cJSON *torn, FILE *file)
     }
     fprintf(file,
             "  It had just got its copy from a member that does not answer: %" PRIu64
-            " files have a part\n  of what was written after these entries. That part "
+            " %s a part\n  of what was written after these entries. That part "
             "stays; what was cut off or deleted\n  cannot be read:\n",
-            files);
+            files, files == 1 ? "file has" : "files have");
     cJSON_ArrayForEach(item, paths)
     {
         fputs("    ", file);

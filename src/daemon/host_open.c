@@ -360,8 +360,8 @@ static void tell_torn(const struct host *host, uint64_t n)
 
     host_torn_path(host, path, sizeof path);
     event_tell(EVENT_RECOVERED, host->config.label,
-               "%llu files have a part of what was lost: %.200s names them",
-               (unsigned long long)n, path);
+               "%llu %s a part of what was lost: %.200s names %s", (unsigned long long)n,
+               n == 1 ? "file has" : "files have", path, n == 1 ? "it" : "them");
 }
 
 static void done_open(struct job *job)

@@ -168,7 +168,7 @@ class Recover(grapevine.GrapevineTest):
                                         check=False).returncode, 0)
         gv[2].start()
         asked = grapevine.wait(lambda: self.plan(gv[2], "z"), "it may be recovered")
-        self.assertIn("1 files have a part", asked)
+        self.assertIn("1 file has a part", asked)
         self.assertIn("    /a folder/photo\n", asked)
         self.recover(gv[2], "z")
         data = gv.client("z", 0).read_all(held)
@@ -178,7 +178,7 @@ class Recover(grapevine.GrapevineTest):
         with open(names, encoding="utf-8") as f:
             self.assertEqual(f.read().splitlines()[-1], "/a folder/photo")
         self.assertIn(names, gv[2].gvraft("status").stderr)
-        self.assertIn("1 files have a part of what was lost", gv[2].log_text())
+        self.assertIn("1 file has a part of what was lost", gv[2].log_text())
         os.remove(names)
         self.assertNotIn(names, gv[2].gvraft("status").stderr)
         for i in (3, 4):
