@@ -24,6 +24,11 @@ class Recover(grapevine.GrapevineTest):
         grapevine.wait(lambda: node.control("recover-look", {
             "group": node.status()["grapevine"]})["result"]["voter"], "%s votes" % node.name)
 
+    def wait_up(self, node, other):
+        grapevine.wait(lambda: [n["up"] for n in node.status()["nodes"]
+                                if n["name"] == other.name] == [True],
+                       "%s reaches %s" % (node.name, other.name))
+
     def loaded(self, gv, slug, *places):
         load = grapevine.Load(gv.client(slug, *places), "load")
         load.wait_steps(10)
@@ -135,6 +140,7 @@ class Recover(grapevine.GrapevineTest):
         # Nothing of what comes back, or joins anew, changes that.
         gv[3].start()
         grapevine.wait(lambda: self.kept(gv[3], "z"), "%s keeps it" % gv[3].name)
+        self.wait_up(gv[2], gv[3])
         gv[2].ask("zone", "add-member", "z", gv[3].name)
         gv.wait_settled("z", 2)
         grapevine.wait(lambda: gv.same_digests("z"), "the copies are the same")
@@ -184,6 +190,7 @@ class Recover(grapevine.GrapevineTest):
         for i in (3, 4):
             gv[i].start()
         grapevine.wait(lambda: self.kept(gv[3], "z"), "%s keeps it" % gv[3].name)
+        self.wait_up(gv[2], gv[3])
         gv[2].ask("zone", "add-member", "z", gv[3].name)
         gv.wait_settled("z", 2)
         grapevine.wait(lambda: gv.same_digests("z"), "the copies are the same")
