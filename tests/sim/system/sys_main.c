@@ -31,7 +31,8 @@ static const char usage[] =
     "each seed where it went. --until-seen: success means that no seed failed, and that\n"
     "this was seen: a point, given-up, gave-way, read-error, moved, left, stood-still,\n"
     "mended (past an entry that cannot be read), stepped (a start past damage in a\n"
-    "journal), recovered, forgotten (with it, entries that only the lost ones had), torn\n"
+    "journal), recovered, forgotten (with it, entries that only the lost ones had), "
+    "torn\n"
     "(of which a file has a part).\n"
     "--until-failure: success means that a seed failed.\n";
 
