@@ -4,6 +4,9 @@
 #ifndef BASE_CRC32C_H
 #define BASE_CRC32C_H
 
+#include "base/buf.h"
+
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -11,6 +14,15 @@
  * Extend @crc (0 to begin) by @len bytes. crc32c(0, "123456789", 9) is 0xe3069283.
  */
 uint32_t crc32c(uint32_t crc, const void *data, size_t len);
+
+/* How it is computed, each faster than the one before, for tests of all of them. */
+enum crc32c_way {
+    CRC32C_TABLE = 0,
+    CRC32C_LANES = 1, /* The instruction of SSE 4.2. */
+    CRC32C_FOLD = 2,  /* Carry-less products of AVX-512. */
+};
+/* False: this CPU cannot. */
+bool crc32c_by(enum crc32c_way way, uint32_t crc, struct slice bytes, uint32_t *out);
 
 /* The CRC of two runs of bytes, one behind the other, from theirs; @len is the second's. */
 uint32_t crc32c_join(uint32_t first, uint32_t second, uint64_t len);

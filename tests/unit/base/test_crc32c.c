@@ -27,7 +27,13 @@ static void known_value(void)
     CHECK_UINT(crc32c(0, "", 0), 0);
 }
 
-/* Every length and alignment around the borders of the lanes that the fast way uses. */
+static bool is_border(size_t len)
+{
+    return len < 64 || len % 1360 < 24 || len % 256 < 12 || len % 256 > 252;
+}
+
+/* Every length and alignment in each of the ways, around the borders of what they take at a time: three
+ * lanes of 1360 bytes, or 256 from 1024 on. */
 static void all_lengths(void)
 {
     struct prng prng;
@@ -36,11 +42,20 @@ static void all_lengths(void)
     for (size_t i = 0; i < BYTES_MAX; i++) {
         bytes[i] = (uint8_t)prng_next(&prng);
     }
-    for (size_t len = 0; len < 9000; len += len < 64 || len % 1360 < 24 ? 1 : 97) {
+    for (size_t len = 0; len < 9000; len += is_border(len) ? 1 : 97) {
         size_t at = len % 9;
+        uint32_t right = by_definition((uint32_t)len, bytes + at, len);
+        uint32_t crc = 0;
 
-        CHECK_UINT(crc32c(0, bytes + at, len), by_definition(0, bytes + at, len));
+        CHECK_UINT(crc32c((uint32_t)len, bytes + at, len), right);
+        for (int way = CRC32C_TABLE; way <= CRC32C_FOLD; way++) {
+            if (crc32c_by((enum crc32c_way)way, (uint32_t)len,
+                          slice_borrow(bytes + at, len), &crc)) {
+                CHECK_UINT(crc, right);
+            }
+        }
     }
+    CHECK(crc32c_by(CRC32C_TABLE, 0, slice_borrow(bytes, 1), &(uint32_t){0}));
     CHECK_UINT(crc32c(0, bytes, BYTES_MAX), by_definition(0, bytes, BYTES_MAX));
 }
 
