@@ -13,7 +13,7 @@
 
 #define CUT_MIN 64u         /* Entries: less is not worth a snapshot. */
 #define QUIET_MS 200u       /* Nothing was appended or read for so long: clients pause; */
-#define QUIET_READ_MS 5000u /* or nothing was appended, whatever is read. */
+#define QUIET_READ_MS 1000u /* or nothing was appended, whatever is read. */
 #define REST_EVERY_MS 1000u /* What does not press is settled at this pace, */
 #define BAD_EVERY_MS 60000u /* at this in the end if it does not go, */
 #define REST_MORE_MS 250u   /* or at this if there is much of it and clients write. */

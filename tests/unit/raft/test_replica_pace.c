@@ -169,13 +169,13 @@ static void settling_gives_way_to_reads(void)
     rig_settle(&rig);
     rig_disk(&rig, 1, 300u << 10);
     rig_disk(&rig, 2, 300u << 10);
-    for (uint64_t token = 10; token < 55; token++) {
+    for (uint64_t token = 10; token < 18; token++) {
         rig_read(&rig, 1, token);
         rig_run(&rig, 100);
     }
     CHECK_UINT(rig.nodes[1].settles, 0);
     CHECK(rig.nodes[2].settles > 0); /* Nobody reads there. */
-    for (uint64_t token = 55; token < 65; token++) {
+    for (uint64_t token = 18; token < 28; token++) {
         rig_read(&rig, 1, token);
         rig_run(&rig, 100);
     }
