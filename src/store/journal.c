@@ -27,7 +27,6 @@ static void journal_free(struct journal *journal)
     free(journal->spares);
     free(journal->index.slots);
     free(journal->pack.stage);
-    free(journal->direct);
     free(journal->pack.iov);
     free(journal->dir);
     pthread_mutex_destroy(&journal->control);

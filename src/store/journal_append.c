@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/crc32c.h"
+#include "base/direct.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -110,25 +111,20 @@ static uint64_t pack_put(struct journal *journal, struct journal_record *record,
     return at + journal_record_payload_at(record->head_len);
 }
 
-/* Whether the pack, @span bytes, goes past the page cache. */
-static bool goes_direct(struct journal *journal, uint64_t span)
+/* The memory for the pack, @span bytes, to go past the page cache; NULL: it does not. */
+static uint8_t *take_direct(const struct journal *journal, uint64_t span)
 {
-    if (!journal->unread || span < JOURNAL_DIRECT_MIN) {
-        return false;
-    }
-    if (journal->direct == NULL) {
-        journal->direct = aligned_alloc(DISK_DIRECT_ALIGN, JOURNAL_DIRECT_BYTES);
-    }
-    return journal->direct != NULL; /* It is only faster. */
+    return journal->unread && span >= JOURNAL_DIRECT_MIN ? direct_get() : NULL;
 }
 
 /*
  * The file system takes it from aligned memory only, so it is copied together; but to the
  * same warm memory each time and not to pages that are new to the page cache.
  */
-static int write_direct(struct journal *journal, const struct iovec *iov, uint32_t n_iov)
+static int write_direct(struct journal *journal, uint8_t *direct, const struct iovec *iov,
+                        uint32_t n_iov)
 {
-    struct iovec part = {.iov_base = journal->direct};
+    struct iovec part = {.iov_base = direct};
     uint64_t at = journal->tail;
     size_t skip = 0;
     int rv = 0;
@@ -136,9 +132,8 @@ static int write_direct(struct journal *journal, const struct iovec *iov, uint32
     while (n_iov > 0 && rv == 0) {
         size_t n = iov->iov_len - skip;
 
-        n = n < JOURNAL_DIRECT_BYTES - part.iov_len ? n
-                                                    : JOURNAL_DIRECT_BYTES - part.iov_len;
-        memcpy(journal->direct + part.iov_len, (const uint8_t *)iov->iov_base + skip, n);
+        n = n < DIRECT_BYTES - part.iov_len ? n : DIRECT_BYTES - part.iov_len;
+        memcpy(direct + part.iov_len, (const uint8_t *)iov->iov_base + skip, n);
         part.iov_len += n;
         skip += n;
         if (skip == iov->iov_len) {
@@ -146,7 +141,7 @@ static int write_direct(struct journal *journal, const struct iovec *iov, uint32
             n_iov--;
             skip = 0;
         }
-        if (part.iov_len == JOURNAL_DIRECT_BYTES || n_iov == 0) {
+        if (part.iov_len == DIRECT_BYTES || n_iov == 0) {
             rv = disk_write_direct(journal->disk, journal->active->file, &part, 1, at);
             at += part.iov_len;
             part.iov_len = 0;
@@ -173,6 +168,7 @@ static int pack_write(struct journal *journal)
         .life = journal->life,
         .link = journal->link,
     };
+    uint8_t *direct;
     int rv;
 
     ASSERT(journal->tail % JOURNAL_BLOCK == 0 && span <= segment->bytes - journal->tail);
@@ -188,10 +184,12 @@ static int pack_write(struct journal *journal)
     };
     journal->unsynced = true;
     journal->marked = false;
-    rv = goes_direct(journal, span)
-             ? write_direct(journal, pack->iov, pack->n_iov + 1)
+    direct = take_direct(journal, span);
+    rv = direct != NULL
+             ? write_direct(journal, direct, pack->iov, pack->n_iov + 1)
              : journal->disk->ops->pwritev(journal->disk, segment->file, pack->iov,
                                            (int)pack->n_iov + 1, journal->tail);
+    direct_put(direct);
     if (rv == 0) {
         journal->tail += span;
         journal->link = journal_batch_head_crc(pack->stage);
@@ -593,8 +591,6 @@ int journal_prepare(struct journal *journal)
 {
     int rv = journal->fault;
 
-    free(journal->direct);
-    journal->direct = NULL;
     if (rv == 0 && !journal->marked) {
         rv = journal_mark(journal, false);
     }

@@ -18,11 +18,11 @@
 
 #define JOURNAL_PATH_MAX PATH_MAX
 #define JOURNAL_SEGMENTS_MAX 65536u
-#define JOURNAL_STAGE_BYTES (1u << 20)  /* Headers and small bodies of one write. */
-#define JOURNAL_COPY_MAX 4096u          /* Up to this size bodies are copied there. */
-#define JOURNAL_DIRECT_BYTES (2u << 20) /* Of a batch that goes past the page cache, */
-#define JOURNAL_DIRECT_MIN (256u << 10) /* which it does from this size on. */
-#define JOURNAL_IOV_MAX 1000u           /* Below the disk's 1024. */
+#define JOURNAL_STAGE_BYTES (1u << 20) /* Headers and small bodies of one write. */
+#define JOURNAL_COPY_MAX 4096u         /* Up to this size bodies are copied there. */
+#define JOURNAL_DIRECT_MIN \
+    (256u << 10)              /* From here on a batch may go past the page cache. */
+#define JOURNAL_IOV_MAX 1000u /* Below the disk's 1024. */
 
 /* Where one live entry lies. */
 struct journal_slot {
@@ -94,9 +94,8 @@ struct journal {
     struct journal_pack pack;
     struct journal_snapshot stream; /* After the last record packed. */
     uint64_t next_seq;
-    uint8_t *direct; /* JOURNAL_DIRECT_BYTES, aligned; NULL until it is needed. */
-    bool unread;     /* As of the batch that is being packed. */
-    uint32_t life;   /* As in a batch's header. */
+    bool unread;   /* As of the batch that is being packed. */
+    uint32_t life; /* As in a batch's header. */
     uint32_t link;
     uint64_t tail;         /* In the current segment: where the next batch goes. */
     bool unsynced;         /* The current segment was written to since its last sync. */

@@ -538,8 +538,7 @@ void store_settle_free(struct store_settle *settle);
 #define STORE_WHOLE_MAX 8u /* At a time. */
 struct store_whole {
     struct store_settle *settle;
-    struct iovec room; /* For what lies around the blocks in the journal, too. */
-    uint8_t *bytes;
+    uint8_t *bytes; /* DIRECT_BYTES. */
 };
 int store_whole_init(struct store_whole *whole, struct store_settle *settle);
 void store_whole_deinit(struct store_whole *whole);

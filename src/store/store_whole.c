@@ -2,6 +2,7 @@
  * writes leave. They are read and written together, and nothing is merged. */
 #include "base/assert.h"
 #include "base/crc32c.h"
+#include "base/direct.h"
 #include "store/store_priv.h"
 
 #include <errno.h>
@@ -11,16 +12,13 @@
 int store_whole_init(struct store_whole *whole, struct store_settle *settle)
 {
     *whole = (struct store_whole){.settle = settle};
-    whole->room.iov_len = STORE_WHOLE_MAX * STORE_BLOCK + 2 * DISK_DIRECT_ALIGN;
-    whole->room.iov_base = aligned_alloc(DISK_DIRECT_ALIGN, whole->room.iov_len);
-    whole->bytes = aligned_alloc(DISK_DIRECT_ALIGN, STORE_WHOLE_MAX * STORE_BLOCK);
-    return whole->room.iov_base != NULL && whole->bytes != NULL ? 0 : -ENOMEM;
+    whole->bytes = direct_get();
+    return whole->bytes != NULL ? 0 : -ENOMEM;
 }
 
 void store_whole_deinit(struct store_whole *whole)
 {
-    free(whole->room.iov_base);
-    free(whole->bytes);
+    direct_put(whole->bytes);
 }
 
 /* All of the block comes from one piece in the journal that is as long. */
@@ -51,7 +49,8 @@ static uint32_t count(const struct store_settle_block *blocks, uint32_t n)
     return done;
 }
 
-/* Fills whole->bytes. */
+/* Fills whole->bytes. In the journal the blocks are aligned to nothing, so what is read for
+ * them is a little more, and moved. */
 static int read_blocks(struct store_whole *whole, const struct store_extent *e,
                        size_t len)
 {
@@ -63,9 +62,11 @@ static int read_blocks(struct store_whole *whole, const struct store_extent *e,
     if (!whole->settle->unread) {
         return journal_pread(journal, place, whole->bytes, len);
     }
-    rv = journal_read_once(journal, place, whole->room, len, &at);
+    rv = journal_read_once(
+        journal, place, (struct iovec){.iov_base = whole->bytes, .iov_len = DIRECT_BYTES},
+        len, &at);
     if (rv == 0) {
-        memcpy(whole->bytes, at, len);
+        memmove(whole->bytes, at, len);
     }
     return rv;
 }
