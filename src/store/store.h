@@ -69,6 +69,22 @@ void store_close(struct store *store);
 int store_begin(struct store *store);
 int store_commit(struct store *store, bool durable);
 void store_rollback(struct store *store); /* No-op outside a transaction. */
+/*
+ * Transactions that are committed as one. store_hold ends one without a commit; the next
+ * store_begin_more goes on with it. Everybody sees what is held, but for cursors and
+ * whoever comes after a crash: it is committed by store_flush, or by any other function here
+ * that begins a transaction, opens a view, copies or replaces rows, before all else.
+ *
+ * If that fails, or what went on with it is rolled back, all that was held is lost. Then
+ * store_flush and those others call @redo, which makes it anew and holds it, before they
+ * return the fault. (After a store_commit or store_rollback of its own the owner knows
+ * without being called.) It may fail: then nothing is held.
+ */
+int store_begin_more(struct store *store);
+void store_hold(struct store *store);
+bool store_is_held(const struct store *store);
+int store_flush(struct store *store);
+void store_on_lost(struct store *store, void (*redo)(void *arg), void *arg);
 
 /* Inodes. Times in ns since 1970 (int64). */
 struct store_inode {
@@ -276,8 +292,8 @@ uint64_t store_unsettled_bytes(const struct store *store);
  * OUT_NOENT when there are no more. The view is at applied index *@index.
  * Block lists come among the rows as {ino, block, version}; the data itself is asked
  * for by store_pull_block (the present, merged content, never older than the view).
- * OUT_TRY_LATER from open: this store itself is not at STORE_SERVE_FROM yet. A single
- * record longer than @max comes alone. No cursor may be open at store_close.
+ * OUT_TRY_LATER from open: this store itself is not at STORE_SERVE_FROM yet, or has no room
+ * to commit what it holds. A single record longer than @max comes alone. No cursor may be open at store_close.
  */
 struct store_cursor;
 int store_cursor_open(struct store *store, struct store_cursor **out, uint64_t *index);

@@ -29,8 +29,11 @@ int store_cursor_open(struct store *store, struct store_cursor **out, uint64_t *
 {
     struct store_cursor *cursor = NULL;
     char path[STORE_PATH_MAX];
-    int rv;
+    int rv = store_flush(store);
 
+    if (rv != 0) {
+        return rv == -ENOSPC ? OUT_TRY_LATER : rv;
+    }
     cursor = calloc(1, sizeof *cursor);
     if (cursor == NULL) {
         return -ENOMEM;

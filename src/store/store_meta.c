@@ -386,6 +386,9 @@ void store_close(struct store *store)
         return;
     }
     ASSERT(store->n_cursors == 0 && store->settle == NULL);
+    store->redo = NULL;
+    (void)store_flush(store); /* What it cannot keep is replayed. */
+    store->in_txn = store->in_txn || store->held;
     store_rollback(store);
     store_files_drop(store, 0);
     store_db_close(&store->db);
@@ -403,9 +406,12 @@ void store_close(struct store *store)
 
 int store_begin(struct store *store)
 {
-    int rv;
+    int rv = store_flush(store);
 
     ASSERT(!store->in_txn);
+    if (rv != 0) {
+        return rv;
+    }
     if (store->broken != 0) {
         return store->broken;
     }
@@ -413,6 +419,52 @@ int store_begin(struct store *store)
     if (rv == 0) {
         store->in_txn = true;
         store->before = store->now;
+    }
+    return rv;
+}
+
+int store_begin_more(struct store *store)
+{
+    ASSERT(!store->in_txn);
+    if (!store->held || store->broken != 0) {
+        return store_begin(store);
+    }
+    store->held = false;
+    store->in_txn = true;
+    return 0;
+}
+
+void store_hold(struct store *store)
+{
+    ASSERT(store->in_txn);
+    store->in_txn = false;
+    store->held = true;
+}
+
+bool store_is_held(const struct store *store)
+{
+    return store->held;
+}
+
+void store_on_lost(struct store *store, void (*redo)(void *arg), void *arg)
+{
+    store->redo = redo;
+    store->redo_arg = arg;
+}
+
+int store_flush(struct store *store)
+{
+    int rv;
+
+    if (!store->held || store->broken != 0) {
+        return store->held ? store->broken : 0;
+    }
+    ASSERT(!store->in_txn);
+    store->held = false;
+    store->in_txn = true;
+    rv = store_commit(store, false);
+    if (rv != 0 && store->broken == 0 && store->redo != NULL) {
+        store->redo(store->redo_arg);
     }
     return rv;
 }

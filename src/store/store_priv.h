@@ -398,6 +398,9 @@ struct store {
     bool marker_rotten;  /* As found: see store_marker_mend. */
     struct store_db db;
     bool in_txn;
+    bool held;               /* There is a transaction, and nobody is in it. */
+    void (*redo)(void *arg); /* Of what was held and is lost. */
+    void *redo_arg;
     int broken; /* A sync failed: the fault that every commit gives from then on. */
     struct store_counts now;
     struct store_counts before; /* As of store_begin. */

@@ -249,6 +249,10 @@ int store_shadow_switch(struct store *store, struct store_shadow *shadow)
     if (store->settle != NULL) {
         return OUT_TRY_LATER;
     }
+    rv = store_flush(store);
+    if (rv != 0) {
+        return rv;
+    }
     rv = store_shadow_wants(shadow, &want, 1, &n);
     if (rv != 0 || n > 0) {
         return rv != 0 ? rv : -EAGAIN;

@@ -93,8 +93,12 @@ bool store_wal_is_long(const struct store *store)
 
 int store_wal_restart(struct store *store)
 {
+    int rv = store_flush(store); /* sqlite copies nothing while it is in a transaction. */
     int frames = store->wal_frames;
 
+    if (rv != 0) {
+        return rv;
+    }
     if (frames <= WAL_PAGES_LONG || frames_left(store) > WAL_PAGES_TAIL) {
         return 0; /* Who writes so fast meets a commit's own checkpoint, now and then. */
     }

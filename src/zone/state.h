@@ -41,6 +41,9 @@ _Static_assert(ZONE_FILE_SIZE_MAX == STORE_FILE_MAX, "what a zone takes, a store
  * the orphans are, since each gives ZONE_CHARGE_ROW at least. */
 #define ZONE_PURGE_STEPS_MAX 33u
 #define ZONE_CHARGE_ROW 512u
+/* Entries whose rows are committed together, and their bytes, at most. */
+#define ZONE_HOLD_ENTRIES 32u
+#define ZONE_HOLD_BYTES 262144u
 #define ZONE_CHARGE_UNIT 4096u
 #define ZONE_DIR_SIZE 4096u /* What a directory reports as its size. */
 #define ZONE_FIRST_COOKIE 3u
@@ -85,6 +88,10 @@ struct zone {
                                none, -1: not known. */
     uint64_t serve_from;    /* Nothing is read before this index is applied. */
     bool broken;            /* Rows could not be read again after a fault. */
+    /* What the store holds, to be done again if it is lost; nothing if it holds nothing. */
+    struct zone_apply_item held[ZONE_HOLD_ENTRIES];
+    uint32_t n_held;
+    uint64_t held_bytes;
 };
 
 /* One entry on its way through apply. */
@@ -111,6 +118,11 @@ int zone_run_rename(struct apply *apply);
 int zone_run_link(struct apply *apply);
 int zone_run_kv(struct apply *apply);
 int zone_run_set_quota(struct apply *apply);
+
+/* zone_apply.c: what is held is committed: no more is known of it. */
+void zone_held_drop(struct zone *zone);
+/* The store lost what it held: @arg is the zone. */
+void zone_redo(void *arg);
 
 /* zone.c: rows of the zone itself. */
 int zone_load(struct zone *zone);

@@ -183,6 +183,7 @@ int zone_open(struct store *store, const struct zone_genesis *genesis, struct zo
     if (rv != 0) {
         goto out;
     }
+    store_on_lost(store, zone_redo, zone);
     *out = zone;
     zone = NULL;
 out:
@@ -193,6 +194,8 @@ out:
 void zone_close(struct zone *zone)
 {
     if (zone != NULL) {
+        store_on_lost(zone->store, NULL, NULL); /* It is replayed at the next start. */
+        zone_held_drop(zone);
         zone_rpc_free(zone->rpcs);
         free(zone->sessions);
         free(zone);

@@ -55,8 +55,16 @@ void zone_close(struct zone *zone);
  * Apply @n consecutive entries in one transaction. items[0].index must be at most
  * applied + 1; those at or below the applied index are skipped (result: from the
  * request table if there, else OUT_OK without attributes). 0 or a fault.
+ *
+ * Reads, and all else that this zone and its store are asked for, see what was applied at once.
+ * Its rows are committed later, a few entries at a time (store_hold), by zone_flush at the
+ * latest, which the owner calls when it has nothing else to do. Until then a crash takes back
+ * what it would take from a power cut: what is replayed from the log. A disk that is full
+ * then takes nothing back: what was applied is done again, in memory, and committed another time.
  */
 int zone_apply(struct zone *zone, struct zone_apply_item *items, uint32_t n);
+/* 0 or a fault. */
+int zone_flush(struct zone *zone);
 
 /* Answer a read op from the present state. 0 (the outcome is in @result) or a fault. */
 int zone_read(struct zone *zone, const struct zone_op *op, struct zone_result *result);

@@ -283,12 +283,99 @@ static int apply_batch(struct zone *zone, struct zone_apply_item *items, uint32_
             return rv;
         }
     }
-    rv = zone_write_back(zone);
-    return rv == 0 ? store_commit(zone->store, false) : rv;
+    return zone_write_back(zone);
+}
+
+static void held_cut(struct zone *zone, uint32_t n)
+{
+    while (zone->n_held > n) {
+        struct zone_apply_item *item = &zone->held[--zone->n_held];
+
+        zone->held_bytes -= item->head.len + item->payload.len;
+        slice_unref(&item->head);
+        slice_unref(&item->payload);
+    }
+}
+
+void zone_held_drop(struct zone *zone)
+{
+    held_cut(zone, 0);
+}
+
+/* What was just applied is known for a redo, and can wait for its commit. A configuration is
+ * rare, and raft goes by it: it waits for nothing. */
+static bool keep(struct zone *zone, const struct zone_apply_item *items, uint32_t n)
+{
+    uint32_t before = zone->n_held;
+    bool kept = n < ZONE_HOLD_ENTRIES - before;
+
+    for (uint32_t i = 0; i < n && kept; i++) {
+        struct zone_apply_item *item = &zone->held[zone->n_held++];
+
+        *item = (struct zone_apply_item){
+            .index = items[i].index,
+            .term = items[i].term,
+            .kind = items[i].kind,
+            .head = slice_keep(items[i].head),
+            .payload = slice_keep(items[i].payload),
+            .place = items[i].place,
+        };
+        zone->held_bytes += item->head.len + item->payload.len;
+        kept = item->kind != ZONE_APPLY_CHANGE && item->head.len == items[i].head.len &&
+               item->payload.len == items[i].payload.len &&
+               zone->held_bytes < ZONE_HOLD_BYTES;
+    }
+    if (!kept) {
+        held_cut(zone, before);
+    }
+    return kept;
+}
+
+/* The rows are as of the last commit. What was shown since is done again, with the same
+ * result, since apply is deterministic, and without room on the disk: nothing is written. */
+static int redo(struct zone *zone)
+{
+    int rv = zone_load(zone);
+
+    if (rv == 0 && zone->n_held > 0) {
+        rv = store_begin_more(zone->store);
+        if (rv == 0) {
+            rv = apply_batch(zone, zone->held, zone->n_held);
+        }
+        for (uint32_t i = 0; i < zone->n_held; i++) {
+            zone_result_clear(&zone->held[i].result);
+        }
+        if (rv == 0) {
+            store_hold(zone->store);
+        }
+    }
+    if (rv != 0) {
+        store_rollback(zone->store);
+        zone_held_drop(zone);
+    }
+    return rv;
+}
+
+void zone_redo(void *arg)
+{
+    struct zone *zone = arg;
+
+    zone->broken = redo(zone) != 0;
+}
+
+int zone_flush(struct zone *zone)
+{
+    int rv = zone->broken ? -EIO : store_flush(zone->store);
+
+    if (rv == 0) {
+        zone_held_drop(zone);
+    }
+    return rv;
 }
 
 int zone_apply(struct zone *zone, struct zone_apply_item *items, uint32_t n)
 {
+    bool waits;
     int rv;
 
     for (uint32_t i = 0; i < n; i++) {
@@ -302,18 +389,30 @@ int zone_apply(struct zone *zone, struct zone_apply_item *items, uint32_t n)
     if (n == 0) {
         return 0;
     }
-    rv = store_begin(zone->store);
+    if (!store_is_held(zone->store)) {
+        zone_held_drop(zone); /* Somebody had it committed. */
+    }
+    rv = store_begin_more(zone->store);
     if (rv != 0) {
         return rv;
     }
     rv = apply_batch(zone, items, n);
+    waits = rv == 0 && keep(zone, items, n);
+    if (rv == 0 && !waits) {
+        rv = store_commit(zone->store, false);
+    }
     if (rv != 0) {
         store_rollback(zone->store);
         for (uint32_t i = 0; i < n; i++) {
             zone_result_clear(&items[i].result);
         }
-        zone->broken = zone_load(zone) != 0;
+        zone_redo(zone);
         return rv > 0 ? -EUCLEAN : rv;
+    }
+    if (waits) {
+        store_hold(zone->store);
+    } else {
+        zone_held_drop(zone);
     }
     return 0;
 }

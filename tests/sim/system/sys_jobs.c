@@ -291,6 +291,9 @@ static void run_apply(struct sys_job *job)
     if (job->rv == 0) {
         encode_results(job);
     }
+    if (sys_rand(job->host->sys, 4) == 0) {
+        (void)zone_flush(job->host->zone); /* As in a pause; a fault is the next job's. */
+    }
     if (job->rv == 0) {
         job->rv = zone_due(job->host->zone, &job->due_ns);
     }
