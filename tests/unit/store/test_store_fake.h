@@ -34,8 +34,8 @@ struct journal {
     uint8_t *segments[FAKE_SEGMENTS];
     uint64_t last;
     size_t used;
-    int fault;       /* What every read gives; 0: bytes. */
-    uint64_t n_read; /* Bytes that were read. */
+    int fault;               /* What every read gives; 0: bytes. */
+    _Atomic uint64_t n_read; /* Bytes that were read. */
 };
 
 int journal_pread(struct journal *journal, struct journal_place place, void *buf,
