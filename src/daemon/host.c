@@ -246,6 +246,7 @@ static void on_timer(uv_timer_t *timer)
     host_heal_tick(host, host_now_ms());
     host_scrub_tick(host, host_now_ms());
     host_digest_tick(host, host_now_ms());
+    host_commit_tick(host, host_now_ms());
     host_step(host, &(struct replica_event){.type = REPLICA_EV_TICK});
 }
 
@@ -260,6 +261,7 @@ static void timer_arm(struct host *host)
     wake = replica_wake_ms(host->replica);
     wake = host_heal_wake_ms(host) < wake ? host_heal_wake_ms(host) : wake;
     wake = host_scrub_wake_ms(host) < wake ? host_scrub_wake_ms(host) : wake;
+    wake = host->commit_ms != 0 && host->commit_ms < wake ? host->commit_ms : wake;
     uv_timer_start(&host->timer, on_timer, wake > now ? wake - now : 1, 0);
 }
 
@@ -278,20 +280,9 @@ static void journal_idle(void *arg)
     }
 }
 
-/* The zone's thread has time: what was applied is committed. */
-static void zone_idle(void *arg)
-{
-    struct host *host = arg;
-
-    /* A fault is told by what comes next: nothing that was shown is lost by it. */
-    if (host->disk.zone != NULL) {
-        (void)zone_flush(host->disk.zone);
-    }
-}
-
 static int start_workers(struct host *host)
 {
-    int rv = worker_start(&host->zone_worker, host->config.inbox, zone_idle, host);
+    int rv = worker_start(&host->zone_worker, host->config.inbox, NULL, NULL);
 
     if (rv != 0) {
         return rv;

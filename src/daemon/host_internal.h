@@ -95,6 +95,7 @@ struct host {
     /* The peers that the replica was told are up: only changes are events. */
     uint64_t links[RGROUP_MEMBERS_MAX];
     uint32_t n_links;
+    uint64_t commit_ms; /* What was applied is to be committed then; 0: it is. */
     bool stepping;
     bool dirty; /* Proposals wait for host_flush. */
     bool settling;
@@ -191,6 +192,10 @@ void host_job_end(struct host_job *job);
  * *@count: how many there are. 0 or a fault. */
 int host_torn_write(struct host *host, uint64_t above, uint64_t *count);
 void host_torn_clear(struct host_torn *torn);
+
+/* host_commit.c: something was applied; and the commit that it waits for, in a pause. */
+void host_commit_later(struct host *host, uint64_t now_ms);
+void host_commit_tick(struct host *host, uint64_t now_ms);
 
 /* Zone thread: the folders are these, until they are closed. */
 void host_there_open(struct host *host);

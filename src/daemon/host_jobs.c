@@ -236,6 +236,7 @@ static void done_apply(struct job *job)
     }
     if (apply->base.rv == 0) {
         host_digest_applied(host, event.index);
+        host_commit_later(host, host_now_ms());
     }
     host_step(host, &event);
     if (apply->base.rv == 0) {

@@ -268,7 +268,9 @@ static int file_read(sqlite3_file *base, void *out, int len, sqlite3_int64 offse
     int rc;
 
     if (disk_is_nowait()) {
-        return SQLITE_IOERR_READ; /* sqlite's cache does not have it. */
+        /* sqlite's cache does not have it. For this code alone does a statement that only
+         * reads leave a transaction alone in which others wait for their commit. */
+        return SQLITE_INTERRUPT;
     }
     rc = file->real->pMethods->xRead(file->real, out, len, offset);
     if (rc != SQLITE_OK) {

@@ -84,6 +84,9 @@ int store_begin_more(struct store *store);
 void store_hold(struct store *store);
 bool store_is_held(const struct store *store);
 int store_flush(struct store *store);
+/* A fault of some statement took what is held with it (sqlite rolls back by itself): what is
+ * read now is older. store_flush has it made anew first. */
+bool store_hold_is_lost(const struct store *store);
 void store_on_lost(struct store *store, void (*redo)(void *arg), void *arg);
 
 /* Inodes. Times in ns since 1970 (int64). */

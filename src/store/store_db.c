@@ -160,7 +160,7 @@ int store_db_fault(struct store_db *db, int rc)
 {
     int fault;
 
-    if ((rc & 0xff) == SQLITE_IOERR && disk_is_nowait()) {
+    if ((rc & 0xff) == SQLITE_INTERRUPT && disk_is_nowait()) {
         return -EAGAIN; /* pages.c; nobody's fault. */
     }
     switch (rc & 0xff) {

@@ -426,7 +426,7 @@ int store_begin(struct store *store)
 int store_begin_more(struct store *store)
 {
     ASSERT(!store->in_txn);
-    if (!store->held || store->broken != 0) {
+    if (!store->held || store->broken != 0 || store_hold_is_lost(store)) {
         return store_begin(store);
     }
     store->held = false;
@@ -446,6 +446,12 @@ bool store_is_held(const struct store *store)
     return store->held;
 }
 
+/* After some faults sqlite has rolled back by itself. */
+bool store_hold_is_lost(const struct store *store)
+{
+    return store->held && sqlite3_get_autocommit(store->db.handle) != 0;
+}
+
 void store_on_lost(struct store *store, void (*redo)(void *arg), void *arg)
 {
     store->redo = redo;
@@ -460,6 +466,16 @@ int store_flush(struct store *store)
         return store->held ? store->broken : 0;
     }
     ASSERT(!store->in_txn);
+    if (store_hold_is_lost(store)) {
+        store->held = false;
+        store->now = store->before;
+        if (store->redo != NULL) {
+            store->redo(store->redo_arg);
+        }
+        if (!store->held || store_hold_is_lost(store)) {
+            return -EIO;
+        }
+    }
     store->held = false;
     store->in_txn = true;
     rv = store_commit(store, false);

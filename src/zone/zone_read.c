@@ -235,7 +235,10 @@ int zone_read(struct zone *zone, const struct zone_op *op, struct zone_result *r
     int rv;
 
     memset(result, 0, sizeof *result);
-    if (zone->broken) {
+    if (store_hold_is_lost(zone->store)) {
+        (void)zone_flush(zone); /* The rows are older than what was shown. */
+    }
+    if (zone->broken || store_hold_is_lost(zone->store)) {
         return -EIO;
     }
     result->index = zone->number[ZN_APPLIED];

@@ -1,5 +1,6 @@
 /* Rows that are applied and not yet committed: who sees them, and that they stay shown on a
  * disk that takes no commit. */
+#include "base/disk.h"
 #include "base/outcome.h"
 #include "fixture.h"
 #include "lib/simdisk.h"
@@ -193,6 +194,54 @@ static void bounded(void)
     end();
 }
 
+/* Rows that are not in memory, for who must not wait for a disk, and on a disk that gives none:
+ * neither takes back what was shown, although sqlite gives up a whole transaction for the latter. */
+static void a_failed_read_takes_nothing_back(void)
+{
+    enum { FILES = 400 };
+
+    for (int waits = 0; waits < 2; waits++) {
+        struct zone_op op = {.type = ZONE_OP_LOOKUP, .obj = fx_root};
+        unsigned n_failed = 0;
+        char name[16];
+
+        begin();
+        for (int i = 0; i < FILES; i++) {
+            snprintf(name, sizeof name, "f%d", i);
+            (void)fx_file(&fx, fx_root, name);
+        }
+        close_zone();
+        open_zone(false);
+        (void)fx_file(&fx, fx_root, "shown");
+        CHECK(store_is_held(fx.store));
+        disk_nowait(!waits);
+        for (int i = 0; i < FILES; i += 7) {
+            int rv;
+
+            snprintf(name, sizeof name, "f%d", i);
+            op.name = fx_str(name);
+            op.cred = fx.cred;
+            simdisk_fail(rows, SIMDISK_READ, waits ? 1 : 0, -EIO, true);
+            rv = zone_read(fx.zone, &op, &fx.result);
+            zone_result_clear(&fx.result);
+            CHECK(rv == 0 || rv == (waits ? -EIO : -EAGAIN));
+            n_failed += rv != 0;
+            simdisk_fail(rows, SIMDISK_READ, 0, -EIO, false);
+            disk_nowait(false);
+            CHECK_INT(fx_lookup(&fx, fx_root, "shown"), 0);
+            disk_nowait(!waits);
+        }
+        disk_nowait(false);
+        CHECK(n_failed > 0);
+        CHECK_INT(zone_flush(fx.zone), 0);
+        close_zone();
+        open_zone(false);
+        CHECK_INT(fx_lookup(&fx, fx_root, "shown"), 0);
+        end();
+    }
+}
+
 TEST_MAIN(CHECK_TEST(a_full_disk_takes_nothing_back),
+          CHECK_TEST(a_failed_read_takes_nothing_back),
           CHECK_TEST(a_refused_batch_leaves_what_was_held),
           CHECK_TEST(views_and_snapshots_have_it), CHECK_TEST(bounded))
