@@ -2,7 +2,7 @@
  * rgroup: one member of one Raft group, as a pure step over libraft's raft_step.
  *
  * Engine-neutral: no libraft type appears here, <raft.h> is included in this folder's
- * .c files only. Every hazard of the engine is closed inside (guards G1 to G16, see
+ * .c files only. Every hazard of the engine is closed inside (guards G1 to G17, see
  * docs/architecture.md). No clock, socket, disk or randomness: time is an argument in
  * milliseconds of CLOCK_BOOTTIME and never goes back; elections draw from a seed.
  *
@@ -208,6 +208,7 @@ enum rgroup_guard_off {
     RGROUP_OFF_G14 = 1 << 14,
     RGROUP_OFF_G15 = 1 << 15,
     RGROUP_OFF_G16 = 1 << 16,
+    RGROUP_OFF_G17 = 1 << 17,
 };
 
 struct rgroup_config {

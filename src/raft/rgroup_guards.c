@@ -168,6 +168,9 @@ uint32_t guard_append_below(const struct rgroup *group, uint64_t msg_term, uint3
     return below > n ? n : (uint32_t)below;
 }
 
+/* The engine takes a log to end where the refusal says, below what was acknowledged too. An
+ * honest one that says so is late; else the member's log is not what it acknowledged
+ * (docs/adr/0005-rolled-back-members.md), and that is not for the engine to find out. */
 bool guard_stale_rejection(const struct rgroup *group, const struct rgroup_msg *msg)
 {
     raft_index match = 0;
@@ -175,7 +178,21 @@ bool guard_stale_rejection(const struct rgroup *group, const struct rgroup_msg *
     return guarded(group, RGROUP_OFF_G5) && group->state == RGROUP_LEADER &&
            msg->term == raft_current_term(group->engine) && msg->rejected > 0 &&
            raft_match_index(group->engine, msg->peer, &match) == 0 &&
-           msg->rejected <= match;
+           (msg->rejected <= match || msg->index < match);
+}
+
+void guard_old_term(const struct rgroup *group, const struct rgroup_msg *msg,
+                    uint32_t from, struct rgroup_update *update)
+{
+    uint32_t i;
+
+    for (i = from; guarded(group, RGROUP_OFF_G17) && i < update->n_messages; i++) {
+        struct rgroup_msg *answer = &update->messages[i];
+
+        if (answer->type == RGROUP_MSG_APPEND_RESULT && answer->term > msg->term) {
+            answer->index = 0;
+        }
+    }
 }
 
 void guard_outgoing(const struct rgroup *group, struct rgroup_msg *msg)

@@ -6,7 +6,7 @@
  * rgroup.c        life, dispatch of events, the update, what the caller may ask
  * rgroup_engine.c one step of the engine and what it leaves in the update
  * rgroup_recv.c   messages received: checked whole before the engine sees any of it
- * rgroup_guards.c the guards that decide something (G1, G2, G4, G6 to G11, G15)
+ * rgroup_guards.c the guards that decide something (G1, G2, G4, G6 to G11, G15, G17)
  * rgroup_conf.c   configurations
  * rgroup_msg.c    messages on the wire
  *
@@ -139,6 +139,10 @@ uint32_t guard_append_below(const struct rgroup *group, uint64_t msg_term, uint3
                             uint64_t *prev, uint64_t *prev_term);
 /* G5: is this rejection one that must not reach the engine? */
 bool guard_stale_rejection(const struct rgroup *group, const struct rgroup_msg *msg);
+/* G17: the answers to @msg from @from on. To an old term the engine gives the index that was
+ * in its memory by chance: one out of range, and the receiver does not hear of the term. */
+void guard_old_term(const struct rgroup *group, const struct rgroup_msg *msg,
+                    uint32_t from, struct rgroup_update *update);
 /* G7, G8, G10: what a message of the engine needs before it leaves. */
 void guard_outgoing(const struct rgroup *group, struct rgroup_msg *msg);
 /* G9: does the shim, not the engine, answer this VOTE? Then *@rv is the step's result. */

@@ -375,13 +375,9 @@ static int recv_timeout_now(struct rgroup *group, const struct rgroup_msg *msg,
     return feed(group, &message, RGROUP_FROM_ENGINE, update, NULL);
 }
 
-int rgroup_receive(struct rgroup *group, const struct rgroup_event *event,
+static int receive(struct rgroup *group, const struct rgroup_event *event,
                    struct rgroup_update *update)
 {
-    ASSERT(event->msg != NULL);
-    if (!msg_valid(group, event)) {
-        return -EPROTO;
-    }
     switch (event->msg->type) {
     case RGROUP_MSG_VOTE:
         return recv_vote(group, event->msg, update);
@@ -397,4 +393,19 @@ int rgroup_receive(struct rgroup *group, const struct rgroup_event *event,
         return recv_timeout_now(group, event->msg, update);
     }
     return -EPROTO;
+}
+
+int rgroup_receive(struct rgroup *group, const struct rgroup_event *event,
+                   struct rgroup_update *update)
+{
+    uint32_t messages = update->n_messages;
+    int rv;
+
+    ASSERT(event->msg != NULL);
+    if (!msg_valid(group, event)) {
+        return -EPROTO;
+    }
+    rv = receive(group, event, update);
+    guard_old_term(group, event->msg, messages, update);
+    return rv;
 }

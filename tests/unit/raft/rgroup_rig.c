@@ -2,8 +2,11 @@
 
 #include "lib/check.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 struct rig *rig_new(uint32_t guards_off)
 {
@@ -436,4 +439,21 @@ uint64_t rig_leader(const struct rig *rig)
         }
     }
     return leader;
+}
+
+bool rig_asserts(void (*run)(uint32_t guards_off), uint32_t guards_off)
+{
+    int status = 0;
+    pid_t child = fork();
+
+    CHECK(child >= 0);
+    if (child == 0) {
+        (void)signal(SIGABRT, SIG_DFL);
+        (void)close(STDOUT_FILENO);
+        (void)close(STDERR_FILENO);
+        run(guards_off);
+        _exit(0);
+    }
+    CHECK(waitpid(child, &status, 0) == child);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
 }

@@ -105,4 +105,7 @@ const struct rgroup_msg *rig_find(const struct rig *rig, enum rgroup_msg_type ty
 /* The member that leads the highest term; 0 if none. */
 uint64_t rig_leader(const struct rig *rig);
 
+/* Does @run end in an assertion? In a child, whose noise nobody sees. */
+bool rig_asserts(void (*run)(uint32_t guards_off), uint32_t guards_off);
+
 #endif

@@ -9,11 +9,8 @@
 #include "base/outcome.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 enum { SPARE = 3 }; /* A role that rgroup does not have. */
 
@@ -85,24 +82,6 @@ static void acknowledge(struct rig *rig, uint64_t id, uint64_t from, uint64_t in
                              .index = index};
 
     CHECK_INT(rig_receive(rig, id, &msg, NULL), 0);
-}
-
-/* Does @run end in an assertion? In a child, whose noise nobody sees. */
-static bool asserts(void (*run)(uint32_t guards_off), uint32_t guards_off)
-{
-    int status = 0;
-    pid_t child = fork();
-
-    CHECK(child >= 0);
-    if (child == 0) {
-        (void)signal(SIGABRT, SIG_DFL);
-        (void)close(STDOUT_FILENO);
-        (void)close(STDERR_FILENO);
-        run(guards_off);
-        _exit(0);
-    }
-    CHECK(waitpid(child, &status, 0) == child);
-    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
 }
 
 /* G1: a sole voter that restarts may have sent entries of its term to standbys and lost
@@ -236,8 +215,8 @@ static void g4_run(uint32_t off)
 static void g4_entries_below_the_snapshot(void)
 {
     g4_run(0);
-    CHECK(!asserts(g4_run, 0));
-    CHECK(asserts(g4_run, RGROUP_OFF_G4));
+    CHECK(!rig_asserts(g4_run, 0));
+    CHECK(rig_asserts(g4_run, RGROUP_OFF_G4));
 }
 
 /* G5: a late rejection of what a follower has acknowledged meanwhile sends the leader's
@@ -271,8 +250,8 @@ static void g5_run(uint32_t off)
 static void g5_late_rejection(void)
 {
     g5_run(0);
-    CHECK(!asserts(g5_run, 0));
-    CHECK(asserts(g5_run, RGROUP_OFF_G5));
+    CHECK(!rig_asserts(g5_run, 0));
+    CHECK(rig_asserts(g5_run, RGROUP_OFF_G5));
 }
 
 /* G6: with a server that is neither voter nor standby the engine's timer stays in the
