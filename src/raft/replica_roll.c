@@ -124,9 +124,12 @@ void replica_roll_heard(struct replica *r, const struct rgroup_msg *msg)
     if (vote && msg->pre_vote) {
         return; /* Its term is not the sender's. */
     }
-    if (msg->type == RGROUP_MSG_APPEND_RESULT && msg->rejected == 0 &&
-        replica_is_leader(r) && msg->term == r->term) {
+    if (msg->type == RGROUP_MSG_APPEND_RESULT && replica_is_leader(r) &&
+        msg->term == r->term) {
         (void)rgroup_match_index(r->group, msg->peer, &point.index);
+        if (msg->rejected > 0 && msg->index < point.index) {
+            r->told_version = 0; /* It has forgotten: say it again. */
+        }
     }
     if (roll_note(&r->marks, msg->peer, point)) {
         r->marks_version++;

@@ -88,6 +88,25 @@ static void others_were_told(void)
     rig_deinit(&rig);
 }
 
+/* It could not be told in time, and takes part. What it refuses shows the leader that it has
+ * forgotten, and it is told again, though there is nothing new. */
+static void what_it_refuses_tells(void)
+{
+    begin(3);
+    rig_elect(&rig, 1);
+    write_some(1, 50);
+    rig_run(&rig, 3000);
+    rig_stop(&rig, 3);
+    put_back(3);
+    rig.roll_call = false;
+    CHECK_INT(rig_start(&rig, 3), 0);
+    rig_run(&rig, 3000);
+    CHECK_UINT(rig.nodes[3].failed, 1);
+    CHECK_UINT(rig.nodes[3].last, 1);
+    CHECK(leads(1));
+    rig_deinit(&rig);
+}
+
 /* What it kept of itself elsewhere is enough, whoever else is there. */
 static void own_marks_are_enough(void)
 {
@@ -489,9 +508,10 @@ static void marks_are_bounded(void)
 }
 
 TEST_MAIN(CHECK_TEST(leader_remembers), CHECK_TEST(others_were_told),
-          CHECK_TEST(own_marks_are_enough), CHECK_TEST(sole_voter_is_checked),
-          CHECK_TEST(all_restart_at_once), CHECK_TEST(dead_member_is_not_waited_for),
-          CHECK_TEST(nobody_below_the_floor), CHECK_TEST(below_the_floor_it_still_votes),
+          CHECK_TEST(what_it_refuses_tells), CHECK_TEST(own_marks_are_enough),
+          CHECK_TEST(sole_voter_is_checked), CHECK_TEST(all_restart_at_once),
+          CHECK_TEST(dead_member_is_not_waited_for), CHECK_TEST(nobody_below_the_floor),
+          CHECK_TEST(below_the_floor_it_still_votes),
           CHECK_TEST(cut_logs_are_no_rollback), CHECK_TEST(away_while_the_group_grew),
           CHECK_TEST(away_when_it_became_a_voter),
           CHECK_TEST(own_change_that_came_to_nothing),
