@@ -346,7 +346,26 @@ uint32_t sys_heal_scrub(struct sys_host *host)
     return n;
 }
 
-/* With two voters whatever is committed is somewhere else, too. */
+static uint32_t voters_applied(struct sys_host *host)
+{
+    struct buf *conf = NULL;
+    struct rgroup_conf decoded;
+    uint64_t index = 0;
+    uint32_t voters = 0;
+
+    if (zone_conf_get(host->zone, &index, &conf) != 0) {
+        return 0;
+    }
+    ASSERT(rgroup_conf_decode(conf->data, conf->len, &decoded) == 0);
+    for (uint32_t i = 0; i < decoded.n; i++) {
+        voters += decoded.servers[i].role == RGROUP_VOTER ? 1 : 0;
+    }
+    buf_unref(conf);
+    return voters;
+}
+
+/* With two voters whatever is committed is somewhere else, too. A change counts only once it
+ * is applied: until the second voter has it, the first commits alone. */
 static bool has_other_copy(struct sys_node *node, uint32_t zone)
 {
     struct sys_host *host = node->up ? node->hosts[zone] : NULL;
@@ -360,7 +379,7 @@ static bool has_other_copy(struct sys_node *node, uint32_t zone)
     for (uint32_t i = 0; i < status.n_members; i++) {
         voters += status.members[i].role == RGROUP_VOTER ? 1 : 0;
     }
-    return voters > 1;
+    return voters > 1 && voters_applied(host) > 1;
 }
 
 static void flip(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
