@@ -289,3 +289,24 @@ bool crc32c_by(enum crc32c_way way, uint32_t crc, struct slice bytes, uint32_t *
     *out = ~crc_by(way, ~crc, bytes.data, bytes.len);
     return true;
 }
+
+/* A CRC is linear: it differs by that of bytes which have only the flipped bit, whatever
+ * else there is. That of the last bit is the polynomial; each bit before it is one step. */
+uint64_t crc32c_flipped(uint32_t differs, uint64_t len)
+{
+    uint32_t one = POLYNOMIAL;
+
+    if (differs == 0) {
+        return CRC32C_NO_BIT;
+    }
+    if ((differs & (differs - 1)) == 0) {
+        return 8 * len + (uint64_t)__builtin_ctz(differs);
+    }
+    for (uint64_t bit = 8 * len; bit > 0; bit--) {
+        if (one == differs) {
+            return bit - 1;
+        }
+        one = (one & 1) != 0 ? one >> 1 ^ POLYNOMIAL : one >> 1;
+    }
+    return CRC32C_NO_BIT;
+}

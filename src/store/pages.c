@@ -20,8 +20,6 @@ enum {
     NAME_MAX_BYTES = 64,
 };
 
-#define CRC32C_POLYNOMIAL 0x82f63b78u /* Reflected. */
-
 /* The frames of one WAL, whoever has it open. */
 struct wal {
     struct wal *next;
@@ -83,30 +81,20 @@ static bool is_zero(const uint8_t *page)
     return page[0] == 0 && memcmp(page, page + 1, PAGES_BYTES - 1) == 0;
 }
 
-/*
- * The one bit whose flip explains the checksum, set right. A CRC is linear: it differs by
- * that of a page which has only that bit, whatever else there is. No two bits have the same,
- * and no two flips look like one: texts of this length with one CRC32C differ in four bits.
- */
+/* The one bit whose flip explains the checksum, set right. */
 static bool mend_bit(uint8_t *page, sqlite3_int64 offset)
 {
     uint32_t differs = wire_load_u32(page + CRC_AT) ^ page_crc(page, offset);
-    uint32_t one = CRC32C_POLYNOMIAL; /* Of the last bit, then of the one before. */
+    uint64_t bit = crc32c_flipped(differs, CRC_AT);
 
     if (wire_load_u32(page + CRC_AT + 4) != 0) {
         return differs == 0; /* It is of the zeros behind, or there are more. */
     }
-    if ((differs & (differs - 1)) == 0) {
-        return true; /* It is of the checksum. */
+    if (bit == CRC32C_NO_BIT) {
+        return false;
     }
-    for (uint32_t bit = 8 * CRC_AT; bit > 0; bit--) {
-        if (one == differs) {
-            page[(bit - 1) / 8] ^= (uint8_t)(1u << (bit - 1) % 8);
-            return true;
-        }
-        one = (one & 1) != 0 ? one >> 1 ^ CRC32C_POLYNOMIAL : one >> 1;
-    }
-    return false;
+    page[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    return true;
 }
 
 static int check_page(const struct page_file *file, uint8_t *page, sqlite3_int64 offset)

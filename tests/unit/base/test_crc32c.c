@@ -86,5 +86,54 @@ static void joined(void)
     CHECK(crc32c_join(1, 2, 16) != crc32c_join(2, 1, 16));
 }
 
-TEST_MAIN(CHECK_TEST(known_value), CHECK_TEST(all_lengths), CHECK_TEST(in_parts),
+/* Each bit of some bytes and of their CRC is found by what its flip changes; two flips look
+ * like none, and neither does no flip. */
+static void a_flipped_bit_is_found(void)
+{
+    enum { LEN = 123, BITS = 8 * (LEN + 4) };
+    static uint32_t differs[BITS];
+    uint8_t text[LEN];
+    uint32_t n_found = 0;
+    uint32_t whole;
+
+    for (size_t i = 0; i < LEN; i++) {
+        text[i] = (uint8_t)(i * 37);
+    }
+    whole = crc32c(0, text, LEN);
+    for (uint32_t bit = 0; bit < BITS; bit++) {
+        if (bit < 8 * LEN) {
+            text[bit / 8] ^= (uint8_t)(1u << bit % 8);
+            differs[bit] = whole ^ crc32c(0, text, LEN);
+            text[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        } else {
+            differs[bit] = 1u << (bit - 8 * LEN);
+        }
+        CHECK_UINT(crc32c_flipped(differs[bit], LEN), bit);
+    }
+    for (uint32_t one = 0; one < BITS; one += 5) {
+        for (uint32_t two = one + 1; two < BITS; two += 3) {
+            n_found +=
+                crc32c_flipped(differs[one] ^ differs[two], LEN) == CRC32C_NO_BIT ? 0 : 1;
+        }
+    }
+    CHECK_UINT(n_found, 0);
+    CHECK_UINT(crc32c_flipped(0, LEN), CRC32C_NO_BIT);
+}
+
+/* Also in much longer runs: the first bit and the last. */
+static void a_flipped_bit_is_found_in_many(void)
+{
+    uint32_t whole = crc32c(0, bytes, BYTES_MAX);
+
+    bytes[0] ^= 1;
+    CHECK_UINT(crc32c_flipped(whole ^ crc32c(0, bytes, BYTES_MAX), BYTES_MAX), 0);
+    bytes[0] ^= 1;
+    bytes[BYTES_MAX - 1] ^= 0x80;
+    CHECK_UINT(crc32c_flipped(whole ^ crc32c(0, bytes, BYTES_MAX), BYTES_MAX),
+               8 * BYTES_MAX - 1);
+    bytes[BYTES_MAX - 1] ^= 0x80;
+}
+
+TEST_MAIN(CHECK_TEST(a_flipped_bit_is_found), CHECK_TEST(a_flipped_bit_is_found_in_many),
+          CHECK_TEST(known_value), CHECK_TEST(all_lengths), CHECK_TEST(in_parts),
           CHECK_TEST(joined))
