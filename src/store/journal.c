@@ -211,7 +211,7 @@ void journal_close(struct journal *journal)
     journal_free(journal);
 }
 
-static int write_floor(struct journal *journal, const struct journal_floor *floor)
+int journal_floor_write(struct journal *journal, const struct journal_floor *floor)
 {
     uint8_t bytes[JOURNAL_FLOOR_BYTES];
     char path[JOURNAL_PATH_MAX];
@@ -253,7 +253,7 @@ int journal_compact(struct journal *journal, uint64_t index, uint64_t term)
     }
     floor.base_index = index;
     floor.base_term = term;
-    rv = write_floor(journal, &floor);
+    rv = journal_floor_write(journal, &floor);
     if (rv != 0) {
         goto out;
     }
@@ -290,7 +290,7 @@ int journal_release(struct journal *journal, uint64_t segment)
     segment = segment < limit ? segment : limit;
     if (segment > floor.segment) {
         floor.segment = segment;
-        rv = write_floor(journal, &floor);
+        rv = journal_floor_write(journal, &floor);
         if (rv == 0) {
             rv = journal_segments_drop(journal, segment);
         }

@@ -16,6 +16,7 @@
 enum {
     SEGMENT_CRC_AT = 48,
     BATCH_CRC_AT = 60,
+    RECORD_HEAD_LEN_AT = 40,
     FLOOR_CRC_AT = JOURNAL_FLOOR_BYTES - 4,
 };
 
@@ -32,6 +33,20 @@ static int check(const uint8_t *in, uint32_t magic, size_t crc_at)
         return -EUCLEAN;
     }
     return wire_load_u32(in + 4) == VERSION ? 0 : -EPROTONOSUPPORT;
+}
+
+/* The bit at which the CRC at @crc_at and the @crc_at bytes before it disagree. */
+static bool flip_of(const uint8_t *in, size_t crc_at, struct journal_flip *out)
+{
+    uint64_t bit =
+        crc32c_flipped(wire_load_u32(in + crc_at) ^ crc32c(0, in, crc_at), crc_at);
+
+    if (bit == CRC32C_NO_BIT) {
+        return false;
+    }
+    *out = (struct journal_flip){.at = (uint32_t)(bit / 8),
+                                 .mask = (uint8_t)(1u << bit % 8)};
+    return true;
 }
 
 static void seal(uint8_t *out, uint32_t magic, size_t crc_at)
@@ -65,6 +80,12 @@ int journal_segment_head_get(const uint8_t block[JOURNAL_BLOCK],
     out->bytes = wire_load_u64(block + 24);
     memcpy(out->zone_id, block + 32, sizeof out->zone_id);
     return 0;
+}
+
+bool journal_segment_head_flip(const uint8_t block[JOURNAL_BLOCK],
+                               struct journal_flip *out)
+{
+    return flip_of(block, SEGMENT_CRC_AT, out);
 }
 
 void journal_batch_head_put(const struct journal_batch_head *head,
@@ -103,6 +124,12 @@ int journal_batch_head_get(const uint8_t in[JOURNAL_BATCH_BYTES],
     return 0;
 }
 
+bool journal_batch_head_flip(const uint8_t in[JOURNAL_BATCH_BYTES],
+                             struct journal_flip *out)
+{
+    return flip_of(in, BATCH_CRC_AT, out);
+}
+
 uint32_t journal_batch_head_crc(const uint8_t in[JOURNAL_BATCH_BYTES])
 {
     return wire_load_u32(in + BATCH_CRC_AT);
@@ -133,7 +160,7 @@ void journal_record_put(const struct journal_record *record, const void *head,
     wire_store_u64(out + 16, record->salt);
     wire_store_u64(out + 24, record->index);
     wire_store_u64(out + 32, record->term);
-    wire_store_u32(out + 40, record->head_len);
+    wire_store_u32(out + RECORD_HEAD_LEN_AT, record->head_len);
     wire_store_u32(out + 44, record->payload_len);
     wire_store_u32(out + 48, record->payload_crc);
     wire_store_u32(out, record_crc(out, head, record->head_len));
@@ -146,7 +173,7 @@ int journal_record_head_get(const uint8_t *at, size_t room, struct journal_recor
     if (room < JOURNAL_RECORD_BYTES) {
         return -EUCLEAN;
     }
-    head_len = wire_load_u32(at + 40);
+    head_len = wire_load_u32(at + RECORD_HEAD_LEN_AT);
     if (head_len > room - JOURNAL_RECORD_BYTES ||
         wire_load_u32(at) != record_crc(at, at + JOURNAL_RECORD_BYTES, head_len)) {
         return -EUCLEAN;
@@ -181,6 +208,71 @@ int journal_record_get(const uint8_t *at, size_t room, struct journal_record *ou
     }
     *out = record;
     return 0;
+}
+
+/* Is it the record that is wanted, if this bit is set right? */
+static bool flips_to(uint8_t *at, size_t room, const struct journal_record *want,
+                     struct journal_flip flip)
+{
+    struct journal_record record;
+    bool is_it;
+
+    at[flip.at] ^= flip.mask;
+    is_it = journal_record_head_get(at, room, &record) == 0 &&
+            record.salt == want->salt && record.seq == want->seq &&
+            journal_record_span(record.head_len, record.payload_len) <= room;
+    at[flip.at] ^= flip.mask;
+    return is_it;
+}
+
+/* The bit that the CRC points to, the bytes of the head being as many as it says. */
+static bool record_flip_of(const uint8_t *at, size_t room, struct journal_flip *out)
+{
+    uint32_t head_len = wire_load_u32(at + RECORD_HEAD_LEN_AT);
+    uint64_t covered = (uint64_t)JOURNAL_RECORD_BYTES - 4 + head_len;
+    uint64_t bit;
+
+    if (head_len > room - JOURNAL_RECORD_BYTES || head_len > JOURNAL_FLIP_MAX) {
+        return false;
+    }
+    bit = crc32c_flipped(
+        wire_load_u32(at) ^ record_crc(at, at + JOURNAL_RECORD_BYTES, head_len), covered);
+    if (bit == CRC32C_NO_BIT) {
+        return false;
+    }
+    bit = bit < 8 * covered ? bit + 32 : bit - 8 * covered; /* The CRC comes first. */
+    *out = (struct journal_flip){.at = (uint32_t)(bit / 8),
+                                 .mask = (uint8_t)(1u << bit % 8)};
+    return true;
+}
+
+bool journal_record_flip(uint8_t *at, size_t room, const struct journal_record *want,
+                         struct journal_flip *out)
+{
+    struct journal_flip found;
+    uint32_t n = 0;
+
+    if (room < JOURNAL_RECORD_BYTES) {
+        return false;
+    }
+    if (record_flip_of(at, room, &found) && found.at / 4 != RECORD_HEAD_LEN_AT / 4 &&
+        flips_to(at, room, want, found)) {
+        n++;
+    }
+    /* If the length itself flipped, the CRC says nothing before it is right. */
+    for (uint32_t bit = 0; bit < 32; bit++) {
+        struct journal_flip flip = {.at = RECORD_HEAD_LEN_AT + bit / 8,
+                                    .mask = (uint8_t)(1u << bit % 8)};
+
+        if (flips_to(at, room, want, flip)) {
+            found = flip;
+            n++;
+        }
+    }
+    if (n == 1) {
+        *out = found;
+    }
+    return n == 1;
 }
 
 uint64_t journal_record_payload_at(uint32_t head_len)
@@ -238,4 +330,9 @@ int journal_floor_get(const uint8_t *in, size_t len, struct journal_floor *out)
     out->base_term = wire_load_u64(in + 40);
     out->durable = wire_load_u64(in + 48);
     return 0;
+}
+
+bool journal_floor_flip(const uint8_t *in, size_t len, struct journal_flip *out)
+{
+    return len == JOURNAL_FLOOR_BYTES && flip_of(in, FLOOR_CRC_AT, out);
 }

@@ -8,6 +8,7 @@
 #ifndef STORE_JOURNAL_FORMAT_H
 #define STORE_JOURNAL_FORMAT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,8 +17,19 @@
 #define JOURNAL_RECORD_BYTES 64u /* A record's header. */
 #define JOURNAL_STATE_BYTES 40u  /* The head of a STATE record. */
 #define JOURNAL_FLOOR_BYTES 68u  /* The whole of the file "floor". */
+#define JOURNAL_FLIP_MAX 16384u  /* Bytes of a head in which one bit is looked for. */
 #define JOURNAL_SEGMENT_MIN (4u * JOURNAL_BLOCK)
 #define JOURNAL_SEGMENT_MAX (1u << 30)
+
+/*
+ * The one bit whose flip explains that a structure does not check; it is still to be set
+ * right, and the structure to be looked at again. The _flip functions are false if there is
+ * none, or more than one.
+ */
+struct journal_flip {
+    uint32_t at; /* Byte, from the structure's first on. */
+    uint8_t mask;
+};
 
 /* The first block of a segment. */
 struct journal_segment_head {
@@ -30,6 +42,8 @@ void journal_segment_head_put(const struct journal_segment_head *head,
                               uint8_t block[JOURNAL_BLOCK]);
 int journal_segment_head_get(const uint8_t block[JOURNAL_BLOCK],
                              struct journal_segment_head *out);
+bool journal_segment_head_flip(const uint8_t block[JOURNAL_BLOCK],
+                               struct journal_flip *out);
 
 /* What a batch begins with. A batch without records is a mark: it only says @durable. */
 struct journal_batch_head {
@@ -47,6 +61,8 @@ void journal_batch_head_put(const struct journal_batch_head *head,
                             uint8_t out[JOURNAL_BATCH_BYTES]);
 int journal_batch_head_get(const uint8_t in[JOURNAL_BATCH_BYTES],
                            struct journal_batch_head *out);
+bool journal_batch_head_flip(const uint8_t in[JOURNAL_BATCH_BYTES],
+                             struct journal_flip *out);
 /* The header's own CRC: the next batch's link. */
 uint32_t journal_batch_head_crc(const uint8_t in[JOURNAL_BATCH_BYTES]);
 /* Bytes from this batch to the next place where one may begin. */
@@ -78,6 +94,10 @@ void journal_record_put(const struct journal_record *record, const void *head,
 int journal_record_head_get(const uint8_t *at, size_t room, struct journal_record *out);
 /* The same, and the payload, which lies there too. */
 int journal_record_get(const uint8_t *at, size_t room, struct journal_record *out);
+/* In header or head. @want: the salt and seq that the record must have. @at is as before on
+ * return. */
+bool journal_record_flip(uint8_t *at, size_t room, const struct journal_record *want,
+                         struct journal_flip *out);
 /* Bytes that a record with these lengths takes; the payload's distance from its start. */
 uint64_t journal_record_span(uint32_t head_len, uint32_t payload_len);
 uint64_t journal_record_payload_at(uint32_t head_len);
@@ -106,5 +126,6 @@ struct journal_floor {
 void journal_floor_put(const struct journal_floor *floor,
                        uint8_t out[JOURNAL_FLOOR_BYTES]);
 int journal_floor_get(const uint8_t *in, size_t len, struct journal_floor *out);
+bool journal_floor_flip(const uint8_t *in, size_t len, struct journal_flip *out);
 
 #endif

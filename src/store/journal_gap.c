@@ -103,7 +103,11 @@ int journal_scan_load(struct journal_scan *scan, struct journal_segment *segment
     scan->n_unreadable = 0;
     rv = scan->journal->disk->ops->pread(scan->journal->disk, segment->file, scan->bytes,
                                          (size_t)segment->bytes, 0);
-    return rv == -EIO ? load_parts(scan, segment) : rv;
+    rv = rv == -EIO ? load_parts(scan, segment) : rv;
+    if (rv == 0) {
+        journal_mend_loaded(scan, segment);
+    }
+    return rv;
 }
 
 bool journal_scan_unreadable(const struct journal_scan *scan, uint64_t offset,
@@ -272,10 +276,9 @@ static int salvage(struct journal_scan *scan, const struct journal_segment *segm
     return 0;
 }
 
-/* The header follows, but what it is the header of is not whole; all of it was durable. */
-static bool is_broken_batch(const struct journal_scan *scan,
-                            const struct journal_segment *segment,
-                            const struct journal_batch_head *head)
+bool journal_gap_was_durable(const struct journal_scan *scan,
+                             const struct journal_segment *segment,
+                             const struct journal_batch_head *head)
 {
     return journal_scan_follows(scan, head) && head->n_records > 0 &&
            head->body_len <= segment->bytes - head->offset - JOURNAL_BATCH_BYTES &&
@@ -336,7 +339,7 @@ int journal_gap_step(struct journal_scan *scan, struct journal_segment *segment,
         return OUT_NOENT;
     }
     if (!journal_scan_batch_at(scan, segment, *offset, &head) ||
-        !is_broken_batch(scan, segment, &head)) {
+        !journal_gap_was_durable(scan, segment, &head)) {
         return step_to_batch(scan, segment, offset);
     }
     found_bad(scan, segment, *offset, false);

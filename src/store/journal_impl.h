@@ -145,6 +145,8 @@ bool journal_segment_is_bad(struct journal *journal,
                             const struct journal_segment *segment);
 /* Fill in a new journal from its folder. */
 int journal_recover(struct journal *journal, bool create);
+/* Replace the file "floor", durably. */
+int journal_floor_write(struct journal *journal, const struct journal_floor *floor);
 /* Write a mark where the next batch will go: everything so far is durable. */
 int journal_mark(struct journal *journal, bool sync);
 

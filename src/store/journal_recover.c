@@ -1,7 +1,8 @@
 /*
  * Recovery, in two parts. The first only reads: it replays batch after batch until one
- * is not whole, then looks behind that place for anything that says that what is broken
- * had been durable. If so it begins again and steps over what is broken (journal_gap.c);
+ * is not whole, not even with a flipped bit set right (journal_mend.c), then looks behind
+ * that place for anything that says that what is broken had been durable. If so it begins
+ * again and steps over what is broken (journal_gap.c);
  * if that was needed, it gives up with -EUCLEAN. Only then the second part changes
  * files: it wipes what lies behind the end, makes the rest durable and tidies up.
  */
@@ -98,6 +99,9 @@ static int read_floor(struct journal_scan *scan)
     if (rv == 0) {
         rv = journal_floor_get((const uint8_t *)bytes, len, &scan->floor);
     }
+    if (rv == -EUCLEAN && journal_mend_floor(scan, (uint8_t *)bytes, len)) {
+        rv = 0;
+    }
     free(bytes);
     if (rv == -EUCLEAN || rv == -EFBIG) {
         return journal_scan_damaged(scan, 0, 0, "file floor");
@@ -111,12 +115,16 @@ static int read_floor(struct journal_scan *scan)
     return rv;
 }
 
-static int check_head(const struct journal_scan *scan, uint64_t number,
-                      const uint8_t *block, struct journal_segment *segment)
+static int check_head(struct journal_scan *scan, uint8_t *block,
+                      struct journal_segment *segment)
 {
     struct journal_segment_head head;
+    uint64_t number = segment->number;
     int rv = journal_segment_head_get(block, &head);
 
+    if (rv == -EUCLEAN && journal_mend_segment(scan, segment, block)) {
+        rv = journal_segment_head_get(block, &head);
+    }
     if (rv == -EUCLEAN) {
         return journal_scan_damaged(scan, number, 0, "segment header");
     }
@@ -179,7 +187,7 @@ static int open_segment(struct journal_scan *scan, uint64_t number)
         rv = read_head(scan, segment, block);
     }
     if (rv == 0) {
-        rv = check_head(scan, number, block, segment);
+        rv = check_head(scan, block, segment);
     }
     if (rv == 0) {
         rv = journal_segments_add(journal, segment);
@@ -234,8 +242,7 @@ bool journal_scan_batch_at(const struct journal_scan *scan,
            out->offset == offset;
 }
 
-/* Every record is there, unharmed and in its place. */
-static bool batch_whole(const struct journal_scan *scan,
+bool journal_scan_whole(const struct journal_scan *scan,
                         const struct journal_segment *segment,
                         const struct journal_batch_head *head)
 {
@@ -371,7 +378,7 @@ static int apply_batch(struct journal_scan *scan, const struct journal_segment *
         int rv = journal_record_head_get(scan->bytes + offset, (size_t)(end - offset),
                                          &record);
 
-        ASSERT(rv == 0); /* batch_whole has seen it. */
+        ASSERT(rv == 0); /* journal_scan_whole has seen it. */
         rv = journal_scan_apply(scan, &record, segment->number, offset);
         if (rv == -EUCLEAN) {
             return journal_scan_damaged(scan, segment->number, offset,
@@ -426,10 +433,13 @@ static int replay_batches(struct journal_scan *scan, size_t position, uint64_t *
         struct journal_batch_head head;
 
         if (journal_scan_batch_at(scan, segment, offset, &head) &&
-            journal_scan_follows(scan, &head) && batch_whole(scan, segment, &head)) {
+            journal_scan_follows(scan, &head) &&
+            journal_scan_whole(scan, segment, &head)) {
             rv = apply_batch(scan, segment, &head);
             scan->journal->link = journal_batch_head_crc(scan->bytes + offset);
             offset += journal_batch_span(head.body_len);
+        } else if (journal_mend_batch(scan, segment, offset)) {
+            continue;
         } else {
             rv = scan->steps ? journal_gap_step(scan, segment, &offset) : OUT_NOENT;
         }
@@ -661,6 +671,9 @@ static int finish(struct journal_scan *scan)
 
     if (rv == 0) {
         rv = disk_sync_parent(journal->disk, journal->dir);
+    }
+    if (rv == 0) {
+        rv = journal_mend_write(scan);
     }
     for (size_t i = scan->end; rv == 0 && i < journal->n_segments; i++) {
         rv = mend(scan, i);

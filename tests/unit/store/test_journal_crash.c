@@ -621,13 +621,21 @@ static bool check_each(struct world *w, uint64_t *n_bad)
     return w->why == NULL;
 }
 
-/* What rots: a bit, or a sector that cannot be read any more. */
-static void rot(struct world *w, const char *path, uint64_t offset, int bit)
+/* What rots: a bit, two bits of a byte, or a sector that cannot be read any more. */
+enum rot { ROT_BIT, ROT_BITS, ROT_SECTOR };
+
+static void rot(struct world *w, enum rot rot, const char *path, uint64_t offset)
 {
-    if (bit < 0) {
+    unsigned bit = (unsigned)prng_below(&w->prng, 8);
+
+    if (rot == ROT_SECTOR) {
         (void)simdisk_bad(w->sim, path, offset);
-    } else {
-        (void)simdisk_flip(w->sim, path, offset, (unsigned)bit);
+        return;
+    }
+    (void)simdisk_flip(w->sim, path, offset, bit);
+    if (rot == ROT_BITS) {
+        bit = (bit + 1 + (unsigned)prng_below(&w->prng, 7)) % 8;
+        (void)simdisk_flip(w->sim, path, offset, bit);
     }
 }
 
@@ -679,11 +687,11 @@ static bool outlive(struct world *w, struct met *met)
     return true;
 }
 
-/* Let one bit or sector of one of the journal's files rot and open it. Right is: an error
- * that names damage and changes nothing, so that flipping the bit back heals it; or
+/* Let some of one of the journal's files rot and open it. Right is: an error
+ * that names damage and changes nothing, so that flipping the bits back heals it; or
  * success with no record missing that is needed: what is left are entries that reading
  * them shows, and what is in use no more. */
-static bool rot_is_noticed(struct world *w, bool sector, struct met *met)
+static bool rot_is_noticed(struct world *w, enum rot how, struct met *met)
 {
     struct disk *disk = w->config.disk;
     struct files files = {0};
@@ -692,7 +700,6 @@ static bool rot_is_noticed(struct world *w, bool sector, struct met *met)
     uint64_t size = 0;
     uint64_t offset;
     uint64_t changes;
-    int bit = (int)prng_below(&w->prng, 8);
     int rv;
 
     (void)disk->ops->list(disk, w->config.dir, take_file, &files);
@@ -707,7 +714,7 @@ static bool rot_is_noticed(struct world *w, bool sector, struct met *met)
     if (prng_below(&w->prng, 2) == 0 && size > 4096) {
         offset = offset / 4096 * 4096 + prng_below(&w->prng, 200); /* Headers. */
     }
-    rot(w, path, offset, sector ? -1 : bit);
+    rot(w, how, path, offset);
     changes = simdisk_changes(w->sim);
     rv = open_journal(w);
     if (rv != 0) {
@@ -732,7 +739,7 @@ static bool rot_is_noticed(struct world *w, bool sector, struct met *met)
 
 /* After an orderly close everything lies below the durable mark: what rots anywhere is
  * found out, or does no harm. */
-static struct met rots(bool sector)
+static struct met rots(enum rot rot)
 {
     struct met met = {0};
 
@@ -742,7 +749,7 @@ static struct met rots(bool sector)
         journal_close(world.journal);
         world.journal = NULL;
         if (why == NULL) {
-            (void)rot_is_noticed(&world, sector, &met);
+            (void)rot_is_noticed(&world, rot, &met);
             why = world.why;
         }
         if (why != NULL) {
@@ -756,22 +763,31 @@ static struct met rots(bool sector)
     return met;
 }
 
-static void a_flipped_bit_is_noticed(void)
+static void two_flipped_bits_are_noticed(void)
 {
-    struct met met = rots(false);
+    struct met met = rots(ROT_BITS);
 
     CHECK(met.refused > seeds(1500) / 20);
     CHECK(met.bad > seeds(1500) / 200);
 }
 
+/* One bit, wherever it is: nothing is refused. */
+static void a_flipped_bit_is_set_right(void)
+{
+    struct met met = rots(ROT_BIT);
+
+    CHECK_UINT(met.refused, 0);
+}
+
 /* A sector that cannot be read is damage, like any other; not a fault that stays. */
 static void a_bad_sector_is_noticed(void)
 {
-    struct met met = rots(true);
+    struct met met = rots(ROT_SECTOR);
 
     CHECK(met.refused > seeds(1500) / 20);
     CHECK(met.bad > seeds(1500) / 200);
 }
 
 TEST_MAIN(CHECK_TEST(acknowledged_entries_survive), CHECK_TEST(a_lying_disk_is_noticed),
-          CHECK_TEST(a_flipped_bit_is_noticed), CHECK_TEST(a_bad_sector_is_noticed))
+          CHECK_TEST(a_flipped_bit_is_set_right),
+          CHECK_TEST(two_flipped_bits_are_noticed), CHECK_TEST(a_bad_sector_is_noticed))

@@ -214,6 +214,13 @@ static void a_cut_batch_stays_cut(void)
     CHECK(n_cut > 10);
 }
 
+/* One bit would be set right (test_journal_mend.c). */
+static void flip_two(struct fixture *f, uint64_t offset)
+{
+    CHECK(simdisk_flip(f->sim, "journal/0000000000000001.seg", offset, 0));
+    CHECK(simdisk_flip(f->sim, "journal/0000000000000001.seg", offset, 3));
+}
+
 /* Damage below the durable mark is refused and changes nothing on the disk; damage to
  * what was never durable is cut. A byte of the second to last batch, then. */
 static void damage_below_the_mark_changes_nothing(void)
@@ -225,11 +232,11 @@ static void damage_below_the_mark_changes_nothing(void)
         CHECK_INT(append(f, i, 1), 0);
     }
     crash(f, 1);
-    CHECK(simdisk_flip(f->sim, "journal/0000000000000001.seg", 4 * 4096 + 100, 0));
+    flip_two(f, 4 * 4096 + 100);
     changes = simdisk_changes(f->sim);
     CHECK_INT(reopen(f), -EUCLEAN);
     CHECK_UINT(simdisk_changes(f->sim), changes);
-    CHECK(simdisk_flip(f->sim, "journal/0000000000000001.seg", 4 * 4096 + 100, 0));
+    flip_two(f, 4 * 4096 + 100);
     CHECK_INT(reopen(f), 0);
     CHECK_UINT(f->n_seen, 5);
     teardown(f);
@@ -304,9 +311,9 @@ static void what_was_taken_back_ends_no_gap(void)
     CHECK_INT(journal_append(f->journal, &batch), 0);
     CHECK_INT(journal_compact(f->journal, INSTEAD, 3), 0);
     crash(f, 1);
-    CHECK(simdisk_flip(f->sim, "journal/0000000000000001.seg", 4096 + 8, 0));
+    flip_two(f, 4096 + 8);
     CHECK_INT(reopen(f), -EUCLEAN);
-    CHECK(simdisk_flip(f->sim, "journal/0000000000000001.seg", 4096 + 8, 0));
+    flip_two(f, 4096 + 8);
     CHECK_INT(reopen(f), 0);
     CHECK_UINT(f->state.last_index, INSTEAD);
     teardown(f);

@@ -103,9 +103,11 @@ static void teardown(struct fixture *f)
     simdisk_free(f->sim);
 }
 
+/* Two bits: one would be set right (test_journal_mend.c). */
 static void flip(struct fixture *f, uint64_t offset)
 {
     CHECK(simdisk_flip(f->sim, FIRST, offset, 2));
+    CHECK(simdisk_flip(f->sim, FIRST, offset, 5));
 }
 
 static void check_log(struct fixture *f, uint64_t base, uint64_t last)
