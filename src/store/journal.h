@@ -7,7 +7,8 @@
  * record has a version, a rising sequence number and a CRC32C; each batch header says
  * up to which sequence the journal was already durable, so recovery can tell a torn
  * tail (cut, nothing acknowledged was in it) from damage in the middle (-EUCLEAN,
- * nothing is changed). One flipped bit of a header or head is set right at the opening. Format: docs/formats/journal.md.
+ * nothing is changed). One flipped bit of a header, a head or a short payload is set
+ * right at the opening. Format: docs/formats/journal.md.
  *
  * Threads: journal_append is called by one thread (the journal's own); journal_pread
  * and journal_fetch by any others; open, recover and close while nobody else is

@@ -275,6 +275,25 @@ bool journal_record_flip(uint8_t *at, size_t room, const struct journal_record *
     return n == 1;
 }
 
+bool journal_payload_flip(const uint8_t *at, const struct journal_record *record,
+                          struct journal_flip *out)
+{
+    uint64_t payload_at = journal_record_payload_at(record->head_len);
+    uint32_t len = record->payload_len;
+    uint64_t bit;
+
+    if (len > JOURNAL_FLIP_MAX) {
+        return false;
+    }
+    bit = crc32c_flipped(record->payload_crc ^ crc32c(0, at + payload_at, len), len);
+    if (bit >= 8 * (uint64_t)len) {
+        return false; /* None: the CRC lies in the header, and that checks. */
+    }
+    *out = (struct journal_flip){.at = (uint32_t)(payload_at + bit / 8),
+                                 .mask = (uint8_t)(1u << bit % 8)};
+    return true;
+}
+
 uint64_t journal_record_payload_at(uint32_t head_len)
 {
     return JOURNAL_RECORD_BYTES + fill8(head_len);

@@ -17,7 +17,8 @@
 #define JOURNAL_RECORD_BYTES 64u /* A record's header. */
 #define JOURNAL_STATE_BYTES 40u  /* The head of a STATE record. */
 #define JOURNAL_FLOOR_BYTES 68u  /* The whole of the file "floor". */
-#define JOURNAL_FLIP_MAX 16384u  /* Bytes of a head in which one bit is looked for. */
+#define JOURNAL_FLIP_MAX \
+    16384u /* Bytes of a head, or payload, in which one is looked for. */
 #define JOURNAL_SEGMENT_MIN (4u * JOURNAL_BLOCK)
 #define JOURNAL_SEGMENT_MAX (1u << 30)
 
@@ -98,6 +99,9 @@ int journal_record_get(const uint8_t *at, size_t room, struct journal_record *ou
  * return. */
 bool journal_record_flip(uint8_t *at, size_t room, const struct journal_record *want,
                          struct journal_flip *out);
+/* In the payload of @record, which lies there whole; header and head check. */
+bool journal_payload_flip(const uint8_t *at, const struct journal_record *record,
+                          struct journal_flip *out);
 /* Bytes that a record with these lengths takes; the payload's distance from its start. */
 uint64_t journal_record_span(uint32_t head_len, uint32_t payload_len);
 uint64_t journal_record_payload_at(uint32_t head_len);

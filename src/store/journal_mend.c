@@ -8,8 +8,8 @@
  *   What it then says must follow, in this very place; and its records must be whole, or
  *   have been durable.
  * - A record is looked at only if something says that its batch was durable: a torn one is
- *   not. Its salt and number are known. Its head is looked at if it is so short that other
- *   damage, a sector of something else, hardly ever looks like one bit.
+ *   not. Its salt and number are known. Its head and its payload are looked at if they are so
+ *   short that other damage, a sector of something else, hardly ever looks like one bit.
  * - A segment's header and the floor have their names only once they are durable. What is
  *   set right must be of this segment and of this file.
  *
@@ -77,6 +77,22 @@ static bool mend_record(struct journal_scan *scan, struct journal_segment *segme
     return true;
 }
 
+static bool mend_payload(struct journal_scan *scan, struct journal_segment *segment,
+                         uint64_t at, const struct journal_record *record)
+{
+    uint64_t payload_at = at + journal_record_payload_at(record->head_len);
+    struct journal_flip flip;
+
+    if (scan->n_mended == JOURNAL_MENDED_MAX ||
+        journal_scan_unreadable(scan, payload_at, record->payload_len) ||
+        !journal_payload_flip(scan->bytes + at, record, &flip)) {
+        return false;
+    }
+    scan->bytes[at + flip.at] ^= flip.mask;
+    note(scan, segment, at + flip.at, scan->bytes[at + flip.at]);
+    return true;
+}
+
 /* As far as it is known where a record begins. */
 static bool mend_records(struct journal_scan *scan, struct journal_segment *segment,
                          const struct journal_batch_head *head)
@@ -102,6 +118,7 @@ static bool mend_records(struct journal_scan *scan, struct journal_segment *segm
         if (span > room) {
             break;
         }
+        mended = mend_payload(scan, segment, at, &record) || mended;
         at += span;
     }
     return mended;

@@ -10,6 +10,7 @@ import unittest
 
 import grapevine
 
+BLOCK = 4096  # Of a journal: the segment's header, then batches.
 STATE_FILES = ("node.json", "zones.json", "nodes.json", "node.pem")
 
 
@@ -23,6 +24,10 @@ def flip(path, bit):
 
 def flip_any(rng, path):
     flip(path, rng.randrange(8 * os.path.getsize(path)))
+
+
+def first_segment(journal):
+    return sorted(glob.glob(os.path.join(journal, "*.seg")))[0]
 
 
 class Rot(grapevine.GrapevineTest):
@@ -61,6 +66,33 @@ class Rot(grapevine.GrapevineTest):
             load.check(gv.client("z", 0))
         self.assertIn("state-healed", self.kinds(node))
         self.assertIn("state-rotten", node.gvraft("doctor").stdout)
+
+    # One bit of the first batch of each journal flips: in its header, in its first record, and
+    # in the segment's header. With one member nobody else has what is in them.
+    def test_journals(self):
+        gv, load = self.sole()
+        node = gv[0]
+        journals = sorted(glob.glob(os.path.join(node.dir, "state", "**", "journal"),
+                                    recursive=True))
+        journals += glob.glob(os.path.join(node.pools["tank"], "z", "journal"))
+        self.assertGreaterEqual(len(journals), 2, "the directory's and the zone's")
+        for at in (20, BLOCK + 40, BLOCK + 64 + 30):
+            node.stop()
+            for journal in journals:
+                flip(first_segment(journal), 8 * at + 3)
+            node.start()
+            gv.wait_settled("z", 1)
+            load.check(gv.client("z", 0))
+            self.assertGreaterEqual(node.log_text().count("a flipped bit of the journal"),
+                                    len(journals))
+        more = grapevine.Load(gv.client("z", 0), "more")
+        more.wait_steps(5)
+        more.stop()
+        node.stop()
+        node.start()
+        gv.wait_settled("z", 1)
+        load.check(gv.client("z", 0))
+        more.check(gv.client("z", 0))
 
     # The digit of zones.json that says under which raft id the dataset is this node's: with
     # one less it would be that of a membership that is over.

@@ -777,6 +777,7 @@ static void a_flipped_bit_is_set_right(void)
     struct met met = rots(ROT_BIT);
 
     CHECK_UINT(met.refused, 0);
+    CHECK_UINT(met.bad, 0);
 }
 
 /* A sector that cannot be read is damage, like any other; not a fault that stays. */

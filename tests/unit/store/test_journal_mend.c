@@ -14,7 +14,8 @@
 
 enum {
     BLOCK = 4096,
-    SEGMENT_BYTES = 8 * BLOCK,
+    SEGMENT_BYTES = 16 * BLOCK,
+    LONG_BYTES = 16384, /* The longest. */
     N_ENTRIES = 3,
     FLOOR_BYTES = 68,
     BATCH_BYTES = 64,
@@ -184,12 +185,33 @@ static void check_mended(uint64_t from, uint64_t to)
     CHECK_UINT(n_bad, 0);
 }
 
-/* Whichever bit of a batch's header flips, or of a record's header or head. */
+/* Whichever bit of a batch's header flips, or of a record's header, head or payload. */
 static void a_flipped_bit_is_set_right(void)
 {
     check_mended(BLOCK, BLOCK + FIRST_BYTES);
     for (uint64_t i = 1; i <= N_ENTRIES; i++) {
-        check_mended(batch_of(i), batch_of(i) + BATCH_BYTES + RECORD_BYTES + 4);
+        uint64_t payload = batch_of(i) + BATCH_BYTES + ENTRY_BYTES - 8;
+
+        check_mended(batch_of(i), payload - 4);
+        check_mended(payload, payload + 7);
+    }
+}
+
+/* Behind head and payload is filling, which means nothing. */
+static void a_flipped_bit_of_the_filling_is_nothing(void)
+{
+    static const uint64_t at[] = {ENTRY_BYTES - 12, ENTRY_BYTES - 9, ENTRY_BYTES - 1,
+                                  ENTRY_BYTES, BLOCK - BATCH_BYTES - 1};
+
+    for (size_t i = 0; i < sizeof at / sizeof at[0]; i++) {
+        struct fixture *f = setup();
+
+        CHECK(simdisk_flip(f->sim, FIRST, batch_of(2) + BATCH_BYTES + at[i], 6));
+        CHECK_INT(reopen(f), 0);
+        CHECK(is_all_there(f, N_ENTRIES));
+        CHECK_INT(put(f, N_ENTRIES + 1), 0);
+        CHECK_UINT(journal_segment(f->journal), 1);
+        teardown(f);
     }
 }
 
@@ -301,6 +323,54 @@ static void two_bits_are_never_taken_for_one(void)
     }
 }
 
+/* In a short head and payload bits are looked for; in a long one other damage would look
+ * like one too often. */
+static void what_is_long_is_left_alone(void)
+{
+    static uint8_t bytes[LONG_BYTES + 1];
+    static const struct {
+        uint32_t head_len;
+        uint32_t payload_len;
+        int opened;
+        int fetched;
+    } cases[] = {{LONG_BYTES, 0, 0, 0},
+                 {LONG_BYTES + 1, 0, -EUCLEAN, 0},
+                 {0, LONG_BYTES, 0, 0},
+                 {0, LONG_BYTES + 1, 0, -EUCLEAN}};
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct fixture *f = setup();
+        struct journal_entry entry = {
+            .index = N_ENTRIES + 1,
+            .term = 1,
+            .head = slice_borrow(bytes, cases[i].head_len),
+            .payload = slice_borrow(bytes, cases[i].payload_len),
+        };
+        struct journal_entry got;
+        uint32_t n = 0;
+
+        CHECK_INT(reopen(f), 0);
+        CHECK_INT(journal_append(f->journal, &(struct journal_batch){.entries = &entry,
+                                                                     .n_entries = 1}),
+                  0);
+        CHECK_INT(put(f, N_ENTRIES + 2), 0);
+        CHECK_UINT(journal_segment(f->journal), 1);
+        CHECK(simdisk_flip(f->sim, FIRST, batch_of(N_ENTRIES + 1) + 9999, 4));
+        CHECK_INT(reopen(f), cases[i].opened);
+        if (cases[i].opened == 0) {
+            CHECK_INT(journal_fetch(f->journal, N_ENTRIES + 1, 1, 1, &got, &n),
+                      cases[i].fetched);
+        }
+        if (n > 0) {
+            CHECK(memcmp(got.head.data, bytes, got.head.len) == 0);
+            CHECK(memcmp(got.payload.data, bytes, got.payload.len) == 0);
+            slice_unref(&got.head);
+            slice_unref(&got.payload);
+        }
+        teardown(f);
+    }
+}
+
 /* Nothing is written to a journal that is refused, though one of its flips could be set
  * right. */
 static void what_is_refused_is_left_as_it_is(void)
@@ -387,9 +457,11 @@ static void what_cannot_be_written_back_is_no_journal_yet(void)
 }
 
 TEST_MAIN(CHECK_TEST(a_flipped_bit_is_set_right),
+          CHECK_TEST(a_flipped_bit_of_the_filling_is_nothing),
           CHECK_TEST(a_segments_header_is_set_right), CHECK_TEST(the_floor_is_set_right),
           CHECK_TEST(another_zones_header_is_not_set_right),
           CHECK_TEST(two_bits_are_never_taken_for_one),
+          CHECK_TEST(what_is_long_is_left_alone),
           CHECK_TEST(what_is_refused_is_left_as_it_is),
           CHECK_TEST(of_what_may_be_torn_only_the_header_is_set_right),
           CHECK_TEST(a_header_over_torn_records_stays),
