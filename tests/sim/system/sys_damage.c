@@ -146,6 +146,15 @@ static const struct directory_member *some_member(struct sys *sys,
     return &zone->row.members[sys_rand(sys, zone->row.n_members)];
 }
 
+/* At every other place two bits flip: a start sets one right in a journal. */
+static bool flip_at(struct sys_node *node, const char *path, uint64_t offset,
+                    uint64_t bit)
+{
+    return simdisk_flip(node->disk, path, offset, (unsigned)bit) &&
+           (offset % 2 == 0 ||
+            simdisk_flip(node->disk, path, offset, (unsigned)(bit + 3) % 8));
+}
+
 void sys_damage(struct sys *sys)
 {
     uint32_t zone_nr = (uint32_t)sys_rand(sys, sys->n_zones);
@@ -180,7 +189,7 @@ void sys_damage(struct sys *sys)
     sys_trace(sys, "node %u: %s at %u of %s", (unsigned)node->number,
               flip ? "a bit flips" : "a sector goes bad", (unsigned)offset, path);
     if (flip) {
-        (void)simdisk_flip(node->disk, path, offset, (unsigned)sys_rand(sys, 8));
+        (void)flip_at(node, path, offset, sys_rand(sys, 8));
     } else {
         (void)simdisk_bad(node->disk, path, offset);
     }
@@ -220,7 +229,7 @@ void sys_damage_unapplied(struct sys_host *host, const struct replica_entry *ent
                    (unsigned)(host->raft_id & 0xffff),
                    (unsigned long long)entry->segment);
     offset = entry->offset - 1 - prng_below(&prng, 64); /* Its header and head. */
-    if (!(flip ? simdisk_flip(node->disk, path, offset, (unsigned)prng_below(&prng, 8))
+    if (!(flip ? flip_at(node, path, offset, prng_below(&prng, 8))
                : simdisk_bad(node->disk, path, offset))) {
         return;
     }
