@@ -180,6 +180,9 @@ static int open_rows(struct export *export)
         rv = store_open(&config, &export->store);
     }
     if (rv == 0) {
+        store_mend_reads(export->store);
+    }
+    if (rv == 0) {
         rv = zone_open(export->store, &genesis, &export->zone);
         if (rv !=
             0) { /* What is needed to apply more is more than what is walked over. */
@@ -304,6 +307,9 @@ void export_close(struct export *export)
 
 static void tell_salvaged(struct export *export)
 {
+    if (store_mended(export->store) > 0) {
+        log_warn("offline", "msg=\"bits of file data flipped: it was read as it was\"");
+    }
     if (export->salvaged.bad > 0) {
         export_problem(
             export, "pages of meta.db are damaged: names, files or their attributes may "

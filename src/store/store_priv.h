@@ -422,6 +422,8 @@ struct store {
     struct store_layers layers; /* Scratch of reads. */
     uint8_t *scratch;           /* STORE_BLOCK. */
     uint8_t *scrubbed;          /* STORE_BLOCK. */
+    bool mends;                 /* Reads set a flipped bit right: store_mend.c. */
+    uint64_t n_mended;
     bool from_disk; /* Reads of settled data are not to be the page cache's. */
     struct store_bad bad;
     struct store_touched touched;
@@ -466,6 +468,8 @@ struct store_range {
 };
 int store_read_range(struct store *store, const struct store_range *range,
                      const struct store_layers *layers, uint8_t *out);
+/* If it may, and one bit is all that keeps the CRC from matching: set it right. */
+bool store_mend_bit(struct store *store, uint8_t *bytes, size_t len, uint32_t crc);
 /* The whole block into store->layers and @out, STORE_BLOCK bytes; OUT_IO is noted. */
 int store_read_block(struct store *store, uint64_t ino, uint64_t block, uint8_t *out);
 

@@ -70,6 +70,9 @@ static int piece_read(struct store *store, const struct store_extent *extent,
     if (bad_or_wait() == -EAGAIN) {
         return -EAGAIN;
     }
+    if (*fault == 0 && store_mend_bit(store, out, extent->piece_len, extent->crc)) {
+        return 0;
+    }
     n = store_news(extent->ino, extent->offset);
     if (n > 0) {
         log_error("store",
@@ -266,6 +269,10 @@ static int read_settled(struct store *store, const struct store_block *block,
         sub.data = to_read + sub.i * STORE_SUBBLOCK - start;
         if (crc32c(0, sub.data, STORE_SUBBLOCK) != block->crcs[sub.i]) {
             rv = disk_is_nowait() ? -EAGAIN : sub_excused(store, &sub);
+            if (rv == OUT_IO &&
+                store_mend_bit(store, sub.data, STORE_SUBBLOCK, block->crcs[sub.i])) {
+                rv = 0;
+            }
             if (rv != 0) {
                 return rv;
             }

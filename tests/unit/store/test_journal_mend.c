@@ -5,6 +5,7 @@
 #include "lib/check.h"
 #include "lib/simdisk.h"
 #include "store/journal.h"
+#include "store/journal_format.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -68,8 +69,8 @@ static uint64_t batch_of(uint64_t index)
     return BLOCK * (index + 1);
 }
 
-/* A vote in term 1, then some entries, each in a batch of its own. Open. */
-static struct fixture *setup_open(void)
+/* A vote in term 1; then some entries, each in a batch of its own. Open. */
+static struct fixture *setup_empty(uint64_t segment_bytes)
 {
     static struct fixture f;
 
@@ -79,7 +80,7 @@ static struct fixture *setup_open(void)
         .disk = f.disk,
         .dir = "journal",
         .zone_id = {3},
-        .segment_bytes = SEGMENT_BYTES,
+        .segment_bytes = segment_bytes,
         .spare_segments = 2,
         .create = true,
         .seed = 1,
@@ -90,10 +91,17 @@ static struct fixture *setup_open(void)
         journal_append(f.journal,
                        &(struct journal_batch){.has_meta = true, .term = 1, .vote = 2}),
         0);
-    for (uint64_t i = 1; i <= N_ENTRIES; i++) {
-        CHECK_INT(put(&f, i), 0);
-    }
     return &f;
+}
+
+static struct fixture *setup_open(void)
+{
+    struct fixture *f = setup_empty(SEGMENT_BYTES);
+
+    for (uint64_t i = 1; i <= N_ENTRIES; i++) {
+        CHECK_INT(put(f, i), 0);
+    }
+    return f;
 }
 
 static struct fixture *setup(void)
@@ -371,6 +379,51 @@ static void what_is_long_is_left_alone(void)
     }
 }
 
+/* Many batches' headers, and a record for which all is read a second time: each flip counts
+ * once. */
+static void many_flips_are_set_right(void)
+{
+    enum { MANY = 40, LAST = MANY + 1 };
+    struct fixture *f = setup_empty((MANY + 8) * BLOCK);
+
+    for (uint64_t i = 1; i <= LAST; i++) {
+        CHECK_INT(put(f, i), 0);
+    }
+    CHECK_UINT(journal_segment(f->journal), 1);
+    journal_close(f->journal);
+    f->journal = NULL;
+    for (uint64_t i = 1; i <= LAST; i++) {
+        CHECK(simdisk_flip(f->sim, FIRST, batch_of(i) + (i == LAST ? BATCH_BYTES + 9 : 9),
+                           (unsigned)(i % 8)));
+    }
+    CHECK_INT(reopen(f), 0);
+    CHECK(is_all_there(f, LAST));
+    teardown(f);
+}
+
+/* What is set right must be the record that belongs there. */
+static void another_record_is_not_set_right(void)
+{
+    const struct journal_record record = {.type = 4, .seq = 5, .salt = 6};
+    uint8_t at[JOURNAL_RECORD_BYTES];
+    struct journal_flip flip;
+
+    journal_record_put(&record, NULL, at);
+    CHECK(!journal_record_flip(at, sizeof at, &record, &flip)); /* Nothing flipped. */
+    at[24] ^= 8;
+    for (uint64_t seq = 4; seq <= 6; seq++) {
+        for (uint64_t salt = 5; salt <= 7; salt++) {
+            const struct journal_record want = {.seq = seq, .salt = salt};
+
+            CHECK_INT(journal_record_flip(at, sizeof at, &want, &flip),
+                      seq == 5 && salt == 6);
+        }
+    }
+    CHECK_UINT(flip.at, 24);
+    CHECK_UINT(flip.mask, 8);
+    CHECK(!journal_record_flip(at, sizeof at - 1, &record, &flip));
+}
+
 /* Nothing is written to a journal that is refused, though one of its flips could be set
  * right. */
 static void what_is_refused_is_left_as_it_is(void)
@@ -462,6 +515,8 @@ TEST_MAIN(CHECK_TEST(a_flipped_bit_is_set_right),
           CHECK_TEST(another_zones_header_is_not_set_right),
           CHECK_TEST(two_bits_are_never_taken_for_one),
           CHECK_TEST(what_is_long_is_left_alone),
+          CHECK_TEST(another_record_is_not_set_right),
+          CHECK_TEST(many_flips_are_set_right),
           CHECK_TEST(what_is_refused_is_left_as_it_is),
           CHECK_TEST(of_what_may_be_torn_only_the_header_is_set_right),
           CHECK_TEST(a_header_over_torn_records_stays),
