@@ -13,6 +13,7 @@
 
 #define NUMBER_MAX 24u
 #define NODE_MAX 300u
+#define CLOCK_OFF_MS 60000.0
 #define STATE_MAX 64u
 #define USED_MAX (2u * UNITS_TEXT_MAX + 16u)
 
@@ -130,13 +131,22 @@ void show_zones(const cJSON *zones, FILE *file)
     table_deinit(&table);
 }
 
+static bool is_clock_off(const cJSON *member)
+{
+    const cJSON *off = cJSON_GetObjectItemCaseSensitive(member, "clock_off_ms");
+
+    return cJSON_IsNumber(off) &&
+           (off->valuedouble > CLOCK_OFF_MS || off->valuedouble < -CLOCK_OFF_MS);
+}
+
 static const char *state_of(const cJSON *member, char out[STATE_MAX])
 {
     if (!flag(member, "up")) {
         return "unreachable";
     }
-    (void)snprintf(out, STATE_MAX, "%s%s", dash_if_empty(show_text(member, "state")),
-                   flag(member, "slow") ? ", slow disk" : "");
+    (void)snprintf(out, STATE_MAX, "%s%s%s", dash_if_empty(show_text(member, "state")),
+                   flag(member, "slow") ? ", slow disk" : "",
+                   is_clock_off(member) ? ", clock off" : "");
     return out;
 }
 

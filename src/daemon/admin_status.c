@@ -26,6 +26,9 @@ static cJSON *local_members(const struct host_report *report)
                                 member->role == RGROUP_VOTER ? "voter" : "standby");
         json_put_u64(item, "match_index", member->match_index);
         json_put_u64(item, "lease_ms", member->lease_ms);
+        if (member->clock_known && report->replica.n_clocks > 1) {
+            cJSON_AddNumberToObject(item, "clock_off_ms", (double)member->clock_off_ms);
+        }
         cJSON_AddItemToArray(members, item);
     }
     return members;
@@ -225,6 +228,7 @@ static cJSON *merged_member(const struct admin_call *call,
     const cJSON *own = zone_part(call, member->node, zone->id);
     const cJSON *view = leaders_view(leader, member->raft_id);
     const cJSON *scrub = cJSON_GetObjectItemCaseSensitive(own, "scrub");
+    const cJSON *clock = cJSON_GetObjectItemCaseSensitive(view, "clock_off_ms");
     uint64_t commit = number_in(leader, "commit_index");
     uint64_t applied = number_in(own, "applied_index");
     cJSON *json = cJSON_CreateObject();
@@ -250,6 +254,9 @@ static cJSON *merged_member(const struct admin_call *call,
     json_put_u64(json, "journal_bytes", number_in(own, "journal_bytes"));
     json_put_u64(json, "blocks_healed", number_in(own, "blocks_healed"));
     json_put_u64(json, "blocks_given_up", number_in(own, "blocks_given_up"));
+    if (cJSON_IsNumber(clock)) {
+        cJSON_AddNumberToObject(json, "clock_off_ms", clock->valuedouble);
+    }
     if (scrub != NULL) {
         cJSON_AddItemToObject(json, "scrub", cJSON_Duplicate(scrub, true));
     }

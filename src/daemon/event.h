@@ -64,7 +64,7 @@ enum event_kind {
     EVENT_TWIN,         /* Another daemon is this node. */
     EVENT_RECOVERED,    /* What a recovery of a zone or the grapevine means here. */
     EVENT_STRANGER,     /* A connection was refused. */
-    EVENT_CLOCK,        /* This node's clock is off the others'. */
+    EVENT_CLOCK,        /* A node's clock is off the others', or right again. */
     EVENT_STALL,        /* The daemon stood still. */
     EVENT_SLEEP,        /* This machine is about to sleep or shut down. */
     EVENT_AWAKE,        /* It is awake. */

@@ -30,6 +30,16 @@ struct logind_uv;
 struct event;
 struct node_watch;
 
+/* A node's clock of the day, as zones see it: node_clock.c. */
+struct node_clock {
+    uint64_t number;
+    bool told; /* That it is off. */
+    bool seen; /* By a zone at this look: */
+    bool divided;
+    uint32_t n;     /* of so many that were compared, */
+    int64_t off_ms; /* it is so far ahead. */
+};
+
 /* A member is to go from a group that this node leads. */
 struct node_leave {
     uint64_t since_ms; /* When that was first seen; 0: nobody is. */
@@ -163,6 +173,8 @@ struct node {
     struct logind_uv *logind; /* NULL: this machine's sleep is of no interest. */
     bool sleeps;              /* The machine is about to. */
     uint64_t sleeps_ms;       /* CLOCK_BOOTTIME of that. */
+    struct node_clock clocks[DIRECTORY_NODES_MAX]; /* Those that were told. */
+    uint32_t n_clocks;
     bool stopping;
     bool ending;      /* Everything is being closed. */
     unsigned parts;   /* Parts that have not ended yet. */
@@ -293,6 +305,9 @@ void node_backend_init(struct node *node);
 
 /* node_events.c: what changed since the last tick, as events. */
 void node_events_tick(struct node *node);
+/* node_clock.c: what a zone's replica says of its members' clocks; then, of all zones. */
+void node_clock_look(struct node *node, const struct replica_status *status);
+void node_clock_tell(struct node *node);
 /* NULL is a no-op. */
 void node_watch_free(struct node_watch *watch);
 

@@ -173,6 +173,7 @@ static void look(struct node *node, struct host *host, struct node_watch **place
     if (report.state == HOST_RUNNING || report.state == HOST_PULLING) {
         watch_members(node, host_label(host), watch, &report.replica);
         watch_leader(node, host_label(host), watch, &report.replica);
+        node_clock_look(node, &report.replica);
     }
     watch_word(host_label(host), watch, &report);
 }
@@ -187,4 +188,5 @@ void node_events_tick(struct node *node)
     if (node->home != NULL) {
         look(node, node->home, &node->home_watch);
     }
+    node_clock_tell(node);
 }

@@ -221,8 +221,8 @@ const struct doctor_rule_row doctor_rules[RULES] = {
          "run a time service (chrony, systemd-timesyncd) on every node"},
     [RULE_CLOCK_FAR_OFF] =
         {"clock-far-off", E,
-         "invitations expire at the wrong time, and files get times that are wrong for "
-         "good: zone time never goes back",
+         "invitations expire at the wrong time; zones go by the median of their members' "
+         "clocks, and with two or fewer files get times that are wrong for good",
          "set the clock that is wrong, and run a time service on every node"},
     [RULE_VERSION_DIFFERS] =
         {"version-differs", W,

@@ -122,12 +122,13 @@ static void tick(struct replica *r, int64_t wall_ns)
     }
     r->tick_ms = r->now_ms;
     replica_roll_tick(r);
+    replica_wall_tick(r);
     replica_lease_tick(r);
     replica_read_tick(r);
     report_applied(r);
     replica_slow_tick(r);
     replica_housekeep(r);
-    replica_pass_time(r, wall_ns);
+    replica_pass_time(r, replica_wall_time(r, wall_ns));
 }
 
 /* Whoever leads hears of it at once: it is to choose nobody who sleeps. */
@@ -259,6 +260,9 @@ int replica_step(struct replica *replica, const struct replica_event *event,
     }
     if (event->now_ms > r->now_ms) {
         r->now_ms = event->now_ms;
+    }
+    if (event->wall_ns != 0 && event->type != REPLICA_EV_PULLED) {
+        replica_wall_own(r, event->wall_ns);
     }
     take_event(r, event);
     if (event->type != REPLICA_EV_SUBMIT && event->type != REPLICA_EV_READ &&

@@ -26,6 +26,9 @@
  * that remove, and hands leadership to a voter that has room. A follower without room
  * stops nobody.
  *
+ * Nor does a clock that is wrong, be it the leader's: entries are stamped by the members'
+ * median if the leader's own is more than a minute off it (raft/wall.h, replica_wall.c).
+ *
  * Nor does one with a slow disk. A leader with a slow one hands leadership to a voter
  * whose disk is clearly quicker, at most once in 20 election timeouts (replica_slow.c).
  *
@@ -74,7 +77,8 @@ enum replica_frame {
     REPLICA_FRAME_LEASE_RETURN = 13, /* It holds none any more. */
     REPLICA_FRAME_RECEIVED = 14,     /* Holder to leader: its log reaches so far. */
     REPLICA_FRAME_ROLL = 15,         /* What is remembered of a member, asked and told. */
-    REPLICA_FRAME_LAST = 15,
+    REPLICA_FRAME_CLOCK = 16,        /* A member's clock of the day. */
+    REPLICA_FRAME_LAST = 16,
 };
 
 /* One log entry as the driver sees it. Slices hold references while the replica or an
@@ -125,6 +129,7 @@ enum replica_mutation {
     REPLICA_MUT_TRUST_ROLLED_BACK = 12, /* Marks above the own state mean nothing. */
     REPLICA_MUT_KEEP_ATTRS = 13, /* Attributes are kept when an entry touches them; */
     REPLICA_MUT_KEEP_TOLD = 14,  /* or when it says so once it was applied. */
+    REPLICA_MUT_OWN_CLOCK = 15, /* A leader stamps with its own clock, however far off. */
 };
 
 /* The durable state that the driver found: what journal_open and zone_snapshot_get say.
@@ -199,7 +204,8 @@ struct replica_event {
     enum replica_event_type type;
     uint64_t now_ms; /* CLOCK_BOOTTIME, never back. */
     int64_t
-        wall_ns; /* SUBMIT, TICK: this node's clock for zone time. PULLED: zone time. */
+        wall_ns; /* This node's clock of the day, as often as it is at hand, always with
+                        SUBMIT and TICK; 0: not said. PULLED: zone time. */
     int64_t due_ns; /* When zone time alone changes something; 0: never. */
     uint64_t from;
     bool up;
@@ -339,6 +345,8 @@ struct replica_member {
     uint64_t applied_index; /* Leader only: as last reported by the member. */
     uint64_t heard_ms_ago;  /* UINT64_MAX: never. */
     uint64_t lease_ms;      /* Leader only: its read lease is out for so long yet. */
+    bool clock_known;       /* Its clock was heard lately, or is our own: */
+    int64_t clock_off_ms;   /* so far ahead of the one that zone time goes by. */
 };
 struct replica_status {
     enum rgroup_state state;
@@ -365,6 +373,8 @@ struct replica_status {
     uint64_t lease_ms;       /* Leader: its lease lasts so long yet; 0: none. */
     uint64_t read_lease_ms;  /* Others: their read lease, likewise. */
     bool has_quorum;         /* Heard from a majority within two election timeouts. */
+    uint32_t n_clocks;       /* Of members, that were compared: raft/wall.h. */
+    bool clocks_divided;     /* They contradict each other, without a majority. */
     uint64_t pending_bytes;
     uint64_t cache_bytes;
     uint32_t n_members;

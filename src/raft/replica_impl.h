@@ -12,6 +12,7 @@
 #include "raft/attrs.h"
 #include "raft/lease.h"
 #include "raft/replica.h"
+#include "raft/wall.h"
 
 #define REPLICA_TICKETS_MAX 2u          /* Journal batches outstanding. */
 #define REPLICA_BATCH_ENTRIES 2048u     /* Entries in one of them, */
@@ -128,6 +129,7 @@ struct replica_peer {
     uint64_t sent_ms;        /* Last frame with entries. */
     uint64_t beat_ms;        /* Last frame on the log channel. */
     uint64_t lease_after_ms; /* It was late: no read lease before that. */
+    struct wall_clock wall;  /* As it told. */
 
     /* Of the entry that replica_slow.c follows: did it get there, and after how long? */
     bool acked;
@@ -136,6 +138,15 @@ struct replica_peer {
     uint64_t apply_ms;
     struct replica_average acks; /* Of those before. */
     struct replica_average applies;
+};
+
+/* Clocks of the day: replica_wall.c. */
+struct replica_wall {
+    struct wall_clock own;
+    struct wall_verdict verdict; /* n 0: none yet. */
+    int64_t judged_ms;           /* The own clock's start at that. */
+    uint64_t told_ms;            /* When the others were told last, 0: never; */
+    int64_t told_start_ms;       /* and what. */
 };
 
 /* The parts of the time that a write takes at the leader. */
@@ -290,7 +301,8 @@ struct replica {
     uint64_t replayed; /* Changes up to here were told to raft. */
     int64_t last_time_ns;
     int64_t due_ns; /* As the last APPLIED said. */
-    bool noted;     /* A NOTE is due. */
+    struct replica_wall wall;
+    bool noted; /* A NOTE is due. */
 
     struct replica_log log;
     struct replica_descriptor snapshot;
@@ -486,6 +498,16 @@ void replica_propose_result(struct replica *r, uint64_t index,
                             const struct replica_result *result);
 void replica_propose_cancel(struct replica *r, uint64_t token);
 void replica_propose_deinit(struct replica *r);
+
+/* replica_wall.c */
+/* Our own clock shows @wall_ns. */
+void replica_wall_own(struct replica *r, int64_t wall_ns);
+/* Member @id can be reached, or wants to lead. */
+void replica_wall_peer(struct replica *r, uint64_t id);
+void replica_wall_frame(struct replica *r, struct replica_peer *peer, struct slice head);
+void replica_wall_tick(struct replica *r);
+/* What to stamp with when our own clock shows @wall_ns. */
+int64_t replica_wall_time(const struct replica *r, int64_t wall_ns);
 
 /* replica_due.c: once a heartbeat. */
 void replica_pass_time(struct replica *r, int64_t wall_ns);

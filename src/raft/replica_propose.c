@@ -124,10 +124,11 @@ static void refuse_all(struct replica *r, uint64_t hint)
     }
 }
 
-/* Stamp: strictly rising in the log, and near the leader's clock when that is ahead. */
+/* Stamp: strictly rising in the log, and near the leader's clock when that is ahead, unless
+ * it is far off the others'. */
 static void stamp(struct replica *r, struct replica_submit *submit)
 {
-    int64_t time_ns = submit->wall_ns;
+    int64_t time_ns = replica_wall_time(r, submit->wall_ns);
     uint8_t *bytes;
 
     if (time_ns <= r->last_time_ns) {

@@ -58,6 +58,7 @@ void replica_peer_set(struct replica *r, uint64_t id, bool up)
     peer->up = up;
     if (up) {
         replica_roll_peer(r, id);
+        replica_wall_peer(r, id);
     } else {
         replica_read_forget(r, id);
         if (r->leader == id) {

@@ -31,6 +31,16 @@ static void lease_status(const struct replica *r, uint64_t now_ms,
     out->read_lease_ms = r->own.end_ms > now_ms ? r->own.end_ms - now_ms : 0;
 }
 
+/* How far its clock is ahead of the one that zone time goes by. */
+static void clock_status(const struct replica *r, uint64_t now_ms,
+                         const struct wall_clock *clock, struct replica_member *member)
+{
+    member->clock_known = r->wall.verdict.n > 0 && wall_is_fresh(clock, now_ms);
+    if (member->clock_known) {
+        member->clock_off_ms = clock->start_ms - r->wall.verdict.start_ms;
+    }
+}
+
 static void member_status(const struct replica *r, uint64_t now_ms,
                           struct replica_member *member)
 {
@@ -42,6 +52,7 @@ static void member_status(const struct replica *r, uint64_t now_ms,
     if (member->id == r->config.self) {
         member->heard_ms_ago = 0;
         member->applied_index = replica_is_leader(r) ? r->applied : 0;
+        clock_status(r, now_ms, &r->wall.own, member);
         return;
     }
     for (uint32_t i = 0; i < r->n_peers; i++) {
@@ -50,6 +61,7 @@ static void member_status(const struct replica *r, uint64_t now_ms,
         if (peer->id == member->id && peer->heard) {
             member->heard_ms_ago = now_ms > peer->heard_ms ? now_ms - peer->heard_ms : 0;
             member->applied_index = replica_is_leader(r) ? peer->applied : 0;
+            clock_status(r, now_ms, &peer->wall, member);
         }
     }
 }
@@ -107,6 +119,8 @@ void replica_status(const struct replica *replica, uint64_t now_ms,
     out->own_ms = parts.journal_ms + parts.apply_ms;
     out->pending_bytes = r->pending_bytes;
     out->cache_bytes = r->log.cache_bytes;
+    out->n_clocks = r->wall.verdict.n;
+    out->clocks_divided = r->wall.verdict.divided;
     out->n_members = conf.n;
     for (uint32_t i = 0; i < conf.n; i++) {
         out->members[i].id = conf.servers[i].id;

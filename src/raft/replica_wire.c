@@ -258,6 +258,8 @@ static void frame_msg(struct replica *r, const struct replica_event *event)
     }
     if (msg.type == RGROUP_MSG_APPEND_RESULT) {
         replica_send_acked(r, &msg);
+    } else if (msg.type == RGROUP_MSG_VOTE) {
+        replica_wall_peer(r, event->from); /* It may have missed what was told before. */
     }
     if (replica_group_step(r, &step, NULL) == 0) {
         replica_roll_heard(r, &msg);
@@ -275,6 +277,8 @@ void replica_frame(struct replica *r, const struct replica_event *event)
     peer->heard_ms = r->now_ms;
     if (event->frame_type == REPLICA_FRAME_ROLL) {
         replica_roll_frame(r, event);
+    } else if (event->frame_type == REPLICA_FRAME_CLOCK) {
+        replica_wall_frame(r, peer, event->head);
     } else if (replica_deaf(r)) {
         replica_roll_peer(r, event->from); /* Else as if it had not arrived. */
     } else if (event->frame_type == REPLICA_FRAME_APPEND) {

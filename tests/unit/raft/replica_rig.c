@@ -474,8 +474,9 @@ void rig_run(struct rig *rig, uint64_t ms)
 {
     for (uint64_t end = rig->now_ms + ms; rig->now_ms < end; rig->now_ms += 10) {
         for (uint64_t id = 1; id <= rig->n; id++) {
-            struct replica_event event = {.type = REPLICA_EV_TICK,
-                                          .wall_ns = (int64_t)rig->now_ms * 1000000};
+            struct replica_event event = {
+                .type = REPLICA_EV_TICK,
+                .wall_ns = (int64_t)rig->now_ms * 1000000 + rig->nodes[id].wall_ahead_ns};
 
             if (rig->nodes[id].replica != NULL &&
                 replica_wake_ms(rig->nodes[id].replica) <= rig->now_ms) {
@@ -663,7 +664,8 @@ void rig_submit(struct rig *rig, uint64_t id, uint64_t token, size_t len)
     CHECK_INT(zone_op_encode(&op, &op_bytes), 0);
     entry.op = slice_borrow(op_bytes->data, op_bytes->len);
     CHECK_INT(zone_entry_encode(&entry, &head), 0);
-    event.wall_ns = (int64_t)rig->now_ms * 1000000 - rig->wall_back_ns;
+    event.wall_ns =
+        (int64_t)rig->now_ms * 1000000 - rig->wall_back_ns + rig->nodes[id].wall_ahead_ns;
     event.head = slice_borrow(NULL, 0);
     event.head = slice_of(head, 0, head->len);
     event.body = op.data;

@@ -92,6 +92,7 @@ struct rig_node {
     int64_t zone_time_ns; /* Of the last entry applied. */
     uint64_t peak_cache;
     struct roll_marks marks; /* Given to its next start. */
+    int64_t wall_ahead_ns;   /* Its clock of the day, of the others'. */
 };
 
 struct rig_frame {
