@@ -65,7 +65,8 @@ enum sys_mutation {
     SYS_MUT_NO_KEYS = 16,     /* Entries lose their client's call. */
     SYS_MUT_KEEP_ATTRS = 17,  /* REPLICA_MUT_KEEP_ATTRS. */
     SYS_MUT_KEEP_TOLD = 18,   /* REPLICA_MUT_KEEP_TOLD. */
-    SYS_MUTS = 19,
+    SYS_MUT_OWN_CLOCK = 19,   /* REPLICA_MUT_OWN_CLOCK. */
+    SYS_MUTS = 20,
 };
 
 /* What a node's disk is at: see sys_points.c. */
@@ -359,8 +360,9 @@ struct sys_zone {
     struct sys_logged *log; /* slot() says where an index is. */
     uint64_t n_log;
     uint64_t cap_log;
-    uint64_t seen; /* Highest index in a result that a client has. */
-    bool losing;   /* Its majority is destroyed, and it is not recovered yet. */
+    uint64_t seen;   /* Highest index in a result that a client has. */
+    bool wall_alone; /* Led by who has a wrong clock and knows no other. */
+    bool losing;     /* Its majority is destroyed, and it is not recovered yet. */
     /* Once it is recovered: behind the entry @last it goes on with @index. */
     struct sys_leap {
         bool begun;
@@ -379,7 +381,8 @@ struct sys_counts {
     uint64_t frames;
     uint64_t writes;
     uint64_t reads;
-    uint64_t later; /* Ops that ended with "try later". */
+    uint64_t wrong_clocks; /* Entries applied while somebody's clock was wrong. */
+    uint64_t later;        /* Ops that ended with "try later". */
     uint64_t entries;
     uint64_t duplicates;
     uint64_t crashes;
@@ -473,9 +476,19 @@ struct sys {
     bool leases;
     uint64_t rotten; /* The node whose disk rots; 0 none. */
     struct prng rot;
+    uint64_t wrong_clock; /* The node whose clock of the day may be wrong; 0 none. */
+    int64_t wall_max_ns;  /* What the others have shown. */
+    struct prng clocks;
     bool loses;             /* A zone loses its majority. */
     uint32_t apply_wait_ms; /* See replica_config. */
 };
+
+/* sys_clock.c */
+void sys_clock_init(struct sys *sys);
+/* The clock of @node jumped, or its turn to be wrong has come. */
+void sys_clock_jump(struct sys_node *node);
+void sys_clock_stepped(struct sys_host *host);
+void sys_clock_applied(struct sys_host *host, const struct replica_entry *entry);
 
 /* sys_event.c */
 void sys_at(struct sys *sys, uint64_t at_us, struct sys_event event);

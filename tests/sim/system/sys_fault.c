@@ -181,6 +181,7 @@ static void jump(struct sys *sys)
 {
     struct sys_node *node = some_node(sys);
 
+    sys_clock_jump(node); /* What it showed counts, too. */
     node->wall_ns += ((int64_t)sys_rand(sys, 20000) - 10000) * 1000000;
     if (sys->options.mutation == SYS_MUT_WILD_CLOCKS && sys_chance(sys, 2)) {
         node->clock_ms += sys_rand(sys, 2000); /* What CLOCK_BOOTTIME never does. */

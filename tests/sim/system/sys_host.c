@@ -414,6 +414,7 @@ void sys_host_step(struct sys_host *host, struct replica_event *event)
     /* A real member keeps them now and then: whatever they are, an honest restart is
      * never taken for a rollback. */
     replica_marks(host->replica, &host->node->marks[host->zone_nr]);
+    sys_clock_stepped(host);
     sys_host_actions(host, &actions);
     host->stepping = false;
 }

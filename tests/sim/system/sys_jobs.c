@@ -334,6 +334,7 @@ void sys_do_apply(struct sys_host *host, struct replica_action *action)
         const struct replica_entry *entry = &action->entries[i];
 
         sys_check_applied(host, entry);
+        sys_clock_applied(host, entry);
         job.items[i] = (struct zone_apply_item){
             .index = entry->index,
             .term = entry->term,

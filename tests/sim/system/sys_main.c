@@ -33,7 +33,7 @@ static const char usage[] =
     "mended (past an entry that cannot be read), stepped (a start past damage in a\n"
     "journal), recovered, forgotten (with it, entries that only the lost ones had), "
     "torn\n"
-    "(of which a file has a part).\n"
+    "(of which a file has a part), wrong-clock (an entry applied meanwhile).\n"
     "--until-failure: success means that a seed failed.\n";
 
 static const char *const mutations[SYS_MUTS] = {
@@ -56,6 +56,7 @@ static const char *const mutations[SYS_MUTS] = {
     [SYS_MUT_NO_KEYS] = "no-keys",
     [SYS_MUT_KEEP_ATTRS] = "keep-attrs",
     [SYS_MUT_KEEP_TOLD] = "keep-told",
+    [SYS_MUT_OWN_CLOCK] = "own-clock",
 };
 
 static const char *const kinds[SYS_KINDS] = {

@@ -304,6 +304,9 @@ static uint32_t replica_mutation(enum sys_mutation mutation)
     if (mutation == SYS_MUT_KEEP_TOLD) {
         return REPLICA_MUT_KEEP_TOLD;
     }
+    if (mutation == SYS_MUT_OWN_CLOCK) {
+        return REPLICA_MUT_OWN_CLOCK;
+    }
     return mutation >= SYS_MUT_LEASE_ALONE && mutation <= SYS_MUT_LEASE_KEPT
                ? (uint32_t)mutation - SYS_MUT_LEASE_ALONE + REPLICA_MUT_LEASE_ALONE
                : REPLICA_MUT_NONE;

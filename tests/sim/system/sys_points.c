@@ -131,7 +131,8 @@ uint64_t sys_sight(const struct sys_counts *total, const char *name)
                   {"stood-still", total->still_disks},
                   {"recovered", total->recovered},
                   {"forgotten", total->forgotten},
-                  {"torn", total->torn}};
+                  {"torn", total->torn},
+                  {"wrong-clock", total->wrong_clocks}};
 
     if (point != SYS_POINTS) {
         return total->lost[point];

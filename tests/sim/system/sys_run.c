@@ -207,6 +207,7 @@ bool sys_run(struct sys *sys, const struct sys_options *options, uint64_t seed)
     for (uint64_t number = 1; number <= SYS_NODES; number++) {
         sys_node_init(sys, number);
     }
+    sys_clock_init(sys);
     for (uint64_t number = 1; number <= SYS_NODES; number++) {
         sys_node_boot(&sys->nodes[number]);
     }

@@ -189,6 +189,41 @@ static void frames_that_are_none(void)
     rig_deinit(&rig);
 }
 
+/* A new leader knows the clocks of those who voted for it, whatever else it missed: here,
+ * all that was told since it started. */
+static void told_before_the_vote(void)
+{
+    struct replica_event transfer = {.type = REPLICA_EV_TRANSFER, .from = 1, .token = 90};
+    struct replica_status status;
+
+    begin(3, 0);
+    do {
+        rig_run(&rig, 10);
+    } while (rig.now_ms - rig.nodes[2].replica->wall.told_ms > 100 ||
+             rig.now_ms - rig.nodes[3].replica->wall.told_ms > 100);
+    rig_stop(&rig, 1);
+    rig_run(&rig, 2500);
+    CHECK_INT(rig_start(&rig, 1), 0);
+    rig.cut[2][1] = true;
+    rig.cut[3][1] = true;
+    rig.nodes[1].wall_ahead_ns = HOUR_NS;
+    rig_run(&rig, 300);
+    rig.cut[2][1] = false;
+    rig.cut[3][1] = false;
+    rig_run(&rig, 300);
+    rig_status(&rig, 1, &status);
+    CHECK_INT(status.state, RGROUP_FOLLOWER);
+    CHECK_UINT(status.n_clocks, 1);
+    (void)rig_step(&rig, status.leader, &transfer);
+    rig_run(&rig, 100);
+    rig_status(&rig, 1, &status);
+    CHECK_INT(status.state, RGROUP_LEADER);
+    CHECK(status.n_clocks >= 2);
+    write_at(1, 1);
+    is_about_now(1);
+    rig_deinit(&rig);
+}
+
 /* Who is not heard any more has no say after a while. */
 static void a_silent_one_is_forgotten(void)
 {
@@ -209,4 +244,4 @@ TEST_MAIN(CHECK_TEST(a_leader_ahead), CHECK_TEST(a_leader_a_little_ahead),
           CHECK_TEST(known_to_all), CHECK_TEST(a_jump_ahead_and_back),
           CHECK_TEST(two_members), CHECK_TEST(two_members_one_behind),
           CHECK_TEST(a_sole_member), CHECK_TEST(frames_that_are_none),
-          CHECK_TEST(a_silent_one_is_forgotten))
+          CHECK_TEST(told_before_the_vote), CHECK_TEST(a_silent_one_is_forgotten))
