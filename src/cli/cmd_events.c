@@ -9,8 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define TIME_TEXT_MAX 40u
+#define AGAIN_SECONDS 1u
+#define SHOWN_MAX 64u
 
 /* "2h" ago, or a time in UTC. */
 static int parse_since(const char *text, int64_t *out_ns)
@@ -85,6 +88,70 @@ static void put_event(const cJSON *event, bool json)
     }
 }
 
+/*
+ * Following, over lives of the daemon. Events have no number that outlives it, and their
+ * times may go back; but the daemon reads the last ones from its files, in order. So what
+ * comes after the newest that was shown is new. The very last before a crash may not have
+ * got to the file: then one of those before it is looked for.
+ */
+struct following {
+    const struct cli *cli;
+    bool began; /* The daemon answered once. */
+    bool gone;  /* That it did not lately was said. */
+    uint64_t n; /* Events shown; the last of them: */
+    char *shown[SHOWN_MAX];
+};
+
+/* @event is shown, or was before. */
+static void remember(struct following *f, const cJSON *event)
+{
+    char **place = &f->shown[f->n++ % SHOWN_MAX];
+
+    free(*place);
+    *place = cJSON_PrintUnformatted(event);
+}
+
+/* The event of @events behind the newest one that was shown; all, if none was. */
+static const cJSON *first_new(const struct following *f, const cJSON *events)
+{
+    for (uint64_t back = 1; back <= SHOWN_MAX && back <= f->n; back++) {
+        const char *wanted = f->shown[(f->n - back) % SHOWN_MAX];
+        const cJSON *event;
+
+        cJSON_ArrayForEach(event, events)
+        {
+            char *text = wanted == NULL ? NULL : cJSON_PrintUnformatted(event);
+            bool same = text != NULL && strcmp(text, wanted) == 0;
+
+            free(text);
+            if (same) {
+                return event->next;
+            }
+        }
+    }
+    if (f->n > 0) {
+        fprintf(stderr,
+                "gvraft: warning: events may be missing here: the daemon does not "
+                "know those that were shown last\n");
+    }
+    return events == NULL ? NULL : events->child;
+}
+
+static void put_new(void *ctx, const struct ctl_reply *reply)
+{
+    struct following *f = ctx;
+    const cJSON *event =
+        first_new(f, cJSON_GetObjectItemCaseSensitive(reply->result, "events"));
+
+    for (; event != NULL; event = event->next) {
+        put_event(event, f->cli->json);
+        remember(f, event);
+    }
+    f->began = true;
+    f->gone = false;
+    (void)fflush(stdout);
+}
+
 static void put_all(void *ctx, const struct ctl_reply *reply)
 {
     const struct cli *cli = ctx;
@@ -99,12 +166,13 @@ static void put_all(void *ctx, const struct ctl_reply *reply)
 
 static bool put_line(void *ctx, const cJSON *line)
 {
-    const struct cli *cli = ctx;
+    struct following *f = ctx;
     const cJSON *event = cJSON_GetObjectItemCaseSensitive(line, "event");
     const char *lost = show_text(line, "lost");
 
     if (cJSON_IsObject(event)) {
-        put_event(event, cli->json);
+        put_event(event, f->cli->json);
+        remember(f, event);
     } else if (lost[0] != '\0') {
         fprintf(stderr,
                 "gvraft: warning: %.20s events came faster than they were read "
@@ -112,6 +180,35 @@ static bool put_line(void *ctx, const cJSON *line)
                 lost);
     }
     return fflush(stdout) == 0 && !ferror(stdout);
+}
+
+/* Until standard output is closed, or a signal comes. A daemon that was never there, and
+ * what no time heals, is a failure. */
+static int follow(const struct cli *cli, const cJSON *json)
+{
+    struct following f = {.cli = cli};
+    const struct ctl_follow lines = {.ctx = &f, .first = put_new, .each = put_line};
+    struct ctl_reply reply;
+    int rv;
+
+    for (;;) {
+        rv = ctl_follow(cli->socket, "events", cJSON_Duplicate(json, true), &lines,
+                        &reply);
+        ctl_reply_deinit(&reply);
+        if (rv == 0 || !f.began || !reply.away) {
+            break;
+        }
+        if (!f.gone) {
+            fprintf(stderr,
+                    "gvraft: warning: the daemon ended; waiting for its return\n");
+            f.gone = true;
+        }
+        (void)sleep(AGAIN_SECONDS);
+    }
+    for (uint32_t i = 0; i < SHOWN_MAX; i++) {
+        free(f.shown[i]);
+    }
+    return rv == 0 ? COMMAND_OK : command_failed("%s", reply.error);
 }
 
 int cmd_events(const struct cli *cli, const struct args *args)
@@ -138,13 +235,10 @@ int cmd_events(const struct cli *cli, const struct args *args)
         cJSON_AddStringToObject(json, "zone", zone);
     }
     if (args_get(args, "follow") != NULL) {
-        const struct ctl_follow follow = {
-            .ctx = (void *)cli, .first = put_all, .each = put_line};
-
         cJSON_AddBoolToObject(json, "follow", true);
-        rv = ctl_follow(cli->socket, "events", json, &follow, &reply);
-        ctl_reply_deinit(&reply);
-        return rv == 0 ? COMMAND_OK : command_failed("%s", reply.error);
+        rv = follow(cli, json);
+        cJSON_Delete(json);
+        return rv;
     }
     rv = command_call(cli, "events", json, &reply);
     if (rv == COMMAND_OK) {

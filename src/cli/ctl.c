@@ -92,6 +92,7 @@ static int open_socket(const char *path, int64_t deadline, struct ctl_reply *rep
             return fail(reply, "%s: %s; run gvraft as the daemon's user or as root", path,
                         strerror(err));
         }
+        reply->away = err == ENOENT || err == ECONNREFUSED || err == EAGAIN;
         return fail(reply,
                     "%s: %s; is grapevined running? (--socket or GV_SOCKET name "
                     "another socket)",
@@ -157,6 +158,7 @@ static int receive(int fd, struct bytes *bytes, int64_t deadline, struct ctl_rep
                 return 0;
             }
         } else if (n == 0) {
+            reply->away = true;
             return fail(reply, "the daemon closed the connection without an answer (it "
                                "may have stopped); its log says why");
         } else if (errno == EAGAIN) {
@@ -167,6 +169,7 @@ static int receive(int fd, struct bytes *bytes, int64_t deadline, struct ctl_rep
                             CTL_WAIT_S_MAX);
             }
         } else if (errno != EINTR) {
+            reply->away = errno == ECONNRESET;
             return fail(reply, "the daemon's answer did not arrive: %s", strerror(errno));
         }
     }

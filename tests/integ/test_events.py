@@ -80,6 +80,31 @@ class Events(grapevine.GrapevineTest):
         self.assertEqual(kinds(gv[1], "--since", "7d")[:len(before)], before)
         self.assertEqual(gv[1].gvraft("events", "--since", "yesterday").returncode, 2)
 
+    # Who follows goes on over a stop and a crash: each event once, in order, none missing but
+    # what the crash kept from the file. It ends by a signal only.
+    def test_followed_over_restarts(self):
+        node = self.node()
+        node.start()
+        follower = Follower(node)
+        self.addCleanup(follower.end)
+        wait(lambda: "start" in [e["kind"] for e in follower.seen], "it follows")
+        node.stop()
+        node.start()
+        wait(lambda: [e["kind"] for e in follower.seen].count("start") == 2, "it goes on")
+        node.kill()
+        node.start()
+        wait(lambda: "recovery" in [e["kind"] for e in follower.seen], "it goes on again")
+        self.assertIsNone(follower.process.poll())
+        done = node.gvraft("--json", "events")
+        all_events = [json.loads(line) for line in done.stdout.splitlines()]
+        wait(lambda: follower.seen[-1] == all_events[-1], "it has them all")
+        self.assertEqual([e for e in follower.seen if e in all_events], all_events)
+
+    # One that begins without a daemon fails.
+    def test_nothing_to_follow(self):
+        node = self.node()
+        self.assertEqual(node.gvraft("events", "--follow").returncode, 1)
+
     # A start that is refused is told by the next one that is not.
     def test_refused_start(self):
         node = self.node()
