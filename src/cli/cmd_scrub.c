@@ -99,6 +99,8 @@ static void show_scrubs(const cJSON *zone)
     const cJSON *members = cJSON_GetObjectItemCaseSensitive(zone, "members");
     struct table table;
     const cJSON *member;
+    bool reading = false;
+    char used[UNITS_TEXT_MAX];
 
     table_init(&table, heads);
     cJSON_ArrayForEach(member, members)
@@ -111,6 +113,7 @@ static void show_scrubs(const cJSON *zone)
         char state[TEXT_MAX];
         char equal[TEXT_MAX];
 
+        reading = reading || strcmp(show_text(scrub, "phase"), "reading") == 0;
         table_row(&table, (const char *const[]){
                               show_text(member, "node"),
                               units_bytes(number(scrub, "bytes"), checked),
@@ -123,12 +126,20 @@ static void show_scrubs(const cJSON *zone)
     }
     table_print(&table, 0, stdout);
     table_deinit(&table);
+    if (reading && number(zone, "used_bytes") > 0) {
+        printf(
+            "  of about %s that the zone's files take; a block of 128 KiB that a file's "
+            "end is in counts whole\n",
+            units_bytes(number(zone, "used_bytes"), used));
+    }
     show_unhealed(members);
 }
 
 struct outcome {
     bool busy; /* Some member is at it. */
     bool bad;  /* Something is wrong for good. */
+    uint32_t members;
+    uint32_t silent; /* Of them: nothing is known of their scrub. */
 };
 
 static struct outcome judge(const cJSON *zone)
@@ -141,6 +152,8 @@ static struct outcome judge(const cJSON *zone)
         const cJSON *scrub = cJSON_GetObjectItemCaseSensitive(member, "scrub");
         const char *phase = show_text(scrub, "phase");
 
+        outcome.members++;
+        outcome.silent += scrub == NULL;
         outcome.busy = outcome.busy || strcmp(phase, "reading") == 0 ||
                        strcmp(phase, "comparing") == 0;
         outcome.bad = outcome.bad || number(scrub, "unhealed") > 0 ||
@@ -157,8 +170,25 @@ static cJSON *slug_args(const struct args *args)
     return json;
 }
 
-/* Show how it goes; with @wait, again and again until all have ended. */
-static int status(const struct cli *cli, const struct args *args, bool wait)
+/* @took_part: members that began, if all were waited for; else 0. */
+static int end_status(const char *slug, const struct outcome *outcome, uint64_t took_part)
+{
+    if (outcome->bad) {
+        return command_failed("'%.100s' is not whole: see above, and the logs", slug);
+    }
+    if (took_part > 0 && (outcome->silent > 0 || took_part < outcome->members)) {
+        (void)command_failed("what was checked of '%.100s' is well, but not all members "
+                             "took part to the end: see above, and scrub again once "
+                             "they are there",
+                             slug);
+        return COMMAND_PARTIAL;
+    }
+    return COMMAND_OK;
+}
+
+/* Show how it goes; if @took_part members are waited for, again and again until all have
+ * ended. */
+static int status(const struct cli *cli, const struct args *args, uint64_t took_part)
 {
     struct outcome outcome;
     struct ctl_reply reply;
@@ -167,10 +197,17 @@ static int status(const struct cli *cli, const struct args *args, bool wait)
     for (;;) {
         rv = command_call(cli, "zone-show", slug_args(args), &reply);
         if (rv != COMMAND_OK) {
+            if (took_part > 0) {
+                (void)command_failed(
+                    "the scrub goes on without this command, on a member "
+                    "that restarts from where it was: gvraft scrub "
+                    "%.100s --status",
+                    args->positionals[0]);
+            }
             return rv;
         }
         outcome = judge(reply.result);
-        if (!wait || !outcome.busy) {
+        if (took_part == 0 || !outcome.busy) {
             break;
         }
         if (!cli->json && isatty(STDOUT_FILENO)) {
@@ -183,12 +220,12 @@ static int status(const struct cli *cli, const struct args *args, bool wait)
         show_scrubs(reply.result);
     }
     ctl_reply_deinit(&reply);
-    return outcome.bad ? command_failed("'%.100s' is not whole: see above, and the logs",
-                                        args->positionals[0])
-                       : COMMAND_OK;
+    return end_status(args->positionals[0], &outcome, took_part);
 }
 
-static int act(const struct cli *cli, const struct args *args, const char *action)
+/* @members: how many do it. */
+static int act(const struct cli *cli, const struct args *args, const char *action,
+               uint64_t *members)
 {
     cJSON *json = slug_args(args);
     struct ctl_reply reply;
@@ -205,6 +242,7 @@ static int act(const struct cli *cli, const struct args *args, const char *actio
                strcmp(action, "start") == 0 ? "scrubbing" : "no longer scrubbing",
                number(reply.result, "members"));
     }
+    *members = number(reply.result, "members");
     ctl_reply_deinit(&reply);
     return COMMAND_OK;
 }
@@ -214,14 +252,15 @@ int cmd_scrub(const struct cli *cli, const struct args *args)
     bool wait = args_get(args, "wait") != NULL;
     bool only_status = args_get(args, "status") != NULL;
     bool stop = args_get(args, "stop") != NULL;
+    uint64_t members = 0;
     int rv;
 
     if (wait + only_status + stop > 1) {
         return command_usage("scrub takes one of --wait, --status and --stop");
     }
     if (only_status) {
-        return status(cli, args, false);
+        return status(cli, args, 0);
     }
-    rv = act(cli, args, stop ? "stop" : "start");
-    return rv == COMMAND_OK && wait ? status(cli, args, true) : rv;
+    rv = act(cli, args, stop ? "stop" : "start", &members);
+    return rv == COMMAND_OK && wait ? status(cli, args, members) : rv;
 }

@@ -17,6 +17,7 @@ enum command_status {
     COMMAND_OK = 0,
     COMMAND_FAILED = 1, /* The reason and what to do were printed. */
     COMMAND_USAGE = 2,
+    COMMAND_PARTIAL = 3, /* Well as far as it went, but not everybody took part. */
 };
 
 struct cli {

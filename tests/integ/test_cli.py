@@ -326,15 +326,40 @@ b       Brûlée  online  -                3     812        3  1.2 GiB of 8.0 Gi
                 ([whole, whole], 0, "equal"),
                 ([whole, bad], 1, "m1: no good copy of inode 77, block 3"),
                 ([differs, whole], 1, "DIFFERS FROM b"),
-                ([whole, None], 0, "unknown")]:
+                ([whole, None], 0, "unknown"),
+                ([whole, {**whole, "phase": "reading"}], 0, "of about 1.0 MiB")]:
             with self.subTest(text=text):
                 members = [{"node": "m%d" % i, **({"scrub": s} if s else {})}
                            for i, s in enumerate(scrubs)]
-                daemon = self.daemon(ok({"slug": "z", "members": members}))
+                daemon = self.daemon(ok({"slug": "z", "used_bytes": str(1 << 20),
+                                         "members": members}))
                 done = self.run_gvraft("scrub", "z", "--status")
                 self.assertEqual(done.returncode, status, done.stderr)
                 self.assertIn(text, done.stdout)
                 self.assertEqual("not whole" in done.stderr, status == 1)
+                daemon.close()
+                os.unlink(self.socket)
+
+    # Who waits for a scrub hears of members that took no part, by an exit status of its own;
+    # and what becomes of the scrub if the daemon goes away.
+    def test_scrub_wait(self):
+        whole = {"phase": "idle", "begun": "1", "ended": "2", "bytes": "4096", "bad": "0",
+                 "healed": "0", "unhealed": "0", "verdict": "equal", "differs_from": ""}
+        busy = {**whole, "phase": "reading"}
+        for began, scrubs, status, text in [
+                (2, [whole, whole], 0, ""),
+                (1, [whole, whole], 3, "not all members took part"),
+                (2, [whole, None], 3, "not all members took part"),
+                (1, [whole, {**whole, "unhealed": "1"}], 1, "not whole"),
+                (2, [busy, busy], 1, "goes on without this command")]:
+            with self.subTest(began=began, scrubs=scrubs):
+                members = [{"node": "m%d" % i, **({"scrub": s} if s else {})}
+                           for i, s in enumerate(scrubs)]
+                daemon = self.daemon(ok({"members": str(began)}),
+                                     ok({"slug": "z", "used_bytes": "8192", "members": members}))
+                done = self.run_gvraft("scrub", "z", "--wait")
+                self.assertEqual(done.returncode, status, done.stderr)
+                self.assertIn(text, done.stderr)
                 daemon.close()
                 os.unlink(self.socket)
 
