@@ -90,7 +90,8 @@ class Mend(grapevine.GrapevineTest):
                 f.seek(offset + 40)
                 head, payload = struct.unpack("<II", f.read(8))
             if payload > 3000:
-                flip(path, offset + HEADER + (head + 7) // 8 * 8 + payload // 2)
+                for i in range(2):  # One bit would be set right.
+                    flip(path, offset + HEADER + (head + 7) // 8 * 8 + payload // 2 + i)
                 flipped += 1
         self.assertGreater(flipped, 5)
         victim.start()
