@@ -743,7 +743,7 @@ static struct met rots(enum rot rot)
 {
     struct met met = {0};
 
-    for (uint64_t seed = 1; seed <= seeds(1500); seed++) {
+    for (uint64_t seed = 1; seed <= seeds(1000); seed++) {
         const char *why = lives(&world, seed, 2, false);
 
         journal_close(world.journal);
@@ -767,8 +767,8 @@ static void two_flipped_bits_are_noticed(void)
 {
     struct met met = rots(ROT_BITS);
 
-    CHECK(met.refused > seeds(1500) / 20);
-    CHECK(met.bad > seeds(1500) / 200);
+    CHECK(met.refused > seeds(1000) / 20);
+    CHECK(met.bad > seeds(1000) / 200);
 }
 
 /* One bit, wherever it is: nothing is refused. */
@@ -785,8 +785,8 @@ static void a_bad_sector_is_noticed(void)
 {
     struct met met = rots(ROT_SECTOR);
 
-    CHECK(met.refused > seeds(1500) / 20);
-    CHECK(met.bad > seeds(1500) / 200);
+    CHECK(met.refused > seeds(1000) / 20);
+    CHECK(met.bad > seeds(1000) / 200);
 }
 
 TEST_MAIN(CHECK_TEST(acknowledged_entries_survive), CHECK_TEST(a_lying_disk_is_noticed),
