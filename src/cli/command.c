@@ -115,7 +115,8 @@ const struct command commands[] = {
      "by the others, and compares its state with theirs. Without an option it begins,\n"
      "where none is under way, and returns. --status shows how far the members are;\n"
      "--wait shows it until all have ended. Both fail if something stayed bad or "
-     "differs.",
+     "differs;\n"
+     "the exit status of --wait is 3 if not all members took part.",
      cmd_scrub},
     {"mount", "ZONE DIR [--print]", "print", 2, 2, "mount a zone through this node's NFS",
      "Needs root. --print only prints the mount command.", cmd_mount},

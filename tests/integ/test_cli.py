@@ -356,7 +356,9 @@ b       Brûlée  online  -                3     812        3  1.2 GiB of 8.0 Gi
                 members = [{"node": "m%d" % i, **({"scrub": s} if s else {})}
                            for i, s in enumerate(scrubs)]
                 daemon = self.daemon(ok({"members": str(began)}),
-                                     ok({"slug": "z", "used_bytes": "8192", "members": members}))
+                                     ok({"slug": "z", "used_bytes": "8192", "members": members}),
+                                     *[{"ok": False, "error": "this node stops"}]
+                                     * (busy in scrubs))
                 done = self.run_gvraft("scrub", "z", "--wait")
                 self.assertEqual(done.returncode, status, done.stderr)
                 self.assertIn(text, done.stderr)
