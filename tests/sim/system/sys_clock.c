@@ -82,3 +82,13 @@ void sys_clock_applied(struct sys_host *host, const struct replica_entry *entry)
                  (unsigned)((decoded.time_ns - sys->wall_max_ns) / 1000000000));
     }
 }
+
+int64_t sys_clock_ahead_ns(const struct sys *sys)
+{
+    for (uint32_t z = 0; z < sys->n_zones; z++) {
+        if (sys->zones[z].wall_alone) {
+            return HOUR_NS;
+        }
+    }
+    return 0;
+}

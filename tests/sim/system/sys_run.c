@@ -137,8 +137,10 @@ static void scrub_rotten(struct sys *sys)
 /* What was unlinked is past its time, and nobody writes: it goes all the same. */
 static void pass_wall_time(struct sys *sys)
 {
+    int64_t pass_ns = UNLINKED_S * INT64_C(1000000000) + sys_clock_ahead_ns(sys);
+
     for (uint64_t number = 1; number <= SYS_NODES; number++) {
-        sys->nodes[number].wall_ns += UNLINKED_S * INT64_C(1000000000);
+        sys->nodes[number].wall_ns += pass_ns;
     }
 }
 
