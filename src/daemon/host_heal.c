@@ -2,10 +2,9 @@
  * host_heal: the driver of raft/heal: bad blocks get another member's copy.
  *
  * A read that meets a bad block waits here, is done again when the block is healed, and is
- * answered with OUT_IO only if no member has a good copy, and more than a flipped bit is
- * wrong with this one. What settling, scrubbing and other members' questions find bad is
- * healed the same way, with nobody waiting. Questions and answers are pull frames of kind
- * COPY (docs/formats/pull.md).
+ * answered with OUT_IO only if no member has a good copy. What settling, scrubbing and other
+ * members' questions find bad is healed the same way, with nobody waiting. Questions and
+ * answers are pull frames of kind COPY (docs/formats/pull.md).
  */
 #include "daemon/host_internal.h"
 
@@ -170,52 +169,6 @@ static void act_done(struct host *host, const struct heal_action *action)
     }
 }
 
-/* Nobody has a good copy: the last resort is this member's own. */
-struct mend_job {
-    struct host_job base;
-    struct heal_action action;
-    bool settle_rest;
-};
-
-static void run_mend(struct job *base)
-{
-    struct mend_job *job = (struct mend_job *)base;
-
-    struct store *store = job->base.host->disk.store;
-
-    job->base.rv = store_mend(store, job->action.ino, job->action.block);
-    job->settle_rest = store_settle_rest(store);
-}
-
-static void done_mend(struct job *base)
-{
-    struct mend_job *job = (struct mend_job *)base;
-    struct host *host = job->base.host;
-
-    if (job->base.rv == 0) {
-        job->action.outcome = 0;
-    }
-    if (job->settle_rest != host->settle_rest) {
-        host->settle_rest = job->settle_rest; /* It lies beside until it settles. */
-        host_report_disk(host, UINT64_MAX);
-    }
-    act_done(host, &job->action);
-    host_job_end(&job->base);
-}
-
-static void act_mend(struct host *host, const struct heal_action *action)
-{
-    struct mend_job *job = calloc(1, sizeof *job);
-
-    if (job == NULL || host->closing) {
-        free(job);
-        act_done(host, action);
-        return;
-    }
-    job->action = *action;
-    host_post_zone(host, &job->base, run_mend, done_mend);
-}
-
 static void heal_act(struct host *host, const struct heal_actions *actions)
 {
     for (uint32_t i = 0; i < actions->n; i++) {
@@ -232,11 +185,7 @@ static void heal_act(struct host *host, const struct heal_actions *actions)
             held_drop(host->healing, action->number);
             break;
         case HEAL_DO_DONE:
-            if (action->outcome == OUT_IO) {
-                act_mend(host, action);
-            } else {
-                act_done(host, action);
-            }
+            act_done(host, action);
             break;
         }
     }

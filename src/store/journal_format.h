@@ -17,8 +17,7 @@
 #define JOURNAL_RECORD_BYTES 64u /* A record's header. */
 #define JOURNAL_STATE_BYTES 40u  /* The head of a STATE record. */
 #define JOURNAL_FLOOR_BYTES 68u  /* The whole of the file "floor". */
-#define JOURNAL_FLIP_MAX \
-    16384u /* Bytes of a head, or payload, in which one is looked for. */
+#define JOURNAL_FLIP_MAX 512u /* Bytes of a head, or payload, where one is looked for. */
 #define JOURNAL_SEGMENT_MIN (4u * JOURNAL_BLOCK)
 #define JOURNAL_SEGMENT_MAX (1u << 30)
 

@@ -394,14 +394,8 @@ struct store_copy {
  * block any more. A fault: nothing was changed, unless the store is broken by a sync.
  */
 int store_heal(struct store *store, const struct store_copy *copy);
-/*
- * Heal a bad block of which nobody has a good copy, if one flipped bit in each of its
- * sub-blocks or short pieces is all that is wrong with it; durable when it returns. Gives
- * what store_heal does; OUT_NOENT also if it is not bad, OUT_IO if more is wrong.
- */
-int store_mend(struct store *store, uint64_t ino, uint64_t block);
-/* From now on reads set such bits right, in what they return only: for a store that nobody
- * is going to heal. */
+/* From now on reads set one flipped bit of a sub-block or short piece right, in what they
+ * return only: for an export from a store that nobody is going to heal. */
 void store_mend_reads(struct store *store);
 uint64_t store_mended(const struct store *store); /* So many were. */
 /* The @i-th of the blocks that were found bad and are not healed; false: there are not so
