@@ -294,6 +294,23 @@ bool admin_arg(struct admin_call *call, const char *key, char *out, size_t cap)
     return false;
 }
 
+/* What is not in this node's copy of the directory may be in what it has yet to apply:
+ * right after a start, or when it was away. */
+static bool may_yet_come(const struct admin_call *call)
+{
+    const struct node *node = call->node;
+    struct replica_log_end end;
+    struct host_report report;
+
+    if (node->home == NULL || host_log_end(node->home, &end) != 0 ||
+        host_now_ms() >= call->begun_ms + ADMIN_DIRECTORY_MS) {
+        return false;
+    }
+    host_report(node->home, &report);
+    return node->reading_directory || end.last_index > report.replica.applied_index ||
+           strcmp(host_report_word(&report), "online") != 0;
+}
+
 const struct directory_zone *admin_zone(struct admin_call *call)
 {
     const struct directory_zone *zone;
@@ -302,7 +319,7 @@ const struct directory_zone *admin_zone(struct admin_call *call)
         return NULL;
     }
     zone = directory_zone_named(&call->node->directory, call->slug);
-    if (zone == NULL) {
+    if (zone == NULL && !may_yet_come(call)) {
         admin_error(call, "there is no zone '%s': gvraft zone list shows those there are",
                     call->slug);
     }
@@ -317,7 +334,7 @@ const struct directory_node *admin_node(struct admin_call *call, const char *key
         return NULL;
     }
     node = directory_node_named(&call->node->directory, call->name);
-    if (node == NULL) {
+    if (node == NULL && !may_yet_come(call)) {
         admin_error(call, "there is no node '%s': gvraft node list shows those there are",
                     call->name);
     }

@@ -81,7 +81,8 @@ void admin_ask(struct admin_call *call, uint64_t to, const char *command, cJSON 
                                 const cJSON *answer));
 /* A text argument; ends the call and returns false if it is absent or too long. */
 bool admin_arg(struct admin_call *call, const char *key, char *out, size_t cap);
-/* The zone named by the argument "slug"; ends the call if there is none such. */
+/* The zone named by the argument "slug"; NULL: there is none such and the call is ended, or
+ * this node has yet to hear of it, perhaps, and the call is polled again. */
 const struct directory_zone *admin_zone(struct admin_call *call);
 const struct directory_node *admin_node(struct admin_call *call, const char *key);
 
