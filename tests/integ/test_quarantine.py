@@ -179,7 +179,7 @@ class Quarantine(grapevine.GrapevineTest):
         gv.wait_settled(SLUG, 2)
         self.assertFalse(self.log_has(node, "member quarantined"))
 
-    # Bits of ten entries of the journal flip while the member is down; they are not compacted.
+    # Two bits of each of ten entries of the journal flip while the member is down; they are not compacted.
     def test_damaged_journal(self):
         gv, load = self.begin()
         _, (bad, _) = self.followers(gv)
@@ -189,6 +189,7 @@ class Quarantine(grapevine.GrapevineTest):
         for index in random.Random(1).sample(sorted(entries), 10):
             path, offset = entries[index]
             test_mend.flip(path, offset + 20)
+            test_mend.flip(path, offset + 21)  # One would be set right.
         bad.start()
         self.wait_log(bad, "member quarantined")
         self.wait_repaired(gv, bad)
