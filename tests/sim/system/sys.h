@@ -489,7 +489,8 @@ void sys_clock_init(struct sys *sys);
 void sys_clock_jump(struct sys_node *node);
 void sys_clock_stepped(struct sys_host *host);
 void sys_clock_applied(struct sys_host *host, const struct replica_entry *entry);
-/* How far a zone may be ahead of clocks that are right, as a wrong one led it alone. */
+/* How far a zone may be ahead of the clock that leads it in the end, if a wrong one led it
+ * alone. */
 int64_t sys_clock_ahead_ns(const struct sys *sys);
 
 /* sys_event.c */

@@ -161,11 +161,17 @@ static void say_why(struct sys *sys)
         for (uint32_t z = 0; z < sys->n_zones; z++) {
             struct sys_host *host = sys->nodes[number].hosts[z];
             struct replica_status s;
+            int64_t due_ns = 0;
 
             if (host == NULL || !sys->nodes[number].up) {
                 continue;
             }
             replica_status(host->replica, sys_node_ms(host->node), &s);
+            (void)zone_due(host->zone, &due_ns);
+            sys_trace(sys, "n%u z%u zone time %.3f s, due %.3f s, clock %.3f s, heals %d",
+                      (unsigned)number, z, (double)zone_time_ns(host->zone) / 1e9,
+                      (double)due_ns / 1e9, (double)sys->nodes[number].wall_ns / 1e9,
+                      !sys_heal_quiet(host));
             sys_trace(sys,
                       "n%u z%u state %d term %u leader %u first %u last %u commit %u "
                       "applied %u pulling %d settling %d journal %u",
