@@ -352,6 +352,42 @@ static void recovered_to_follow(void)
     teardown();
 }
 
+static void run_until_committed(void)
+{
+    while (f.host->commit_ms != 0 || f.host->zone_jobs > 0) {
+        (void)uv_run(&f.loop, UV_RUN_ONCE);
+    }
+}
+
+/* What was applied is committed in a pause: by a job of the zone's thread, and not while
+ * that has others. */
+static void applied_rows_are_committed(void)
+{
+    struct store *store;
+
+    setup("commit");
+    run_until_committed();
+    store = f.host->disk.store; /* Its thread has nothing to do. */
+    CHECK(!store_is_held(store));
+    CHECK_INT(store_begin(store), 0);
+    store_hold(store);
+    f.host->commit_ms = 1;
+    f.host->zone_jobs++;
+    host_commit_tick(f.host, 1000);
+    CHECK_UINT(f.host->commit_ms, 1050);
+    CHECK_UINT(f.host->zone_jobs, 1);
+    f.host->zone_jobs--;
+    CHECK(store_is_held(store));
+    host_commit_tick(f.host, 1049);
+    CHECK_UINT(f.host->commit_ms, 1050);
+    host_commit_tick(f.host, 1050);
+    CHECK_UINT(f.host->commit_ms, 0);
+    run_until_committed();
+    CHECK(!store_is_held(store));
+    CHECK_INT(host_state(f.host), HOST_RUNNING);
+    teardown();
+}
+
 /* The folder goes while it is in use, or another takes its place: the open files would take
  * writes that nobody finds again, so the member stops, and says which folder. */
 static void the_folder_goes(void)
@@ -385,8 +421,9 @@ static void the_folder_goes(void)
     }
 }
 
-TEST_MAIN(CHECK_TEST(the_folder_goes), CHECK_TEST(a_forgotten_view_is_closed),
-          CHECK_TEST(recovered_to_lead), CHECK_TEST(recovered_to_lead_in_two_lives),
+TEST_MAIN(CHECK_TEST(applied_rows_are_committed), CHECK_TEST(the_folder_goes),
+          CHECK_TEST(a_forgotten_view_is_closed), CHECK_TEST(recovered_to_lead),
+          CHECK_TEST(recovered_to_lead_in_two_lives),
           CHECK_TEST(recovered_with_all_of_its_log),
           CHECK_TEST(recovered_with_what_was_pulled),
           CHECK_TEST(recovered_without_its_log), CHECK_TEST(recovered_to_follow))
