@@ -502,10 +502,14 @@ static void not_ready_gives_nothing(void)
     journal_clear(&journal);
 }
 
-static struct disk_ops plain_ops;
-static const char *deny_dir; /* Its sync fails, */
-static const char *deny_at;  /* while its marker says so. */
-static int deny_rv;
+/* The sync of @dir gives @rv while its marker says @at. */
+static struct deny {
+    const struct disk_ops *real;
+    struct disk_ops ops;
+    const char *dir;
+    const char *at;
+    int rv;
+} deny;
 
 static int deny_syncdir(struct disk *disk, const char *path)
 {
@@ -513,26 +517,38 @@ static int deny_syncdir(struct disk *disk, const char *path)
     char text[512] = "";
     FILE *file;
 
-    if (deny_dir != NULL && strcmp(path, deny_dir) == 0) {
+    if (strcmp(path, deny.dir) == 0) {
         (void)snprintf(marker, sizeof marker, "%s/marker", path);
         file = fopen(marker, "r");
         CHECK(file != NULL);
         CHECK(fread(text, 1, sizeof text - 1, file) > 0);
         (void)fclose(file);
-        if (strstr(text, deny_at) != NULL) {
-            return deny_rv;
+        if (strstr(text, deny.at) != NULL) {
+            return deny.rv;
         }
     }
-    return plain_ops.syncdir(disk, path);
+    return deny.real->syncdir(disk, path);
+}
+
+static void deny_sync(const char *dir, const char *at, int rv)
+{
+    struct disk *disk = disk_posix();
+
+    deny = (struct deny){
+        .real = disk->ops, .ops = *disk->ops, .dir = dir, .at = at, .rv = rv};
+    deny.ops.syncdir = deny_syncdir;
+    disk->ops = &deny.ops;
+}
+
+static void allow_sync(void)
+{
+    disk_posix()->ops = deny.real;
 }
 
 /* The last step of a switch fails: the marker may name the shadow or not. The store is
  * broken, and no other pull may empty what the marker names. */
 static void a_broken_store_has_no_shadow(void)
 {
-    struct disk *disk = disk_posix();
-    const struct disk_ops *saved = disk->ops;
-    static struct disk_ops ops;
     struct journal a = {0};
     struct journal b = {0};
     struct store *source = one_file(&a, "broken-source", 95);
@@ -543,19 +559,13 @@ static void a_broken_store_has_no_shadow(void)
 
     (void)snprintf(dir, sizeof dir, "%s/broken-target", check_tmpdir());
     CHECK(feed(shadow, source, 2));
-    plain_ops = *saved;
-    ops = *saved;
-    ops.syncdir = deny_syncdir;
-    disk->ops = &ops;
-    deny_dir = dir;
-    deny_at = "generation 1";
-    deny_rv = -EIO;
+    deny_sync(dir, "generation 1", -EIO);
     CHECK_INT(store_shadow_switch(target, shadow), -EIO);
     store_shadow_close(shadow);
     shadow = NULL;
     CHECK_INT(store_shadow_open(target, &shadow), -EIO);
     store_shadow_close(shadow);
-    disk->ops = saved;
+    allow_sync();
     store_close(target);
     target = fake_open(&b, dir, false);
     CHECK_INT(store_number_get(target, STORE_APPLIED, &applied), 0);
@@ -605,9 +615,6 @@ static void an_unfinished_pull_is_no_zone(void)
 /* A full disk before the marker is touched ends the attempt, not the store. */
 static void a_full_disk_ends_only_the_pull(void)
 {
-    struct disk *disk = disk_posix();
-    const struct disk_ops *saved = disk->ops;
-    static struct disk_ops ops;
     struct journal a = {0};
     struct journal b = {0};
     struct store *source = one_file(&a, "full-source", 95);
@@ -618,16 +625,10 @@ static void a_full_disk_ends_only_the_pull(void)
 
     (void)snprintf(dir, sizeof dir, "%s/full-target", check_tmpdir());
     CHECK(feed(shadow, source, 2));
-    plain_ops = *saved;
-    ops = *saved;
-    ops.syncdir = deny_syncdir;
-    disk->ops = &ops;
-    deny_dir = dir;
-    deny_at = "generation 0";
-    deny_rv = -ENOSPC;
+    deny_sync(dir, "generation 0", -ENOSPC);
     CHECK_INT(store_shadow_switch(target, shadow), -ENOSPC);
     store_shadow_close(shadow);
-    disk->ops = saved;
+    allow_sync();
     CHECK_INT(store_begin(target), 0);
     CHECK_INT(store_number_set(target, STORE_APPLIED, 51), 0);
     CHECK_INT(store_commit(target, true), 0);
