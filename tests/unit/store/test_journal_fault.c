@@ -1,89 +1,14 @@
 /* The journal when something goes wrong in a way that chance would rarely hit: faults of
  * the disk, a full one, torn batches in a row, and segments made of rubbish. */
-#include "base/outcome.h"
-#include "base/prng.h"
-#include "lib/check.h"
-#include "lib/simdisk.h"
-#include "store/journal.h"
+#include "test_journal_fixture.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 enum {
-    SEGMENT_BYTES = 65536,
     RUN_MAX = 1200,
     RUN_PAYLOAD = 4200, /* Beyond what is copied, so that few fit one write. */
     RUN_RECORD = 64 + 8 + RUN_PAYLOAD,
 };
-
-struct fixture {
-    struct simdisk *sim;
-    struct disk *disk;
-    struct journal_config config;
-    struct journal_state state;
-    struct journal *journal;
-    uint64_t n_seen;
-    uint64_t last_term;
-};
-
-static int see(void *ctx, const struct journal_entry *entry)
-{
-    struct fixture *f = ctx;
-
-    f->n_seen++;
-    f->last_term = entry->term;
-    return 0;
-}
-
-static int reopen(struct fixture *f)
-{
-    int rv;
-
-    f->n_seen = 0;
-    f->config.seed++;
-    rv = journal_open(&f->config, &f->state, see, f, &f->journal);
-    f->journal = rv == 0 ? f->journal : NULL;
-    return rv;
-}
-
-static struct fixture *setup(uint64_t segment_bytes)
-{
-    static struct fixture f;
-
-    f = (struct fixture){.sim = simdisk_new(0)};
-    f.disk = simdisk_disk(f.sim);
-    f.config = (struct journal_config){
-        .disk = f.disk,
-        .dir = "journal",
-        .zone_id = {3},
-        .segment_bytes = segment_bytes,
-        .spare_segments = 2,
-        .create = true,
-        .seed = 1,
-    };
-    CHECK_INT(reopen(&f), 0);
-    f.config.create = false;
-    return &f;
-}
-
-static void teardown(struct fixture *f)
-{
-    journal_close(f->journal);
-    simdisk_free(f->sim);
-}
-
-static void crash(struct fixture *f, uint64_t seed)
-{
-    struct prng prng;
-
-    prng_seed(&prng, seed);
-    simdisk_crash(f->sim, &prng);
-    journal_close(f->journal);
-    f->journal = NULL;
-    simdisk_power_on(f->sim);
-}
 
 static int append(struct fixture *f, uint64_t index, uint64_t term)
 {
@@ -98,7 +23,7 @@ static int append(struct fixture *f, uint64_t index, uint64_t term)
  * dropped cannot be synced by trying once more. */
 static void a_failed_sync_is_never_retried(void)
 {
-    struct fixture *f = setup(SEGMENT_BYTES);
+    struct fixture *f = setup_empty(SEGMENT_BYTES);
 
     CHECK_INT(append(f, 1, 1), 0);
     simdisk_fail(f->sim, SIMDISK_SYNC, 1, -EIO, false);
@@ -118,13 +43,12 @@ static void a_failed_sync_is_never_retried(void)
 static void what_recovery_reports_is_durable(void)
 {
     for (uint64_t seed = 1; seed <= 20; seed++) {
-        struct fixture *f = setup(SEGMENT_BYTES);
+        struct fixture *f = setup_empty(SEGMENT_BYTES);
         uint64_t reported;
 
         CHECK_INT(append(f, 1, 1), 0);
         simdisk_fail(f->sim, SIMDISK_SYNC, 1, -EIO, false);
         CHECK_INT(append(f, 2, 1), -EIO);
-        journal_close(f->journal);
         CHECK_INT(reopen(f), 0);
         reported = f->state.last_index;
         crash(f, seed);
@@ -138,7 +62,7 @@ static void what_recovery_reports_is_durable(void)
  * so and works again once there is room. */
 static void a_full_disk_can_be_waited_out(void)
 {
-    struct fixture *f = setup(SEGMENT_BYTES);
+    struct fixture *f = setup_empty(SEGMENT_BYTES);
     uint64_t i;
     int rv = 0;
 
@@ -152,7 +76,6 @@ static void a_full_disk_can_be_waited_out(void)
     CHECK_INT(append(f, i, 1), -ENOSPC);
     simdisk_set_capacity(f->sim, 1 << 20);
     CHECK_INT(append(f, i, 1), 0);
-    journal_close(f->journal);
     CHECK_INT(reopen(f), 0);
     CHECK_UINT(f->state.last_index, i);
     teardown(f);
@@ -192,7 +115,7 @@ static void a_cut_batch_stays_cut(void)
     uint64_t n_cut = 0;
 
     for (uint64_t seed = 1; seed <= 60; seed++) {
-        struct fixture *f = setup(8 << 20);
+        struct fixture *f = setup_empty(8 << 20);
         uint32_t first;
 
         CHECK_INT(append(f, 1, 1), 0);
@@ -214,18 +137,11 @@ static void a_cut_batch_stays_cut(void)
     CHECK(n_cut > 10);
 }
 
-/* One bit would be set right (test_journal_mend.c). */
-static void flip_two(struct fixture *f, uint64_t offset)
-{
-    CHECK(simdisk_flip(f->sim, "journal/0000000000000001.seg", offset, 0));
-    CHECK(simdisk_flip(f->sim, "journal/0000000000000001.seg", offset, 3));
-}
-
 /* Damage below the durable mark is refused and changes nothing on the disk; damage to
  * what was never durable is cut. A byte of the second to last batch, then. */
 static void damage_below_the_mark_changes_nothing(void)
 {
-    struct fixture *f = setup(SEGMENT_BYTES);
+    struct fixture *f = setup_empty(SEGMENT_BYTES);
     uint64_t changes;
 
     for (uint64_t i = 1; i <= 5; i++) {
@@ -245,19 +161,18 @@ static void damage_below_the_mark_changes_nothing(void)
 /* A missing segment in the middle, or the first, is damage and not a shorter log. */
 static void a_missing_segment_is_damage(void)
 {
-    struct fixture *f = setup(SEGMENT_BYTES);
+    struct fixture *f = setup_empty(SEGMENT_BYTES);
 
     for (uint64_t i = 1; journal_segment(f->journal) < 4; i++) {
         CHECK_INT(append(f, i, 1), 0);
     }
-    journal_close(f->journal);
+    shut(f);
     CHECK_INT(f->disk->ops->rename(f->disk, "journal/0000000000000002.seg", "journal/x"),
               0);
     CHECK_INT(reopen(f), -EUCLEAN);
     CHECK_INT(f->disk->ops->rename(f->disk, "journal/x", "journal/0000000000000002.seg"),
               0);
-    CHECK_INT(f->disk->ops->rename(f->disk, "journal/0000000000000001.seg", "journal/x"),
-              0);
+    CHECK_INT(f->disk->ops->rename(f->disk, FIRST, "journal/x"), 0);
     CHECK_INT(reopen(f), -EUCLEAN);
     teardown(f);
 }
@@ -265,20 +180,19 @@ static void a_missing_segment_is_damage(void)
 /* A damaged entry is found out by the fetch that reads it, while the journal is open. */
 static void a_fetch_notices_damage(void)
 {
-    struct fixture *f = setup(SEGMENT_BYTES);
+    struct fixture *f = setup_empty(SEGMENT_BYTES);
     struct journal_entry got;
     uint32_t n = 0;
 
     CHECK_INT(append(f, 1, 1), 0);
-    CHECK(simdisk_flip(f->sim, "journal/0000000000000001.seg", 2 * 4096 - 1, 0));
+    CHECK(simdisk_flip(f->sim, FIRST, 2 * 4096 - 1, 0));
     CHECK_INT(journal_fetch(f->journal, 1, 1, 100, &got, &n), 0); /* Filling only. */
     slice_unref(&got.head);
     slice_unref(&got.payload);
     /* Behind the batch's header and the STATE record of 64 + 40 bytes. */
-    CHECK(simdisk_flip(f->sim, "journal/0000000000000001.seg", 4096 + 64 + 104 + 66, 0));
+    CHECK(simdisk_flip(f->sim, FIRST, 4096 + 64 + 104 + 66, 0));
     CHECK_INT(journal_fetch(f->journal, 1, 1, 100, &got, &n), -EUCLEAN);
-    journal_close(f->journal);
-    f->journal = NULL;
+    shut(f);
     teardown(f);
 }
 
@@ -299,7 +213,7 @@ static void what_was_taken_back_ends_no_gap(void)
 {
     enum { INSTEAD = 600 };
     static struct journal_entry entries[INSTEAD];
-    struct fixture *f = setup(16 << 20);
+    struct fixture *f = setup_empty(16 << 20);
     struct journal_batch batch = {.entries = entries, .n_entries = INSTEAD};
 
     simdisk_fail(f->sim, SIMDISK_WRITE, 3, -ENOSPC, false);
@@ -347,7 +261,7 @@ static int pread_meanwhile(struct disk *disk, struct disk_file *file, void *buf,
  * is read is what was there. */
 static void a_segment_is_not_reused_while_it_is_read(void)
 {
-    struct fixture *f = setup(SEGMENT_BYTES);
+    struct fixture *f = setup_empty(SEGMENT_BYTES);
     struct disk_ops ops = *f->disk->ops;
     uint8_t before[SEGMENT_BYTES - 4096];
     uint8_t after[SEGMENT_BYTES - 4096];
@@ -375,7 +289,7 @@ static void a_segment_is_not_reused_while_it_is_read(void)
  * alone rarely gets past the first CRC, so most of it replaces parts of a good file. */
 static void rubbish_is_survived(void)
 {
-    struct fixture *f = setup(SEGMENT_BYTES);
+    struct fixture *f = setup_empty(SEGMENT_BYTES);
     static uint8_t good[SEGMENT_BYTES];
     static uint8_t bytes[SEGMENT_BYTES];
     struct disk_file *file = NULL;
@@ -384,8 +298,8 @@ static void rubbish_is_survived(void)
     for (uint64_t i = 1; i <= 9; i++) {
         CHECK_INT(append(f, i, 1), 0);
     }
-    journal_close(f->journal);
-    CHECK_INT(f->disk->ops->open(f->disk, "journal/0000000000000001.seg", 0, &file), 0);
+    shut(f);
+    CHECK_INT(f->disk->ops->open(f->disk, FIRST, 0, &file), 0);
     CHECK_INT(f->disk->ops->pread(f->disk, file, good, sizeof good, 0), 0);
     f->disk->ops->close(f->disk, file);
     for (uint64_t seed = 1; seed <= 2000; seed++) {
@@ -401,24 +315,23 @@ static void rubbish_is_survived(void)
             bytes[i] = (uint8_t)prng_next(&prng);
         }
         len = prng_below(&prng, 20) == 0 ? (size_t)prng_below(&prng, len) : len;
-        write_file(f, "journal/0000000000000001.seg", bytes, len);
+        write_file(f, FIRST, bytes, len);
         if (prng_below(&prng, 20) == 0) {
             write_file(f, "journal/floor", bytes + at % 1000, prng_below(&prng, 200));
         }
         if (reopen(f) == 0) {
             CHECK_INT(append(f, f->state.last_index + 1, 1), 0);
-            journal_close(f->journal);
+            shut(f);
         }
         (void)f->disk->ops->unlink(f->disk, "journal/floor");
     }
-    f->journal = NULL;
     teardown(f);
 }
 
 /* An older, smaller segment size does not bind a later configuration. */
 static void segment_size_may_change(void)
 {
-    struct fixture *f = setup(16384);
+    struct fixture *f = setup_empty(16384);
     static uint8_t payload[60000];
     struct journal_entry entry = {.index = 2, .term = 1, .type = 1};
     struct journal_batch batch = {.entries = &entry, .n_entries = 1};
@@ -427,12 +340,11 @@ static void segment_size_may_change(void)
     CHECK_INT(journal_prepare(f->journal), 0);
     entry.payload = slice_borrow(payload, sizeof payload);
     CHECK_INT(journal_append(f->journal, &batch), -EFBIG);
-    journal_close(f->journal);
+    shut(f);
     f->config.segment_bytes = 1 << 20;
     CHECK_INT(reopen(f), 0);
     CHECK_INT(journal_append(f->journal, &batch), 0);
     CHECK_UINT(entry.place.segment, 3);
-    journal_close(f->journal);
     CHECK_INT(reopen(f), 0);
     CHECK_UINT(f->n_seen, 2);
     teardown(f);
@@ -442,17 +354,17 @@ static void segment_size_may_change(void)
  * so that a full disk leaves the journal as it was. */
 static void a_full_disk_is_noticed_before_writing(void)
 {
-    enum { FIRST = 1980, ENTRIES = 2047 };
+    enum { BEFORE = 1980, ENTRIES = 2047 };
     static struct journal_entry entries[ENTRIES];
     static uint8_t payload[4096];
 
     for (uint32_t n = 2020; n < ENTRIES; n += 4) {
-        struct fixture *f = setup(16 << 20);
-        struct journal_batch batch = {.entries = entries, .n_entries = FIRST};
+        struct fixture *f = setup_empty(16 << 20);
+        struct journal_batch batch = {.entries = entries, .n_entries = BEFORE};
         uint64_t last;
 
         simdisk_set_capacity(f->sim, simdisk_used(f->sim) + (1 << 20));
-        for (uint32_t i = 0; i < FIRST; i++) {
+        for (uint32_t i = 0; i < BEFORE; i++) {
             entries[i] = (struct journal_entry){.index = i + 1,
                                                 .term = 1,
                                                 .type = 1,
@@ -462,7 +374,7 @@ static void a_full_disk_is_noticed_before_writing(void)
         CHECK_INT(journal_append(f->journal, &batch), 0);
         for (uint32_t i = 0; i < n; i++) {
             entries[i] = entries[0];
-            entries[i].index = FIRST + 1 + i;
+            entries[i].index = BEFORE + 1 + i;
         }
         batch.n_entries = n;
         (void)journal_append(f->journal, &batch); /* Fits for some n. */
@@ -479,12 +391,12 @@ static void a_full_disk_is_noticed_before_writing(void)
 static void a_full_write_can_be_waited_out(void)
 {
     for (uint64_t seed = 1; seed <= 20; seed++) {
-        struct fixture *f = setup(16 << 20);
+        struct fixture *f = setup_empty(16 << 20);
         uint32_t n = append_run(f, RUN_MAX, 1, 0);
 
         CHECK(n < RUN_MAX / 2); /* Or there is no third write. */
         teardown(f);
-        f = setup(16 << 20);
+        f = setup_empty(16 << 20);
         simdisk_fail(f->sim, SIMDISK_WRITE, 3, -ENOSPC, false);
         (void)append_run(f, RUN_MAX, 1, -ENOSPC);
         CHECK_UINT(journal_last_index(f->journal), 0);
@@ -523,7 +435,7 @@ static int release_before_write(struct disk *disk, struct disk_file *file,
  * batch. */
 static void release_waits_for_the_next_segment(void)
 {
-    struct fixture *f = setup(SEGMENT_BYTES);
+    struct fixture *f = setup_empty(SEGMENT_BYTES);
     struct disk_ops ops = *f->disk->ops;
     static uint8_t payload[22000];
     struct journal_entry entry = {
@@ -542,7 +454,7 @@ static void release_waits_for_the_next_segment(void)
     racer = f;
     CHECK_INT(journal_append(f->journal, &batch), -EIO);
     CHECK(racer == NULL);
-    journal_close(f->journal);
+    shut(f);
     simdisk_power_on(f->sim);
     CHECK_INT(reopen(f), 0);
     CHECK_UINT(f->state.term, 7);
@@ -551,7 +463,6 @@ static void release_waits_for_the_next_segment(void)
     CHECK_INT(journal_append(f->journal, &batch), 0);
     CHECK_INT(journal_release(f->journal, journal_segment(f->journal)), 0);
     CHECK_UINT(journal_floor_segment(f->journal), 2);
-    journal_close(f->journal);
     CHECK_INT(reopen(f), 0);
     CHECK_UINT(f->state.vote, 9);
     f->disk->ops = &plain_ops;

@@ -1,113 +1,27 @@
 /* Opening a journal that is damaged: in what the base covers it does no harm, in anything
  * else it is refused. And getting rid of the segment. */
-#include "base/outcome.h"
-#include "base/prng.h"
-#include "lib/check.h"
-#include "lib/simdisk.h"
-#include "store/journal.h"
+#include "test_journal_fixture.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
-#define FIRST "journal/0000000000000001.seg"
 #define SPARE "journal/0000000000000001.spare"
 
 enum {
-    SEGMENT_BYTES = 65536,
-    BLOCK = 4096,
     RECORD_AT = 64, /* In a batch of one record: each lies in a block of its own. */
     HEAD_AT = 128,
     PAYLOAD_AT = 136,
 };
 
-struct fixture {
-    struct simdisk *sim;
-    struct disk *disk;
-    struct journal_config config;
-    struct journal_state state;
-    struct journal *journal;
-    uint64_t n_seen;
-};
-
-static int see(void *ctx, const struct journal_entry *entry)
-{
-    struct fixture *f = ctx;
-
-    (void)entry;
-    f->n_seen++;
-    return 0;
-}
-
-static int reopen(struct fixture *f)
-{
-    journal_close(f->journal);
-    f->journal = NULL;
-    f->n_seen = 0;
-    f->config.seed++;
-    return journal_open(&f->config, &f->state, see, f, &f->journal);
-}
-
-static int put(struct fixture *f, uint64_t index)
-{
-    struct journal_entry entry = {.index = index,
-                                  .term = 1,
-                                  .type = 1,
-                                  .head = slice_borrow("head", 4),
-                                  .payload = slice_borrow("payload", 7)};
-
-    return journal_append(f->journal,
-                          &(struct journal_batch){.entries = &entry, .n_entries = 1});
-}
-
-static int vote(struct fixture *f, uint64_t term)
-{
-    return journal_append(
-        f->journal, &(struct journal_batch){.has_meta = true, .term = term, .vote = 2});
-}
-
-/* Where the batch of entry @index lies, in the first segment: the vote is before it. */
-static uint64_t batch_of(uint64_t index)
-{
-    return BLOCK * (index + 1);
-}
-
 /* A vote in term 1, then the entries 1 to @n, each in a batch of its own. */
 static struct fixture *setup(uint64_t n)
 {
-    static struct fixture f;
+    struct fixture *f = setup_empty(SEGMENT_BYTES);
 
-    f = (struct fixture){.sim = simdisk_new(0)};
-    f.disk = simdisk_disk(f.sim);
-    f.config = (struct journal_config){
-        .disk = f.disk,
-        .dir = "journal",
-        .zone_id = {3},
-        .segment_bytes = SEGMENT_BYTES,
-        .spare_segments = 2,
-        .create = true,
-        .seed = 1,
-    };
-    CHECK_INT(reopen(&f), 0);
-    f.config.create = false;
-    CHECK_INT(vote(&f, 1), 0);
+    CHECK_INT(vote(f, 1), 0);
     for (uint64_t i = 1; i <= n; i++) {
-        CHECK_INT(put(&f, i), 0);
+        CHECK_INT(put(f, i), 0);
     }
-    return &f;
-}
-
-static void teardown(struct fixture *f)
-{
-    journal_close(f->journal);
-    simdisk_free(f->sim);
-}
-
-/* Two bits: one would be set right (test_journal_mend.c). */
-static void flip(struct fixture *f, uint64_t offset)
-{
-    CHECK(simdisk_flip(f->sim, FIRST, offset, 2));
-    CHECK(simdisk_flip(f->sim, FIRST, offset, 5));
+    return f;
 }
 
 static void check_log(struct fixture *f, uint64_t base, uint64_t last)
@@ -158,7 +72,7 @@ static void damage_below_the_base_does_no_harm(void)
                 if (sector == 1) {
                     CHECK(simdisk_bad(f->sim, FIRST, batch_of(4) + at[i]));
                 } else {
-                    flip(f, batch_of(4) + at[i]);
+                    flip_two(f, batch_of(4) + at[i]);
                 }
                 CHECK_INT(reopen(f), base < 4 ? -EUCLEAN : 0);
                 if (base >= 4) {
@@ -179,7 +93,7 @@ static void a_damaged_payload_is_found_by_who_reads_it(void)
 {
     struct fixture *f = setup(8);
 
-    flip(f, batch_of(4) + PAYLOAD_AT);
+    flip_two(f, batch_of(4) + PAYLOAD_AT);
     CHECK_INT(reopen(f), 0);
     check_log(f, 0, 8);
     CHECK_INT(fetch(f, 3), 0);
@@ -203,7 +117,7 @@ static void what_is_whole_of_a_batch_counts(void)
                              &(struct journal_batch){.entries = entries, .n_entries = 4}),
               0);
     CHECK_INT(journal_compact(f->journal, 5, 1), 0);
-    flip(f, batch_of(4) + 64 + 72 + 30); /* The record of entry 5. */
+    flip_two(f, batch_of(4) + 64 + 72 + 30); /* The record of entry 5. */
     CHECK_INT(reopen(f), 0);
     check_log(f, 5, 7);
     CHECK_INT(fetch(f, 6), 0);
@@ -219,7 +133,7 @@ static void damage_to_the_newest_is_refused_until_it_is_said_again(void)
         struct fixture *f = setup(8);
 
         CHECK_INT(journal_compact(f->journal, 8, 1), 0);
-        flip(f, batch_of(8) + HEAD_AT);
+        flip_two(f, batch_of(8) + HEAD_AT);
         if (leaves == 1) {
             CHECK_INT(journal_prepare(f->journal), 0);
             CHECK_UINT(journal_segment(f->journal), 1); /* Nobody has met it. */
@@ -251,13 +165,13 @@ static void a_vote_is_never_lost(void)
     }
     CHECK_INT(journal_compact(f->journal, 8, 1), 0);
     CHECK_INT(put(f, 9), 0);
-    flip(f, batch_of(5) + RECORD_AT + 30);
+    flip_two(f, batch_of(5) + RECORD_AT + 30);
     CHECK_INT(reopen(f), -EUCLEAN);
-    flip(f, batch_of(5) + RECORD_AT + 30);
+    flip_two(f, batch_of(5) + RECORD_AT + 30);
     CHECK_INT(reopen(f), 0);
     CHECK_UINT(f->state.term, 7);
     CHECK_INT(vote(f, 9), 0);
-    flip(f, batch_of(5) + RECORD_AT + 30);
+    flip_two(f, batch_of(5) + RECORD_AT + 30);
     CHECK_INT(reopen(f), 0);
     CHECK_UINT(f->state.term, 9);
     CHECK_UINT(f->state.last_index, 9);
@@ -275,10 +189,10 @@ static void a_second_gap_does_not_hide_a_vote(void)
         CHECK_INT(put(f, i), 0);
     }
     CHECK_INT(journal_compact(f->journal, 7, 1), 0);
-    flip(f, batch_of(5) + RECORD_AT + 30);
-    flip(f, batch_of(7) + RECORD_AT + 30); /* Entry 6. */
+    flip_two(f, batch_of(5) + RECORD_AT + 30);
+    flip_two(f, batch_of(7) + RECORD_AT + 30); /* Entry 6. */
     CHECK_INT(reopen(f), -EUCLEAN);
-    flip(f, batch_of(5) + RECORD_AT + 30);
+    flip_two(f, batch_of(5) + RECORD_AT + 30);
     CHECK_INT(reopen(f), 0);
     CHECK_UINT(f->state.term, 7);
     teardown(f);
@@ -298,7 +212,7 @@ static void damage_just_before_the_next_segment(void)
         last = journal_last_index(f->journal); /* The first one there. */
         CHECK_INT(put(f, last + 1), 0);
         CHECK_INT(journal_compact(f->journal, last - 2 + (uint64_t)covered, 1), 0);
-        flip(f, batch_of(last - 1) + RECORD_AT + 30);
+        flip_two(f, batch_of(last - 1) + RECORD_AT + 30);
         CHECK_INT(reopen(f), covered == 1 ? 0 : -EUCLEAN);
         if (covered == 1) {
             check_log(f, last - 1, last + 1);
@@ -318,17 +232,12 @@ static void an_unreadable_part_of_the_newest_is_refused(void)
                                   .type = 1,
                                   .head = slice_borrow("head", 4),
                                   .payload = slice_borrow(payload, sizeof payload)};
-    struct prng prng;
 
     memset(payload, 7, sizeof payload);
     CHECK_INT(journal_append(f->journal,
                              &(struct journal_batch){.entries = &entry, .n_entries = 1}),
               0);
-    prng_seed(&prng, 1);
-    simdisk_crash(f->sim, &prng); /* So that it is not marked. */
-    journal_close(f->journal);
-    f->journal = NULL;
-    simdisk_power_on(f->sim);
+    crash(f, 1);
     CHECK(simdisk_bad(f->sim, FIRST, batch_of(4) + BLOCK + 100));
     CHECK_INT(reopen(f), -EUCLEAN);
     teardown(f);
@@ -345,10 +254,10 @@ static void a_voided_entry_does_not_come_back(void)
     CHECK_INT(put(f, 5), 0);
     CHECK_INT(vote(f, 1), 0);
     CHECK_INT(journal_compact(f->journal, 2, 1), 0);
-    flip(f, batch_of(5) + RECORD_AT + 30); /* The second entry 3. */
+    flip_two(f, batch_of(5) + RECORD_AT + 30); /* The second entry 3. */
     CHECK_INT(reopen(f), -EUCLEAN);
-    flip(f, batch_of(5) + RECORD_AT + 30);
-    flip(f, batch_of(3) + RECORD_AT + 30); /* The first one: it is void. */
+    flip_two(f, batch_of(5) + RECORD_AT + 30);
+    flip_two(f, batch_of(3) + RECORD_AT + 30); /* The first one: it is void. */
     CHECK_INT(reopen(f), 0);
     check_log(f, 2, 5);
     teardown(f);
@@ -363,8 +272,7 @@ static void an_unreadable_end_is_refused(void)
     struct disk_file *file = NULL;
 
     CHECK(simdisk_bad(f->sim, FIRST, batch_of(9) + 700));
-    journal_close(f->journal); /* The mark makes it good. */
-    f->journal = NULL;
+    shut(f); /* The mark makes it good. */
     CHECK(simdisk_bad(f->sim, FIRST, batch_of(9) + 700));
     CHECK_INT(reopen(f), -EUCLEAN);
     CHECK_INT(f->disk->ops->open(f->disk, FIRST, DISK_WRITE, &file), 0);
@@ -389,8 +297,7 @@ static void a_disk_that_is_gone_is_no_damage(void)
     struct fixture *f = setup(8);
 
     CHECK_INT(reopen(f), 0);
-    journal_close(f->journal);
-    f->journal = NULL;
+    shut(f);
     simdisk_fail(f->sim, SIMDISK_READ, 1, -EIO, true);
     CHECK_INT(reopen(f), -EIO);
     simdisk_fail(f->sim, SIMDISK_READ, 2, -EIO, true); /* After the header's. */
@@ -409,7 +316,7 @@ static void a_bad_segment_goes_for_good(void)
     struct fixture *f = setup(8);
     uint64_t index = 0;
 
-    flip(f, batch_of(4) + HEAD_AT);
+    flip_two(f, batch_of(4) + HEAD_AT);
     CHECK(!journal_bad(f->journal, &index));
     CHECK_INT(fetch(f, 4), -EUCLEAN);
     CHECK_INT(put(f, 9), 0);
@@ -436,7 +343,7 @@ static void a_start_remembers_a_bad_segment(void)
     struct fixture *f = setup(8);
 
     CHECK_INT(journal_compact(f->journal, 4, 1), 0);
-    flip(f, batch_of(4) + HEAD_AT);
+    flip_two(f, batch_of(4) + HEAD_AT);
     CHECK_INT(reopen(f), 0);
     CHECK_INT(put(f, 9), 0);
     CHECK_UINT(journal_segment(f->journal), 2);
@@ -452,7 +359,7 @@ static void a_full_disk_stays_in_a_bad_segment(void)
 {
     struct fixture *f = setup(4);
 
-    flip(f, batch_of(4) + HEAD_AT);
+    flip_two(f, batch_of(4) + HEAD_AT);
     CHECK_INT(fetch(f, 4), -EUCLEAN);
     simdisk_set_capacity(f->sim, simdisk_used(f->sim));
     CHECK_INT(put(f, 5), 0);
@@ -514,14 +421,13 @@ static void power_may_go_anywhere_past_a_bad_entry(void)
             int rv;
 
             prng_seed(&prng, at * 1000 + seed);
-            flip(f, batch_of(4) + HEAD_AT);
+            flip_two(f, batch_of(4) + HEAD_AT);
             CHECK_INT(fetch(f, 4), -EUCLEAN);
             simdisk_power_off_after(f->sim, at);
             get_past_it(f, &p);
             done = simdisk_is_on(f->sim);
             simdisk_crash(f->sim, &prng);
-            journal_close(f->journal);
-            f->journal = NULL;
+            shut(f);
             simdisk_power_on(f->sim);
             rv = reopen(f);
             CHECK(rv == 0 || (rv == -EUCLEAN && !p.compacted));

@@ -1,21 +1,12 @@
 /* A journal of which bits flipped, with nobody to ask: one in a structure is set right, two
  * are damage as ever, and what a crash tore stays torn. */
-#include "base/outcome.h"
-#include "base/prng.h"
-#include "lib/check.h"
-#include "lib/simdisk.h"
-#include "store/journal.h"
 #include "store/journal_format.h"
+#include "test_journal_fixture.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
-
-#define FIRST "journal/0000000000000001.seg"
 
 enum {
-    BLOCK = 4096,
-    SEGMENT_BYTES = 16 * BLOCK,
     LONG_BYTES = 512, /* The longest. */
     N_ENTRIES = 3,
     FLOOR_BYTES = 68,
@@ -26,78 +17,12 @@ enum {
     FIRST_BYTES = BATCH_BYTES + STATE_BYTES + RECORD_BYTES, /* STATE and the vote. */
 };
 
-struct fixture {
-    struct simdisk *sim;
-    struct disk *disk;
-    struct journal_config config;
-    struct journal_state state;
-    struct journal *journal;
-    uint64_t n_seen;
-};
-
-static int see(void *ctx, const struct journal_entry *entry)
-{
-    struct fixture *f = ctx;
-
-    f->n_seen += entry->head.len == 4 && memcmp(entry->head.data, "head", 4) == 0 ? 1 : 0;
-    return 0;
-}
-
-static int reopen(struct fixture *f)
-{
-    journal_close(f->journal);
-    f->journal = NULL;
-    f->n_seen = 0;
-    f->config.seed++;
-    return journal_open(&f->config, &f->state, see, f, &f->journal);
-}
-
-static int put(struct fixture *f, uint64_t index)
-{
-    struct journal_entry entry = {.index = index,
-                                  .term = 1,
-                                  .type = 1,
-                                  .head = slice_borrow("head", 4),
-                                  .payload = slice_borrow("payload", 7)};
-
-    return journal_append(f->journal,
-                          &(struct journal_batch){.entries = &entry, .n_entries = 1});
-}
-
-static uint64_t batch_of(uint64_t index)
-{
-    return BLOCK * (index + 1);
-}
-
 /* A vote in term 1; then some entries, each in a batch of its own. Open. */
-static struct fixture *setup_empty(uint64_t segment_bytes)
-{
-    static struct fixture f;
-
-    f = (struct fixture){.sim = simdisk_new(0)};
-    f.disk = simdisk_disk(f.sim);
-    f.config = (struct journal_config){
-        .disk = f.disk,
-        .dir = "journal",
-        .zone_id = {3},
-        .segment_bytes = segment_bytes,
-        .spare_segments = 2,
-        .create = true,
-        .seed = 1,
-    };
-    CHECK_INT(reopen(&f), 0);
-    f.config.create = false;
-    CHECK_INT(
-        journal_append(f.journal,
-                       &(struct journal_batch){.has_meta = true, .term = 1, .vote = 2}),
-        0);
-    return &f;
-}
-
 static struct fixture *setup_open(void)
 {
     struct fixture *f = setup_empty(SEGMENT_BYTES);
 
+    CHECK_INT(vote(f, 1), 0);
     for (uint64_t i = 1; i <= N_ENTRIES; i++) {
         CHECK_INT(put(f, i), 0);
     }
@@ -108,15 +33,8 @@ static struct fixture *setup(void)
 {
     struct fixture *f = setup_open();
 
-    journal_close(f->journal);
-    f->journal = NULL;
+    shut(f);
     return f;
-}
-
-static void teardown(struct fixture *f)
-{
-    journal_close(f->journal);
-    simdisk_free(f->sim);
 }
 
 static bool is_entry(struct fixture *f, uint64_t index)
@@ -139,7 +57,7 @@ static bool is_entry(struct fixture *f, uint64_t index)
 static bool is_all_there(struct fixture *f, uint64_t last)
 {
     bool is = f->state.term == 1 && f->state.vote == 2 && f->state.base_index == 0 &&
-              f->state.last_index == last && f->n_seen == last;
+              f->state.last_index == last && f->n_heads == last;
 
     for (uint64_t i = 1; i <= last && is; i++) {
         is = is_entry(f, i);
@@ -250,8 +168,7 @@ static void check_floor(uint32_t bit, uint32_t further)
 
     CHECK_INT(reopen(f), 0);
     CHECK_INT(journal_compact(f->journal, 2, 1), 0);
-    journal_close(f->journal);
-    f->journal = NULL;
+    shut(f);
     CHECK(read_floor(f, before));
     CHECK(simdisk_flip(f->sim, "journal/floor", bit / 8, bit % 8));
     if (further > 0) {
@@ -261,7 +178,7 @@ static void check_floor(uint32_t bit, uint32_t further)
         CHECK_INT(reopen(f), 0);
         CHECK_UINT(f->state.base_index, 2);
         CHECK_UINT(f->state.last_index, N_ENTRIES);
-        CHECK_UINT(f->n_seen, N_ENTRIES - 2);
+        CHECK_UINT(f->n_heads, N_ENTRIES - 2);
         CHECK(read_floor(f, after));
         CHECK(memcmp(before, after, sizeof before) == 0);
     }
@@ -386,12 +303,12 @@ static void many_flips_are_set_right(void)
     enum { MANY = 40, LAST = MANY + 1 };
     struct fixture *f = setup_empty((MANY + 8) * BLOCK);
 
+    CHECK_INT(vote(f, 1), 0);
     for (uint64_t i = 1; i <= LAST; i++) {
         CHECK_INT(put(f, i), 0);
     }
     CHECK_UINT(journal_segment(f->journal), 1);
-    journal_close(f->journal);
-    f->journal = NULL;
+    shut(f);
     for (uint64_t i = 1; i <= LAST; i++) {
         CHECK(simdisk_flip(f->sim, FIRST, batch_of(i) + (i == LAST ? BATCH_BYTES + 9 : 9),
                            (unsigned)(i % 8)));
@@ -459,13 +376,8 @@ static void of_what_may_be_torn_only_the_header_is_set_right(void)
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct fixture *f = setup_open();
-        struct prng prng;
 
-        prng_seed(&prng, 1);
-        simdisk_crash(f->sim, &prng); /* So that it is not marked. */
-        journal_close(f->journal);
-        f->journal = NULL;
-        simdisk_power_on(f->sim);
+        crash(f, 1);
         CHECK(simdisk_flip(f->sim, FIRST, batch_of(N_ENTRIES) + cases[i].at, 5));
         CHECK_INT(reopen(f), 0);
         CHECK(is_all_there(f, cases[i].last));
@@ -477,13 +389,8 @@ static void of_what_may_be_torn_only_the_header_is_set_right(void)
 static void a_header_over_torn_records_stays(void)
 {
     struct fixture *f = setup_open();
-    struct prng prng;
 
-    prng_seed(&prng, 1);
-    simdisk_crash(f->sim, &prng);
-    journal_close(f->journal);
-    f->journal = NULL;
-    simdisk_power_on(f->sim);
+    crash(f, 1);
     CHECK(simdisk_flip(f->sim, FIRST, batch_of(N_ENTRIES) + 30, 5));
     CHECK(simdisk_flip(f->sim, FIRST, batch_of(N_ENTRIES) + BATCH_BYTES + 50, 5));
     CHECK_INT(reopen(f), 0);
