@@ -171,6 +171,22 @@ static void end(struct fixture *f)
     router_free(f->router);
 }
 
+static void all_down(struct fixture *f)
+{
+    for (uint64_t number = 2; number <= 4; number++) {
+        node(f, number, false);
+    }
+}
+
+/* Op 70 is given up in @ms, and not before, as one that may have been carried out. */
+static void check_doubt(struct fixture *f, uint64_t ms)
+{
+    pass(f, ms - 1);
+    CHECK_STR(trace(f), "");
+    pass(f, 1);
+    CHECK_STR(trace(f), "answer 70 IN_DOUBT\n");
+}
+
 /* A mutation finds the leader by its hint, and the next one goes there at once. */
 static void hint_is_followed(void)
 {
@@ -429,14 +445,9 @@ static void lost_connection_leaves_doubt(void)
     init(&f);
     zone_known(&f);
     mutate(&f, 70);
-    for (uint64_t number = 2; number <= 4; number++) {
-        node(&f, number, false);
-    }
+    all_down(&f);
     (void)trace(&f);
-    pass(&f, ROUTER_DOUBT_MS - 1);
-    CHECK_STR(trace(&f), "");
-    pass(&f, 1);
-    CHECK_STR(trace(&f), "answer 70 IN_DOUBT\n");
+    check_doubt(&f, ROUTER_DOUBT_MS);
     end(&f);
 }
 
@@ -449,14 +460,9 @@ static void try_later_leaves_doubt(void)
     zone_known(&f);
     mutate(&f, 70);
     answer(&f, 0, 2, OUT_TRY_LATER, 0);
-    for (uint64_t number = 2; number <= 4; number++) {
-        node(&f, number, false);
-    }
+    all_down(&f);
     (void)trace(&f);
-    pass(&f, ROUTER_DOUBT_MS - 1);
-    CHECK_STR(trace(&f), "");
-    pass(&f, 1);
-    CHECK_STR(trace(&f), "answer 70 IN_DOUBT\n");
+    check_doubt(&f, ROUTER_DOUBT_MS);
     end(&f);
 }
 
@@ -472,14 +478,9 @@ static void new_leader_leaves_doubt(void)
     memcpy(event.zone_id, zone_id, 16);
     step(&f, &event);
     answer(&f, 0, 3, OUT_NOT_LEADER, 0); /* That one has certainly not. */
-    for (uint64_t number = 2; number <= 4; number++) {
-        node(&f, number, false);
-    }
+    all_down(&f);
     (void)trace(&f);
-    pass(&f, ROUTER_DOUBT_MS - 1);
-    CHECK_STR(trace(&f), "");
-    pass(&f, 1);
-    CHECK_STR(trace(&f), "answer 70 IN_DOUBT\n");
+    check_doubt(&f, ROUTER_DOUBT_MS);
     end(&f);
 }
 
@@ -493,14 +494,9 @@ static void silence_leaves_doubt(void)
     mutate(&f, 70);
     pass(&f, ROUTER_RESEND_MS);
     answer(&f, 0, 3, OUT_NOT_LEADER, 0);
-    for (uint64_t number = 2; number <= 4; number++) {
-        node(&f, number, false);
-    }
+    all_down(&f);
     CHECK_STR(trace(&f), "send w1/1 to 2\nsend w1/1 to 3\n");
-    pass(&f, ROUTER_DOUBT_MS - ROUTER_RESEND_MS - 1);
-    CHECK_STR(trace(&f), "");
-    pass(&f, 1);
-    CHECK_STR(trace(&f), "answer 70 IN_DOUBT\n");
+    check_doubt(&f, ROUTER_DOUBT_MS - ROUTER_RESEND_MS);
     end(&f);
 }
 
