@@ -684,6 +684,15 @@ void rig_flush(struct rig *rig, uint64_t id)
     (void)rig_step(rig, id, &event);
 }
 
+void rig_write(struct rig *rig, uint64_t id, uint64_t first, uint32_t n, size_t len)
+{
+    for (uint64_t token = first; token < first + n; token++) {
+        rig_submit(rig, id, token, len);
+        rig_flush(rig, id);
+        rig_settle(rig);
+    }
+}
+
 void rig_read_of(struct rig *rig, uint64_t id, uint64_t token, uint64_t ino, uint64_t gen)
 {
     struct replica_event event = {

@@ -158,6 +158,8 @@ void rig_pull_done(struct rig *rig, uint64_t id, uint64_t from, int rv);
  * <OUTCOME>". */
 void rig_submit(struct rig *rig, uint64_t id, uint64_t token, size_t len);
 void rig_flush(struct rig *rig, uint64_t id);
+/* @n such, with tokens from @first on: each is delivered before the next is submitted. */
+void rig_write(struct rig *rig, uint64_t id, uint64_t first, uint32_t n, size_t len);
 void rig_read(struct rig *rig, uint64_t id, uint64_t token);
 /* One that depends on inode @ino of generation @gen alone. */
 void rig_read_of(struct rig *rig, uint64_t id, uint64_t token, uint64_t ino,

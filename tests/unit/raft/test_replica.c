@@ -24,9 +24,7 @@ static void answered_when_committed(void)
     rig_elect(&rig, 1);
     rig_connect(&rig, 1, 3, false);
     rig.nodes[2].hold_journal = true;
-    rig_submit(&rig, 1, 50, 100);
-    rig_flush(&rig, 1);
-    rig_settle(&rig);
+    rig_write(&rig, 1, 50, 1, 100);
     CHECK_STR(rig_trace(&rig), "");
     rig_journal_done(&rig, 2);
     rig_settle(&rig);
@@ -41,9 +39,7 @@ static void sent_while_written(void)
     begin(3);
     rig_elect(&rig, 1);
     rig.nodes[1].hold_journal = true;
-    rig_submit(&rig, 1, 51, 100);
-    rig_flush(&rig, 1);
-    rig_settle(&rig);
+    rig_write(&rig, 1, 51, 1, 100);
     CHECK_UINT(rig.nodes[2].last, rig.nodes[1].last);
     CHECK_STR(rig_trace(&rig), "");
     rig_journal_done(&rig, 1);
@@ -164,9 +160,7 @@ static void follower_reads(void)
 
     begin(3);
     rig_elect(&rig, 1);
-    rig_submit(&rig, 1, 80, 10);
-    rig_flush(&rig, 1);
-    rig_settle(&rig);
+    rig_write(&rig, 1, 80, 1, 10);
     CHECK_STR(rig_trace(&rig), "1 answer 80 OK\n");
     CHECK_UINT(rig_applied(&rig, 2), 2);
     now_ms = rig.now_ms;
@@ -186,9 +180,7 @@ static void slow_follower_reads(void)
     begin(3);
     rig_elect(&rig, 1);
     rig.nodes[2].hold_journal = true;
-    rig_submit(&rig, 1, 85, 10);
-    rig_flush(&rig, 1);
-    rig_settle(&rig);
+    rig_write(&rig, 1, 85, 1, 10);
     CHECK_STR(rig_trace(&rig), "1 answer 85 OK\n");
     now_ms = rig.now_ms;
     rig_read(&rig, 2, 86);
@@ -380,11 +372,7 @@ static void fetched_for_follower(void)
     begin(3);
     rig_elect(&rig, 1);
     rig_connect(&rig, 1, 3, false);
-    for (uint64_t token = 1; token <= 60; token++) {
-        rig_submit(&rig, 1, token, 1u << 20);
-        rig_flush(&rig, 1);
-        rig_settle(&rig);
-    }
+    rig_write(&rig, 1, 1, 60, 1u << 20);
     CHECK(rig.nodes[1].peak_cache <= REPLICA_CACHE_BYTES + (2u << 20));
     CHECK_UINT(rig.nodes[1].fetches, 0);
     rig_connect(&rig, 1, 3, true);
@@ -422,9 +410,7 @@ static void batch_ends_where_asked(void)
     event.index = first; /* Long passed: no matter. */
     CHECK_INT(rig_step(&rig, 1, &event), 0);
     rig.nodes[1].hold_zone = false;
-    rig_submit(&rig, 1, 99, 10);
-    rig_flush(&rig, 1);
-    rig_settle(&rig);
+    rig_write(&rig, 1, 99, 1, 10);
     CHECK_UINT(rig_applied(&rig, 1), first + 11);
     rig_deinit(&rig);
 }
@@ -438,11 +424,7 @@ static void slow_follower_is_bounded(void)
     begin(3);
     rig_elect(&rig, 1);
     rig.nodes[3].hold_journal = true;
-    for (uint64_t token = 1; token <= 25; token++) {
-        rig_submit(&rig, 1, token, 1u << 20);
-        rig_flush(&rig, 1);
-        rig_settle(&rig);
-    }
+    rig_write(&rig, 1, 1, 25, 1u << 20);
     CHECK(rig.nodes[3].peak_cache <= 12u << 20);
     rig_run(&rig, 5000);
     rig_status(&rig, 1, &status);
@@ -464,11 +446,7 @@ static void compaction(void)
     rig.journal_bytes_max = 1u << 20;
     rig_init(&rig, 3);
     rig_elect(&rig, 1);
-    for (uint64_t token = 1; token <= 200; token++) {
-        rig_submit(&rig, 1, token, 4000);
-        rig_flush(&rig, 1);
-        rig_settle(&rig);
-    }
+    rig_write(&rig, 1, 1, 200, 4000);
     rig_run(&rig, 200);
     rig_disk(&rig, 1, 600u << 10);
     rig_run(&rig, 200);
@@ -518,11 +496,7 @@ static void behind_the_log(void)
     rig_init(&rig, 3);
     rig_elect(&rig, 1);
     rig_stop(&rig, 3);
-    for (uint64_t token = 1; token <= 200; token++) {
-        rig_submit(&rig, 1, token, 4000);
-        rig_flush(&rig, 1);
-        rig_settle(&rig);
-    }
+    rig_write(&rig, 1, 1, 200, 4000);
     rig_run(&rig, 3000);
     rig_disk(&rig, 1, 600u << 10);
     rig_run(&rig, 200);
@@ -699,9 +673,7 @@ static void time_passes_without_writers(void)
     for (uint64_t id = 1; id <= 3; id++) {
         rig.nodes[id].due_ns = (int64_t)(rig.now_ms + 5000) * 1000000;
     }
-    rig_submit(&rig, 1, 50, 10);
-    rig_flush(&rig, 1);
-    rig_settle(&rig);
+    rig_write(&rig, 1, 50, 1, 10);
     (void)rig_trace(&rig);
     last = rig.nodes[1].last;
     rig_run(&rig, 4900);

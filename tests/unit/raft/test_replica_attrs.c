@@ -39,13 +39,6 @@ static bool knows(uint64_t id, const struct zone_attr *attr)
     return true;
 }
 
-static void write_at(uint64_t id, uint64_t token)
-{
-    rig_submit(&rig, id, token, 10);
-    rig_flush(&rig, id);
-    rig_settle(&rig);
-}
-
 static void remove_at(uint64_t id, uint64_t token)
 {
     struct zone_op op = {.type = ZONE_OP_REMOVE,
@@ -96,7 +89,7 @@ static void touched_when_handed_over(void)
     seen(1, stamp, &of_7);
     CHECK(knows(1, &of_2));
     rig.nodes[1].hold_zone = true;
-    write_at(1, 20);
+    rig_write(&rig, 1, 20, 1, 10);
     CHECK(!knows(1, &of_2));
     CHECK(knows(1, &of_7));
     seen(1, stamp, &of_2);
@@ -175,7 +168,7 @@ static void given_behind_an_apply(void)
     rig_settle(&rig);
     seen(2, rig.nodes[2].read_stamp, &of_2); /* From now on it looks at entries. */
     rig.nodes[2].hold_zone = true;
-    write_at(1, 20);
+    rig_write(&rig, 1, 20, 1, 10);
     rig_run(&rig, 200); /* It hears that the entry is released. */
     (void)rig_trace(&rig);
     rig_read_of(&rig, 2, 30, 7, 1); /* The WRITE is no matter for it. */

@@ -24,20 +24,11 @@ static void begin(uint32_t n, uint64_t journal_bytes_max, uint64_t cache_bytes)
     rig_elect(&rig, 1);
 }
 
-static void write_at(uint64_t id, uint64_t first, uint32_t n, size_t len)
-{
-    for (uint64_t token = first; token < first + n; token++) {
-        rig_submit(&rig, id, token, len);
-        rig_flush(&rig, id);
-        rig_settle(&rig);
-    }
-}
-
 /* Member 3 lacks what the leader's journal has no longer, and has begun to pull. */
 static void make_late(void)
 {
     rig.nodes[3].no_entries = true;
-    write_at(1, 500, 200, 4000);
+    rig_write(&rig, 1, 500, 200, 4000);
     rig_disk(&rig, 1, 1000u << 10);
     rig.nodes[3].hold_pull = true;
     rig_connect(&rig, 1, 3, false);
@@ -66,7 +57,7 @@ static void durable_batch_by_batch(void)
     begin(1, 0, 0);
     applied = rig_applied(&rig, 1);
     rig.nodes[1].hold_journal = true;
-    write_at(1, 10, 5, 100);
+    rig_write(&rig, 1, 10, 5, 100);
     CHECK_UINT(rig.nodes[1].n_tickets, 2);
     rig_journal_one(&rig, 1, 0);
     CHECK_UINT(rig_applied(&rig, 1), applied + 1);
@@ -80,7 +71,7 @@ static void batch_behind_a_full_disk(void)
 {
     begin(1, 0, 0);
     rig.nodes[1].hold_journal = true;
-    write_at(1, 10, 2, 100);
+    rig_write(&rig, 1, 10, 2, 100);
     CHECK_UINT(rig.nodes[1].n_tickets, 2);
     rig_journal_one(&rig, 1, -ENOSPC);
     rig_journal_one(&rig, 1, -EINVAL);
@@ -106,7 +97,7 @@ static void cut_behind_a_full_disk(void)
     rig.nodes[3].no_entries = false;
     rig.nodes[3].full_journal = false;
     rig_run(&rig, 2000);
-    write_at(1, 900, 3, 100);
+    rig_write(&rig, 1, 900, 3, 100);
     rig_run(&rig, 2000);
     CHECK_UINT(rig_applied(&rig, 3), rig_applied(&rig, 1));
     rig_deinit(&rig);
@@ -159,10 +150,10 @@ static void pull_drops_what_was_not_written(void)
     struct replica_status status;
 
     begin(3, 1u << 20, 0);
-    write_at(1, 10, 20, 100);
+    rig_write(&rig, 1, 10, 20, 100);
     rig_run(&rig, 200);
     late->hold_journal = true;
-    write_at(1, 100, 5, 100); /* Two batches, and three entries that wait. */
+    rig_write(&rig, 1, 100, 5, 100); /* Two batches, and three entries that wait. */
     CHECK_UINT(late->n_tickets, 2);
     make_late();
     late->hold_journal = false;
@@ -185,12 +176,12 @@ static void pull_drops_what_was_sent_back(void)
     uint64_t last;
 
     begin(3, 1u << 20, 0);
-    write_at(1, 10, 20, 100);
+    rig_write(&rig, 1, 10, 20, 100);
     rig_run(&rig, 200);
     rig_status(&rig, 3, &status);
     last = status.last_index;
     late->hold_journal = true;
-    write_at(1, 100, 2, 100);
+    rig_write(&rig, 1, 100, 2, 100);
     CHECK_UINT(late->n_tickets, 2);
     make_late();
     late->hold_journal = false;
@@ -212,11 +203,11 @@ static void slow_follower_need_not_pull(void)
     uint64_t last;
 
     begin(3, 1u << 20, 0);
-    write_at(1, 10, 100, 100);
+    rig_write(&rig, 1, 10, 100, 100);
     rig_run(&rig, 200);
     rig.nodes[3].no_entries = true;
     last = rig.nodes[3].last;
-    write_at(1, 300, 130, 4000);
+    rig_write(&rig, 1, 300, 130, 4000);
     rig_disk(&rig, 1, 600u << 10); /* Half full: a snapshot is due, room there is. */
     rig_run(&rig, 300);
     CHECK(rig.nodes[1].compactions > 0);
@@ -235,7 +226,7 @@ static void no_cut_while_reading_back(void)
 
     begin(3, 1u << 20, 64u << 10);
     rig_connect(&rig, 1, 3, false);
-    write_at(1, 10, 150, 4000); /* Most of it leaves the cache. */
+    rig_write(&rig, 1, 10, 150, 4000); /* Most of it leaves the cache. */
     leader->hold_fetch = true;
     rig_connect(&rig, 1, 3, true);
     rig_run(&rig, 2000);
@@ -256,7 +247,7 @@ static void undurable_entries_stay_cached(void)
 {
     begin(3, 0, 64u << 10);
     rig.nodes[3].hold_journal = true;
-    write_at(1, 10, 60, 20000);
+    rig_write(&rig, 1, 10, 60, 20000);
     rig_run(&rig, 200);
     CHECK(rig.nodes[3].n_tickets > 0);
     rig.nodes[3].hold_journal = false;
@@ -273,7 +264,7 @@ static void configurations_stay_cached(void)
     struct replica_status status;
 
     begin(3, 1u << 20, 16u << 10);
-    write_at(1, 10, 50, 4000);
+    rig_write(&rig, 1, 10, 50, 4000);
     rig_run(&rig, 200);
     make_late();
     fail_pull();
@@ -302,14 +293,14 @@ static void zone_time_outlives_a_restart(void)
     for (unsigned applied = 0; applied < 2; applied++) {
         begin(1, 0, 0);
         rig.nodes[1].hold_zone = applied == 0;
-        write_at(1, 10, 3, 100);
+        rig_write(&rig, 1, 10, 3, 100);
         last_ns = time_of(1, rig.nodes[1].last);
         rig_stop(&rig, 1);
         rig.nodes[1].hold_zone = false;
         rig.wall_back_ns = 3600ll * 1000000000;
         CHECK_INT(rig_start(&rig, 1), 0);
         rig_run(&rig, 2000);
-        write_at(1, 20, 2, 100);
+        rig_write(&rig, 1, 20, 2, 100);
         CHECK(time_of(1, rig.nodes[1].last) > last_ns);
         CHECK(time_of(1, rig.nodes[1].last) > time_of(1, rig.nodes[1].last - 1));
         rig_deinit(&rig);
@@ -337,7 +328,7 @@ static void zone_time_comes_with_the_state(void)
     rig_run(&rig, 1500);
     rig_status(&rig, 3, &status);
     CHECK_INT(status.state, RGROUP_LEADER);
-    write_at(3, 900, 1, 100);
+    rig_write(&rig, 3, 900, 1, 100);
     CHECK(time_of(3, rig.nodes[3].last) > last_ns);
     rig_deinit(&rig);
 }
@@ -348,8 +339,8 @@ static void zone_time_of_a_cut_log(void)
     int64_t last_ns;
 
     begin(1, 1u << 20, 0);
-    write_at(1, 10, 100, 100);
-    write_at(1, 200, 1, 60000); /* More than the tail that is kept. */
+    rig_write(&rig, 1, 10, 100, 100);
+    rig_write(&rig, 1, 200, 1, 60000); /* More than the tail that is kept. */
     rig_disk(&rig, 1, 1000u << 10);
     rig_run(&rig, 300);
     CHECK_UINT(rig.nodes[1].base_index, rig.nodes[1].last);
@@ -359,7 +350,7 @@ static void zone_time_of_a_cut_log(void)
     rig.journal_bytes_max = 0;
     CHECK_INT(rig_start(&rig, 1), 0);
     rig_run(&rig, 2000);
-    write_at(1, 20, 1, 100);
+    rig_write(&rig, 1, 20, 1, 100);
     CHECK(time_of(1, rig.nodes[1].last) > last_ns);
     rig_deinit(&rig);
 }
@@ -372,11 +363,7 @@ static void unreadable_for_follower(void)
 
     begin(3, 0, 0);
     rig_connect(&rig, 1, 3, false);
-    for (uint64_t token = 1; token <= 60; token++) {
-        rig_submit(&rig, 1, token, 1u << 20);
-        rig_flush(&rig, 1);
-        rig_settle(&rig);
-    }
+    rig_write(&rig, 1, 1, 60, 1u << 20);
     rig.nodes[1].bad_index = 20;
     rig_connect(&rig, 1, 3, true);
     rig_run(&rig, 3000);
@@ -388,9 +375,7 @@ static void unreadable_for_follower(void)
     CHECK_UINT(status.first_index, 21); /* No more is cut off than must be. */
     CHECK_UINT(rig.nodes[3].pulls, 1);
     CHECK_UINT(rig_applied(&rig, 3), rig_applied(&rig, 1));
-    rig_submit(&rig, 1, 900, 10);
-    rig_flush(&rig, 1);
-    rig_settle(&rig);
+    rig_write(&rig, 1, 900, 1, 10);
     rig_run(&rig, 1000);
     CHECK_UINT(rig_applied(&rig, 3), rig_applied(&rig, 1));
     rig_deinit(&rig);
@@ -407,7 +392,7 @@ static void end_of_what_is_durable(void)
     rig_run(&rig, 300);
     replica_log_end(rig.nodes[3].replica, &before);
     rig.nodes[3].hold_journal = true;
-    write_at(1, 10, 3, 100);
+    rig_write(&rig, 1, 10, 3, 100);
     rig_run(&rig, 300);
     replica_log_end(rig.nodes[3].replica, &end);
     CHECK_UINT(end.last_index, before.last_index);
@@ -464,7 +449,7 @@ static void bad_part_of_the_journal(void)
         .type = REPLICA_EV_DISK, .journal_bytes = 1000, .bad = true};
 
     begin(3, 0, 0);
-    write_at(1, 1, 60, 100);
+    rig_write(&rig, 1, 1, 60, 100);
     rig_run(&rig, 500);
     CHECK_UINT(rig.nodes[1].snapshots, 0);
     event.bad_index = 40;
@@ -495,7 +480,7 @@ static void bad_part_that_a_follower_needs(void)
 
     begin(3, 0, 0);
     rig.nodes[3].hold_journal = true;
-    write_at(1, 1, 60, 100);
+    rig_write(&rig, 1, 1, 60, 100);
     CHECK_INT(rig_step(&rig, 1, &event), 0);
     rig_run(&rig, 1000);
     CHECK_UINT(rig.nodes[1].snapshots, 0);

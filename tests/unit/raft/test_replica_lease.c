@@ -35,13 +35,6 @@ static void mend(uint64_t a, uint64_t b)
     rig_connect(&rig, a, b, true);
 }
 
-static void write_at(uint64_t id, uint64_t token)
-{
-    rig_submit(&rig, id, token, 10);
-    rig_flush(&rig, id);
-    rig_settle(&rig);
-}
-
 /* Member @id reads until it holds a read lease. */
 static void make_holder(uint64_t id)
 {
@@ -100,7 +93,7 @@ static void writer_waits_for_holder(void)
     begin(3);
     make_holder(2);
     cut(1, 2);
-    write_at(1, 30);
+    rig_write(&rig, 1, 30, 1, 10);
     CHECK_STR(rig_trace(&rig), "");
     CHECK_UINT(rig_applied(&rig, 3), 2); /* Nor is it shown anywhere else. */
     rig_run(&rig, READ_LEASE_MS - 100);
@@ -118,7 +111,7 @@ static void receipt_is_enough(void)
     begin(3);
     make_holder(2);
     rig.nodes[2].hold_journal = true;
-    write_at(1, 40);
+    rig_write(&rig, 1, 40, 1, 10);
     CHECK_STR(rig_trace(&rig), "1 answer 40 OK\n");
     rig_deinit(&rig);
 }
@@ -133,7 +126,7 @@ static void receipt_dies_with_the_holder(void)
     make_holder(2);
     rig.nodes[2].hold_journal = true;
     rig.nodes[3].hold_journal = true;
-    write_at(1, 45); /* Received by 2, committed by nobody. */
+    rig_write(&rig, 1, 45, 1, 10); /* Received by 2, committed by nobody. */
     rig_stop(&rig, 2);
     rig_lose(&rig, 2, 3);
     rig.nodes[2].no_entries = true;
@@ -197,7 +190,7 @@ static void named_inodes_wait(void)
     begin(3);
     make_holder(2);
     rig.nodes[2].hold_journal = true;
-    write_at(1, 50); /* A WRITE to inode 2. */
+    rig_write(&rig, 1, 50, 1, 10); /* A WRITE to inode 2. */
     CHECK_STR(rig_trace(&rig), "1 answer 50 OK\n");
     rig_read_of(&rig, 2, 51, 2, 1);
     rig_read_of(&rig, 2, 52, 7, 1);
@@ -218,7 +211,7 @@ static void late_holder_is_dropped(void)
     begin(3);
     make_holder(2);
     cut(1, 2);
-    write_at(1, 60);
+    rig_write(&rig, 1, 60, 1, 10);
     rig_run(&rig, 600);
     CHECK_STR(rig_trace(&rig), "1 answer 60 OK\n");
     mend(1, 2);
@@ -267,7 +260,7 @@ static void transfer_asks_leases_back(void)
     rig_settle(&rig);
     rig_status(&rig, 3, &status);
     CHECK_INT(status.state, RGROUP_LEADER);
-    write_at(3, 9);
+    rig_write(&rig, 3, 9, 1, 10);
     CHECK_STR(rig_trace(&rig), "1 answer 8 OK\n3 answer 9 OK\n");
     CHECK_UINT(rig.now_ms, now_ms);
     rig_deinit(&rig);
@@ -314,7 +307,7 @@ static void sole_voter_waits_after_start(void)
     make_holder(2);
     rig_stop(&rig, 1);
     CHECK_INT(rig_start(&rig, 1), 0);
-    write_at(1, 81);
+    rig_write(&rig, 1, 81, 1, 10);
     rig_read(&rig, 1, 82);
     change_role(2, RGROUP_VOTER, 83);
     rig_run(&rig, LEASE_MS);
@@ -337,7 +330,7 @@ static void stop_gives_back(void)
     rig_status(&rig, 1, &status);
     CHECK_UINT(status.members[1].lease_ms, 0);
     rig_connect(&rig, 1, 2, false);
-    write_at(1, 90);
+    rig_write(&rig, 1, 90, 1, 10);
     CHECK_STR(rig_trace(&rig), "1 answer 90 OK\n");
     rig_deinit(&rig);
 }

@@ -27,13 +27,6 @@ static void cut(uint64_t a, uint64_t b)
     rig.cut[b][a] = true;
 }
 
-static void write_at(uint64_t id, uint64_t token)
-{
-    rig_submit(&rig, id, token, 10);
-    rig_flush(&rig, id);
-    rig_settle(&rig);
-}
-
 static uint64_t lease_of(uint64_t id)
 {
     struct replica_status status;
@@ -100,7 +93,7 @@ static void receipt_beyond_the_log(void)
     values[1] = rig.nodes[1].last + 100;
     comes(1, 2, REPLICA_FRAME_RECEIVED, values, 2);
     cut(1, 2);
-    write_at(1, 20);
+    rig_write(&rig, 1, 20, 1, 10);
     CHECK_STR(rig_trace(&rig), ""); /* It waits for the lease to be over. */
     rig_deinit(&rig);
 }
@@ -142,7 +135,7 @@ static void no_lease_for_strangers(void)
     begin(true);
     values[0] = term_of(1);
     comes(1, 4, REPLICA_FRAME_LEASE_ASK, values, 3);
-    write_at(1, 20);
+    rig_write(&rig, 1, 20, 1, 10);
     CHECK_STR(rig_trace(&rig), "1 answer 20 OK\n");
     rig_deinit(&rig);
 }
@@ -152,7 +145,7 @@ static void lease_begins_with_its_index(void)
 {
     begin(true);
     rig.nodes[2].no_entries = true;
-    write_at(1, 20);
+    rig_write(&rig, 1, 20, 1, 10);
     CHECK_STR(rig_trace(&rig), "1 answer 20 OK\n");
     rig_read(&rig, 2, 30);
     rig_settle(&rig);
@@ -271,7 +264,7 @@ static void lease_goes_with_leadership(void)
     rig_settle(&rig);
     rig_status(&rig, 2, &status);
     CHECK_INT(status.state, RGROUP_LEADER);
-    write_at(2, 20);
+    rig_write(&rig, 2, 20, 1, 10);
     CHECK_STR(rig_trace(&rig), "2 answer 20 OK\n");
     rig_read(&rig, 1, 30);
     rig_settle(&rig);
@@ -287,7 +280,7 @@ static void entries_before_the_lease(void)
     rig.nodes[1].hold_journal = true;
     rig.nodes[3].hold_journal = true;
     rig.nodes[2].hold_zone = true;
-    write_at(1, 20); /* A WRITE to inode 2, on member 2's disk alone. */
+    rig_write(&rig, 1, 20, 1, 10); /* A WRITE to inode 2, on member 2's disk alone. */
     rig_read_of(&rig, 2, 30, 7, 1);
     rig_settle(&rig);
     CHECK(lease_of(2) > 0);
@@ -318,7 +311,7 @@ static void old_read_answer(void)
     old = rig_take(&rig, 1, 2, REPLICA_FRAME_READ_ANSWER);
     cut(1, 2);
     rig.nodes[2].no_entries = true;
-    write_at(1, 20);
+    rig_write(&rig, 1, 20, 1, 10);
     CHECK_STR(rig_trace(&rig), "1 answer 20 OK\n");
     rig_read(&rig, 2, 31);
     rig.now_ms += ELECTION_MS;

@@ -17,15 +17,6 @@ static void begin(uint32_t n)
     rig_elect(&rig, 1);
 }
 
-static void write_at(uint64_t id, uint64_t first, uint32_t n)
-{
-    for (uint64_t token = first; token < first + n; token++) {
-        rig_submit(&rig, id, token, 100);
-        rig_flush(&rig, id);
-        rig_settle(&rig);
-    }
-}
-
 /* Member @id has ten entries that its zone has not, dies, and comes back; the third of
  * them cannot be read. Returns its index. */
 static uint64_t spoil(uint64_t id)
@@ -34,7 +25,7 @@ static uint64_t spoil(uint64_t id)
 
     rig_run(&rig, 300);
     node->hold_zone = true;
-    write_at(1, 10, 10);
+    rig_write(&rig, 1, 10, 10, 100);
     rig_run(&rig, 300);
     CHECK(node->last >= node->applied + 10);
     rig_stop(&rig, id);
@@ -78,7 +69,7 @@ static void follower_takes_the_state(void)
     CHECK(status_of(3).first_index > bad); /* Nobody meets it again. */
     CHECK(rig.nodes[3].base_index >= bad);
     CHECK_UINT(rig.nodes[3].bases, 0); /* The log was not begun anew. */
-    write_at(1, 50, 3);
+    rig_write(&rig, 1, 50, 3, 100);
     rig_run(&rig, 1000);
     CHECK_UINT(rig_applied(&rig, 3), rig_applied(&rig, 1));
     CHECK_UINT(rig.nodes[3].failed, 0);
@@ -100,7 +91,7 @@ static void deaf_while_it_pulls(void)
     CHECK(status_of(3).pulling);
     term = rig.nodes[3].term;
     last = rig.nodes[3].last;
-    write_at(1, 50, 2);
+    rig_write(&rig, 1, 50, 2, 100);
     CHECK_UINT(rig.nodes[3].last, last);
     rig_stop(&rig, 1);
     rig_run(&rig, 10000);
@@ -123,7 +114,7 @@ static void keeps_what_it_acknowledged(void)
     rig.nodes[2].hold_zone = true; /* Its state is the older one, */
     rig.nodes[3].hold_pull = true;
     CHECK_INT(rig_start(&rig, 3), 0);
-    write_at(1, 50, 4);
+    rig_write(&rig, 1, 50, 4, 100);
     rig_run(&rig, 1000);
     last = rig.nodes[3].last;
     CHECK(rig.nodes[2].applied < last);
@@ -150,7 +141,7 @@ static void state_of_a_later_term(void)
     (void)rig_step(&rig, 1, &transfer);
     rig_run(&rig, 3000);
     CHECK_INT(status_of(2).state, RGROUP_LEADER);
-    write_at(2, 60, 2);
+    rig_write(&rig, 2, 60, 2, 100);
     rig_run(&rig, 500);
     CHECK(rig.nodes[2].applied_term > term);
     rig_pull_done(&rig, 3, 2, 0);
@@ -160,7 +151,7 @@ static void state_of_a_later_term(void)
     rig_stop(&rig, 3);
     CHECK_INT(rig_start(&rig, 3), 0);
     rig_run(&rig, 3000);
-    write_at(2, 70, 1);
+    rig_write(&rig, 2, 70, 1, 100);
     rig_run(&rig, 1000);
     CHECK_UINT(rig_applied(&rig, 3), rig_applied(&rig, 2));
     rig_deinit(&rig);
@@ -179,7 +170,7 @@ static void later_term_after_a_crash(void)
     rig_run(&rig, 1000);
     (void)rig_step(&rig, 1, &transfer);
     rig_run(&rig, 3000);
-    write_at(2, 60, 2);
+    rig_write(&rig, 2, 60, 2, 100);
     rig_run(&rig, 500);
     node->hold_journal = true;
     node->no_meta = true;
@@ -235,7 +226,7 @@ static void takes_part_between_the_rounds(void)
     }
     CHECK(awake);
     CHECK_UINT(rig.nodes[3].pulls, 6);
-    write_at(1, 60, 1);
+    rig_write(&rig, 1, 60, 1, 100);
     rig_run(&rig, 500);
     CHECK_UINT(rig.nodes[3].last, rig.nodes[1].last);
     CHECK_UINT(status_of(3).unreadable_index, bad);
@@ -261,10 +252,10 @@ static void lead_with_it(void)
     begin(3);
     rig_run(&rig, 300);
     rig.nodes[1].hold_zone = true;
-    write_at(1, 10, 10);
+    rig_write(&rig, 1, 10, 10, 100);
     rig_run(&rig, 300);
     rig.nodes[2].no_entries = rig.nodes[3].no_entries = true;
-    write_at(1, 30, 1);
+    rig_write(&rig, 1, 30, 1, 100);
     rig_stop(&rig, 1);
     rig.nodes[2].no_entries = rig.nodes[3].no_entries = false;
     rig.nodes[1].hold_zone = false;
@@ -307,7 +298,7 @@ static void leader_hands_over(void)
     rig_pull_done(&rig, 1, leader, 0);
     CHECK_UINT(status_of(1).unreadable_index, 0);
     rig_run(&rig, 1000);
-    write_at(leader, 80, 2);
+    rig_write(&rig, leader, 80, 2, 100);
     rig_run(&rig, 1000);
     CHECK_UINT(rig_applied(&rig, 1), rig_applied(&rig, 2));
     CHECK_UINT(rig_applied(&rig, 1), rig_applied(&rig, 3));
@@ -353,7 +344,7 @@ static void leader_alone_with_it(void)
     begin(3);
     rig_run(&rig, 300);
     rig.nodes[2].no_entries = rig.nodes[3].no_entries = true;
-    write_at(1, 10, 3);
+    rig_write(&rig, 1, 10, 3, 100);
     rig_stop(&rig, 1);
     rig.nodes[2].no_entries = rig.nodes[3].no_entries = false;
     bad = rig.nodes[1].last - 1;
@@ -373,7 +364,7 @@ static void leader_alone_with_it(void)
     leader = status_of(2).state == RGROUP_LEADER ? 2 : 3;
     CHECK_INT(status_of(leader).state, RGROUP_LEADER);
     CHECK_UINT(status_of(1).unreadable_index, 0);
-    write_at(leader, 80, 5);
+    rig_write(&rig, leader, 80, 5, 100);
     rig_run(&rig, 1000);
     CHECK_UINT(rig_applied(&rig, 1), rig_applied(&rig, leader));
     CHECK(rig_applied(&rig, 1) >= bad);
@@ -391,7 +382,7 @@ static void sent_back_while_it_is_aside(void)
     begin(3);
     rig_run(&rig, 300);
     rig.nodes[2].no_entries = rig.nodes[3].no_entries = true;
-    write_at(1, 10, 3);
+    rig_write(&rig, 1, 10, 3, 100);
     rig_stop(&rig, 1);
     node->bad_index = node->last - 1;
     rig.cut[2][3] = rig.cut[3][2] = true;
@@ -469,7 +460,7 @@ static void sent_back_is_not_durable(void)
     rig_run(&rig, 1000);
     CHECK_UINT(node->fetch_n > 0, 1);
     node->hold_journal = true;
-    write_at(1, 50, 4);
+    rig_write(&rig, 1, 50, 4, 100);
     CHECK(node->n_tickets > 0);
     node->hold_fetch = false;
     rig_fetch_done(&rig, 3); /* What can be read, */

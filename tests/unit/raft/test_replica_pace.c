@@ -34,9 +34,7 @@ static void a_follower_gathers(void)
     begin_gathering();
     before = rig_applied(&rig, 2);
     for (uint64_t i = 0; i < 10; i++) {
-        rig_submit(&rig, 1, 100 + i, 10);
-        rig_flush(&rig, 1);
-        rig_settle(&rig);
+        rig_write(&rig, 1, 100 + i, 1, 10);
         CHECK_UINT(rig_applied(&rig, 1), before + 1 + i);
         CHECK_UINT(rig_applied(&rig, 2), before);
     }
@@ -55,19 +53,11 @@ static void much_is_not_gathered(void)
 
     begin_gathering();
     before = rig_applied(&rig, 2);
-    for (uint64_t i = 0; i < 65; i++) {
-        rig_submit(&rig, 1, 100 + i, 10);
-        rig_flush(&rig, 1);
-        rig_settle(&rig);
-    }
+    rig_write(&rig, 1, 100, 65, 10);
     CHECK_UINT(rig_applied(&rig, 2), before + 64);
     rig_run(&rig, 200);
     before = rig_applied(&rig, 2);
-    for (uint64_t i = 0; i < 2; i++) {
-        rig_submit(&rig, 1, 200 + i, 300000);
-        rig_flush(&rig, 1);
-        rig_settle(&rig);
-    }
+    rig_write(&rig, 1, 200, 2, 300000);
     CHECK_UINT(rig_applied(&rig, 2), before + 1);
     rig_deinit(&rig);
 }
@@ -81,9 +71,7 @@ static void a_read_ends_gathering(void)
 
     begin_gathering();
     before = rig_applied(&rig, 2);
-    rig_submit(&rig, 1, 90, 10);
-    rig_flush(&rig, 1);
-    rig_settle(&rig);
+    rig_write(&rig, 1, 90, 1, 10);
     now_ms = rig.now_ms;
     CHECK_UINT(rig_applied(&rig, 2), before);
     (void)rig_trace(&rig);
@@ -91,12 +79,8 @@ static void a_read_ends_gathering(void)
     rig_settle(&rig);
     CHECK_UINT(rig_applied(&rig, 2), before + 1);
     CHECK(strstr(rig_trace(&rig), "2 read 91") != NULL);
-    rig_submit(&rig, 1, 92, 10);
-    rig_flush(&rig, 1);
-    rig_settle(&rig);
-    rig_submit(&rig, 1, 93, 10);
-    rig_flush(&rig, 1);
-    rig_settle(&rig);
+    rig_write(&rig, 1, 92, 1, 10);
+    rig_write(&rig, 1, 93, 1, 10);
     CHECK_UINT(rig_applied(&rig, 2), before + 2);
     CHECK_UINT(rig.now_ms, now_ms);
     rig_deinit(&rig);
@@ -105,9 +89,7 @@ static void a_read_ends_gathering(void)
 static uint32_t unread_of_write(uint64_t id)
 {
     rig.nodes[id].unread = 0;
-    rig_submit(&rig, 1, rig.now_ms, 10);
-    rig_flush(&rig, 1);
-    rig_settle(&rig);
+    rig_write(&rig, 1, rig.now_ms, 1, 10);
     return rig.nodes[id].unread;
 }
 
@@ -141,9 +123,7 @@ static void settling_gives_way(void)
     rig_init(&rig, 3);
     rig_elect(&rig, 1);
     for (uint64_t token = 1; token <= 10; token++) {
-        rig_submit(&rig, 1, token, 4000);
-        rig_flush(&rig, 1);
-        rig_settle(&rig);
+        rig_write(&rig, 1, token, 1, 4000);
         rig_disk(&rig, 1, 300u << 10);
         rig_disk(&rig, 2, 300u << 10);
         rig_run(&rig, 100);
@@ -164,9 +144,7 @@ static void settling_gives_way_to_reads(void)
     rig.journal_bytes_max = 1u << 20;
     rig_init(&rig, 3);
     rig_elect(&rig, 1);
-    rig_submit(&rig, 1, 1, 4000);
-    rig_flush(&rig, 1);
-    rig_settle(&rig);
+    rig_write(&rig, 1, 1, 1, 4000);
     rig_disk(&rig, 1, 300u << 10);
     rig_disk(&rig, 2, 300u << 10);
     for (uint64_t token = 10; token < 18; token++) {

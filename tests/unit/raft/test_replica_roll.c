@@ -17,11 +17,7 @@ static void begin(uint32_t n)
 
 static void write_some(uint64_t leader, uint64_t token)
 {
-    for (uint64_t i = 0; i < 5; i++) {
-        rig_submit(&rig, leader, token + i, 100);
-        rig_flush(&rig, leader);
-        rig_settle(&rig);
-    }
+    rig_write(&rig, leader, token, 5, 100);
 }
 
 /* The stopped member's disk as it was before anything was written. */

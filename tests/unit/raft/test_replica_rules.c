@@ -28,15 +28,6 @@ static void cut(uint64_t a, uint64_t b, bool is_cut)
     rig.cut[b][a] = is_cut;
 }
 
-static void write_at(uint64_t id, uint64_t first, uint32_t n, size_t len)
-{
-    for (uint64_t token = first; token < first + n; token++) {
-        rig_submit(&rig, id, token, len);
-        rig_flush(&rig, id);
-        rig_settle(&rig);
-    }
-}
-
 /* Elect another leader while @late is not even ticked, so that it does not learn how late
  * it is. Returns the new one. */
 static uint64_t elect_without(uint64_t late)
@@ -121,7 +112,7 @@ static void later_term_answers_no_probe(void)
     cut(1, 2, true);
     cut(1, 3, true);
     leader = elect_without(1);
-    write_at(leader, 10, 1, 100);
+    rig_write(&rig, leader, 10, 1, 100);
     CHECK(strstr(rig_trace(&rig), " answer 10 OK\n") != NULL);
     cut(1, 5 - leader, false); /* The third, who follows the new one. */
     rig_read(&rig, 1, 20);
@@ -151,7 +142,7 @@ static void old_answer_to_a_probe(void)
     CHECK_STR(rig_trace(&rig), "1 read 20 at 2\n");
     cut(1, 2, true);
     cut(1, 3, true);
-    write_at(elect_without(1), 10, 1, 100);
+    rig_write(&rig, elect_without(1), 10, 1, 100);
     CHECK(strstr(rig_trace(&rig), " answer 10 OK\n") != NULL);
     rig_read(&rig, 1, 21);
     comes(1, 3, REPLICA_FRAME_PROBE_ACK, old);
@@ -264,10 +255,10 @@ static void replaced_entries_are_not_durable(void)
     common = rig.nodes[1].last;
     rig_connect(&rig, 1, 2, false);
     rig_connect(&rig, 1, 3, false);
-    write_at(1, 10, 5, 100); /* On its own disk only. */
+    rig_write(&rig, 1, 10, 5, 100); /* On its own disk only. */
     CHECK_UINT(rig.nodes[1].last, common + 5);
     leader = elect_without(1);
-    write_at(leader, 20, 3, 100);
+    rig_write(&rig, leader, 20, 3, 100);
     rig.nodes[1].hold_journal = true;
     rig_connect(&rig, 1, leader, true);
     rig_run(&rig, 1500);
@@ -296,7 +287,7 @@ static void change_is_sent_when_durable(void)
     rig_elect(&rig, 1);
     last = rig.nodes[2].last;
     rig.nodes[1].hold_journal = true;
-    write_at(1, 10, 1, 100);
+    rig_write(&rig, 1, 10, 1, 100);
     CHECK_UINT(rig.nodes[2].last, last + 1);
     (void)rig_step(&rig, 1, &change);
     rig_run(&rig, 500);
@@ -326,7 +317,7 @@ static void calm_batches(void)
     rig_elect(&rig, 1);
     rig_run(&rig, 500);
     calms = rig.nodes[1].calms;
-    write_at(1, 10, 5, 100);
+    rig_write(&rig, 1, 10, 5, 100);
     CHECK_UINT(rig.nodes[1].calms, calms + 5);
     CHECK_UINT(rig.nodes[2].calms, 0);
     journals = rig.nodes[1].journals;
@@ -338,7 +329,7 @@ static void calm_batches(void)
 
     begin(1, 0);
     rig_elect(&rig, 1);
-    write_at(1, 10, 5, 100);
+    rig_write(&rig, 1, 10, 5, 100);
     CHECK_UINT(rig.nodes[1].calms, 0);
     rig_deinit(&rig);
 }
@@ -371,7 +362,7 @@ static void commit_is_held_down(void)
     begin(3, 0);
     rig_elect(&rig, 1);
     rig.nodes[3].hold_journal = true; /* So that only beats are sent in the end. */
-    write_at(1, 10, 12, 1u << 20);
+    rig_write(&rig, 1, 10, 12, 1u << 20);
     CHECK(rig_applied(&rig, 1) > 10);
     for (unsigned i = 0; i < 50; i++) {
         rig.now_ms += 20;
@@ -394,9 +385,9 @@ static void state_beside_the_log(void)
     rig_elect(&rig, 3);
     rig_connect(&rig, 3, 1, false);
     rig_connect(&rig, 3, 2, false);
-    write_at(3, 100, 60, 100);
+    rig_write(&rig, 3, 100, 60, 100);
     leader = elect_without(3);
-    write_at(leader, 200, 30, 100);
+    rig_write(&rig, leader, 200, 30, 100);
     rig_stop(&rig, 3);
     CHECK(late->last > rig.nodes[leader].last);
     late->applied = rig.nodes[leader].applied;
@@ -414,7 +405,7 @@ static void state_beside_the_log(void)
     CHECK_UINT(late->base_index, late->applied);
     CHECK_UINT(late->last, late->applied);
     rig_run(&rig, 1500);
-    write_at(leader, 300, 5, 100);
+    rig_write(&rig, leader, 300, 5, 100);
     rig_run(&rig, 200);
     CHECK_UINT(rig_applied(&rig, 3), rig_applied(&rig, leader));
     CHECK_UINT(late->pulls, 0);
@@ -430,12 +421,12 @@ static void pull_waits_for(enum busy busy)
 
     begin(3, 1u << 20);
     rig_elect(&rig, 1);
-    write_at(1, 10, 100, 100);
+    rig_write(&rig, 1, 10, 100, 100);
     rig_run(&rig, 200);
     late->hold_journal = busy == BUSY_JOURNAL;
     late->hold_zone = busy == BUSY_ZONE;
     late->hold_snapshot = busy == BUSY_SNAPSHOT;
-    write_at(1, 200, 1, 100);
+    rig_write(&rig, 1, 200, 1, 100);
     rig_run(&rig, 200);
     if (busy == BUSY_SNAPSHOT) {
         rig_disk(&rig, 3, 1000u << 10);
@@ -443,7 +434,7 @@ static void pull_waits_for(enum busy busy)
         CHECK_UINT(late->snapshots, 1);
     }
     late->no_entries = true;
-    write_at(1, 300, 200, 4000);
+    rig_write(&rig, 1, 300, 200, 4000);
     rig_disk(&rig, 1, 1000u << 10); /* Tight: nobody is waited for. */
     rig_run(&rig, 300);
     CHECK(rig.nodes[1].base_index > late->last);
@@ -489,8 +480,8 @@ static void cut_keeps_its_term(void)
 
     begin(3, 1u << 20);
     rig_elect(&rig, 1);
-    write_at(1, 100, 100, 100);
-    write_at(1, 200, 1, 60000); /* More than the tail that is kept. */
+    rig_write(&rig, 1, 100, 100, 100);
+    rig_write(&rig, 1, 200, 1, 60000); /* More than the tail that is kept. */
     rig_run(&rig, 200);
     term = rig.nodes[1].term;
     late->no_entries = true;
@@ -503,13 +494,13 @@ static void cut_keeps_its_term(void)
     rig_disk(&rig, 3, 0);
     late->no_entries = false;
     rig_run(&rig, 2000);
-    write_at(2, 300, 10, 100);
+    rig_write(&rig, 2, 300, 10, 100);
     rig_run(&rig, 200);
     last = late->last;
     CHECK_UINT(last, rig.nodes[2].last);
     late->no_entries = true;
     late->hold_pull = true;
-    write_at(2, 400, 200, 4000);
+    rig_write(&rig, 2, 400, 200, 4000);
     rig_disk(&rig, 2, 1000u << 10);
     rig_connect(&rig, 2, 3, false);
     rig_connect(&rig, 2, 3, true);

@@ -35,13 +35,6 @@ static struct replica_status status_of(uint64_t id)
     return status;
 }
 
-static void write_at(uint64_t id, uint64_t token)
-{
-    rig_submit(&rig, id, token, 10);
-    rig_flush(&rig, id);
-    rig_settle(&rig);
-}
-
 static void hand_over(uint64_t from, uint64_t to)
 {
     struct replica_event event = {.type = REPLICA_EV_TRANSFER, .from = to, .token = 90};
@@ -69,7 +62,7 @@ static void leader_hands_over(void)
     CHECK_INT(status_of(1).state, RGROUP_FOLLOWER);
     CHECK(status_of(1).leader == 2 || status_of(1).leader == 3);
     cut_off(1);
-    write_at(status_of(1).leader, 20);
+    rig_write(&rig, status_of(1).leader, 20, 1, 10);
     CHECK(strstr(rig_trace(&rig), "answer 20 OK") != NULL);
     rig_deinit(&rig);
 }
@@ -104,7 +97,7 @@ static void holder_gives_back(void)
     CHECK(strstr(rig_trace(&rig), "2 read 11") != NULL);
     CHECK_UINT(status_of(2).read_lease_ms, 0);
     cut_off(2);
-    write_at(1, 20); /* No time passes. */
+    rig_write(&rig, 1, 20, 1, 10); /* No time passes. */
     CHECK_STR(rig_trace(&rig), "1 answer 20 OK\n");
     rig_deinit(&rig);
 }
@@ -155,7 +148,7 @@ static void transfer_under_way_is_not_taken(void)
     rig.cut[2][1] = false;
     rig_run(&rig, 3 * ELECTION_MS);
     (void)rig_trace(&rig);
-    write_at(status_of(3).leader, 20);
+    rig_write(&rig, status_of(3).leader, 20, 1, 10);
     CHECK(strstr(rig_trace(&rig), "answer 20 OK") != NULL);
     rig_deinit(&rig);
 }
@@ -237,7 +230,7 @@ static void last_one_awake(void)
     rig_run(&rig, ELECTION_MS);
     CHECK_INT(status_of(1).state, RGROUP_LEADER);
     CHECK(!status_of(1).leaving);
-    write_at(1, 20);
+    rig_write(&rig, 1, 20, 1, 10);
     CHECK_STR(rig_trace(&rig), "1 answer 20 OK\n");
     tell(3, true);
     rig_run(&rig, 300);

@@ -24,9 +24,7 @@ static void begin(uint32_t n, int64_t ahead_of_1_ns)
 
 static void write_at(uint64_t id, uint64_t token)
 {
-    rig_submit(&rig, id, token, 10);
-    rig_flush(&rig, id);
-    rig_settle(&rig);
+    rig_write(&rig, id, token, 1, 10);
     rig_run(&rig, 200);
 }
 
