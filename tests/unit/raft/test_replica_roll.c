@@ -20,11 +20,20 @@ static void write_some(uint64_t leader, uint64_t token)
     rig_write(&rig, leader, token, 5, 100);
 }
 
-/* The stopped member's disk as it was before anything was written. */
+/* Of three members, led by the first. */
+static void begin_written(void)
+{
+    begin(3);
+    rig_elect(&rig, 1);
+    write_some(1, 50);
+}
+
+/* The member stops, and its disk is as it was before anything was written. */
 static void put_back(uint64_t id)
 {
     struct rig_node *node = &rig.nodes[id];
 
+    rig_stop(&rig, id);
     node->applied = 1;
     node->applied_term = 1;
     node->term = 1;
@@ -54,10 +63,7 @@ static bool is_calling(uint64_t id)
 /* The leader has its acknowledgements: it says so, and the member stops for good. */
 static void leader_remembers(void)
 {
-    begin(3);
-    rig_elect(&rig, 1);
-    write_some(1, 50);
-    rig_stop(&rig, 3);
+    begin_written();
     put_back(3);
     CHECK_INT(rig_start(&rig, 3), 0);
     rig_run(&rig, 200);
@@ -70,11 +76,8 @@ static void leader_remembers(void)
 /* The leader told everybody what it knows of everybody: its death takes nothing away. */
 static void others_were_told(void)
 {
-    begin(3);
-    rig_elect(&rig, 1);
-    write_some(1, 50);
+    begin_written();
     rig_run(&rig, 3000);
-    rig_stop(&rig, 3);
     put_back(3);
     rig_stop(&rig, 1);
     CHECK_INT(rig_start(&rig, 3), 0);
@@ -88,11 +91,8 @@ static void others_were_told(void)
  * forgotten, and it is told again, though there is nothing new. */
 static void what_it_refuses_tells(void)
 {
-    begin(3);
-    rig_elect(&rig, 1);
-    write_some(1, 50);
+    begin_written();
     rig_run(&rig, 3000);
-    rig_stop(&rig, 3);
     put_back(3);
     rig.roll_call = false;
     CHECK_INT(rig_start(&rig, 3), 0);
@@ -106,11 +106,8 @@ static void what_it_refuses_tells(void)
 /* What it kept of itself elsewhere is enough, whoever else is there. */
 static void own_marks_are_enough(void)
 {
-    begin(3);
-    rig_elect(&rig, 1);
-    write_some(1, 50);
+    begin_written();
     replica_marks(rig.nodes[3].replica, &rig.nodes[3].marks);
-    rig_stop(&rig, 3);
     put_back(3);
     CHECK_INT(rig_start(&rig, 3), -ESTALE);
     rig_deinit(&rig);
@@ -127,7 +124,6 @@ static void sole_voter_is_checked(void)
     CHECK_INT(rig_start(&rig, 1), 0); /* As it was. */
     rig_run(&rig, 300);
     CHECK(leads(1));
-    rig_stop(&rig, 1);
     put_back(1);
     CHECK_INT(rig_start(&rig, 1), -ESTALE);
     rig_deinit(&rig);
@@ -137,9 +133,7 @@ static void sole_voter_is_checked(void)
  * another to take part first. */
 static void all_restart_at_once(void)
 {
-    begin(3);
-    rig_elect(&rig, 1);
-    write_some(1, 50);
+    begin_written();
     for (uint64_t id = 1; id <= 3; id++) {
         replica_marks(rig.nodes[id].replica, &rig.nodes[id].marks);
     }
@@ -162,9 +156,7 @@ static void all_restart_at_once(void)
  * answered. Alone a member goes on calling. */
 static void dead_member_is_not_waited_for(void)
 {
-    begin(3);
-    rig_elect(&rig, 1);
-    write_some(1, 50);
+    begin_written();
     for (uint64_t id = 1; id <= 3; id++) {
         rig_stop(&rig, id);
     }
@@ -188,7 +180,6 @@ static void nobody_below_the_floor(void)
     rig_connect(&rig, 1, 2, false);
     rig_connect(&rig, 3, 2, false);
     write_some(1, 50);
-    rig_stop(&rig, 3);
     put_back(3);
     rig.nodes[3].no_entries = true;
     CHECK_INT(rig_start(&rig, 3), 0);
@@ -232,9 +223,7 @@ static void below_the_floor_it_still_votes(void)
  * because its end was not the leader's. */
 static void cut_logs_are_no_rollback(void)
 {
-    begin(3);
-    rig_elect(&rig, 1);
-    write_some(1, 50);
+    begin_written();
     rig_connect(&rig, 1, 2, false);
     rig_connect(&rig, 1, 3, false);
     write_some(1, 60); /* In its own log only. */
