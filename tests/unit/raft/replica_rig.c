@@ -487,6 +487,12 @@ void rig_run(struct rig *rig, uint64_t ms)
     }
 }
 
+void rig_cut(struct rig *rig, uint64_t a, uint64_t b, bool is_cut)
+{
+    rig->cut[a][b] = is_cut;
+    rig->cut[b][a] = is_cut;
+}
+
 void rig_connect(struct rig *rig, uint64_t a, uint64_t b, bool up)
 {
     uint64_t pair[2] = {a, b};

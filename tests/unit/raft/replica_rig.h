@@ -144,6 +144,8 @@ void rig_settle(struct rig *rig);
 void rig_run(struct rig *rig, uint64_t ms);
 /* Run until @id leads and has committed in its term; it alone ticks at first. */
 void rig_elect(struct rig *rig, uint64_t id);
+/* What they send each other is lost, @is_cut, and nobody is told. */
+void rig_cut(struct rig *rig, uint64_t a, uint64_t b, bool is_cut);
 void rig_connect(struct rig *rig, uint64_t a, uint64_t b, bool up);
 void rig_journal_done(struct rig *rig, uint64_t id);
 /* Answer the oldest ticket alone, with @rv. */

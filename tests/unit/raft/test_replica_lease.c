@@ -21,13 +21,6 @@ static void begin(uint32_t n)
     rig_run(&rig, 300);
 }
 
-/* What is sent between the two does not arrive, and nobody is told. */
-static void cut(uint64_t a, uint64_t b)
-{
-    rig.cut[a][b] = true;
-    rig.cut[b][a] = true;
-}
-
 /* As a new connection: nothing of the old one comes. */
 static void mend(uint64_t a, uint64_t b)
 {
@@ -52,8 +45,8 @@ static void make_holder(uint64_t id)
 static void leader_reads_alone(void)
 {
     begin(3);
-    cut(1, 2);
-    cut(1, 3);
+    rig_cut(&rig, 1, 2, true);
+    rig_cut(&rig, 1, 3, true);
     rig_read(&rig, 1, 10);
     CHECK_STR(rig_trace(&rig), "1 read 10 at 2\n");
     rig.now_ms += LEASE_MS;
@@ -77,7 +70,7 @@ static void member_reads_alone(void)
 {
     begin(3);
     make_holder(2);
-    cut(1, 2);
+    rig_cut(&rig, 1, 2, true);
     rig_read(&rig, 2, 20);
     CHECK_STR(rig_trace(&rig), "2 read 20 at 2\n");
     rig.now_ms += READ_LEASE_MS;
@@ -92,7 +85,7 @@ static void writer_waits_for_holder(void)
 {
     begin(3);
     make_holder(2);
-    cut(1, 2);
+    rig_cut(&rig, 1, 2, true);
     rig_write(&rig, 1, 30, 1, 10);
     CHECK_STR(rig_trace(&rig), "");
     CHECK_UINT(rig_applied(&rig, 3), 2); /* Nor is it shown anywhere else. */
@@ -210,7 +203,7 @@ static void late_holder_is_dropped(void)
 
     begin(3);
     make_holder(2);
-    cut(1, 2);
+    rig_cut(&rig, 1, 2, true);
     rig_write(&rig, 1, 60, 1, 10);
     rig_run(&rig, 600);
     CHECK_STR(rig_trace(&rig), "1 answer 60 OK\n");
@@ -232,7 +225,7 @@ static void transfer_waits_for_holders(void)
 
     begin(3);
     make_holder(2);
-    cut(1, 2); /* It cannot be asked for it. */
+    rig_cut(&rig, 1, 2, true); /* It cannot be asked for it. */
     (void)rig_step(&rig, 1, &event);
     rig_run(&rig, READ_LEASE_MS - 100);
     rig_status(&rig, 1, &status);
@@ -285,7 +278,7 @@ static void change_waits_for_holders(void)
 {
     begin(3);
     make_holder(2);
-    cut(1, 2);
+    rig_cut(&rig, 1, 2, true);
     change_role(3, RGROUP_STANDBY, 70);
     CHECK_UINT(rig.nodes[1].last, 2);
     rig_run(&rig, READ_LEASE_MS + 50);

@@ -20,13 +20,6 @@ static void begin(bool leases)
     rig_run(&rig, 300);
 }
 
-/* What is sent between the two does not arrive, and nobody is told. */
-static void cut(uint64_t a, uint64_t b)
-{
-    rig.cut[a][b] = true;
-    rig.cut[b][a] = true;
-}
-
 static uint64_t lease_of(uint64_t id)
 {
     struct replica_status status;
@@ -92,7 +85,7 @@ static void receipt_beyond_the_log(void)
     values[0] = term_of(1);
     values[1] = rig.nodes[1].last + 100;
     comes(1, 2, REPLICA_FRAME_RECEIVED, values, 2);
-    cut(1, 2);
+    rig_cut(&rig, 1, 2, true);
     rig_write(&rig, 1, 20, 1, 10);
     CHECK_STR(rig_trace(&rig), ""); /* It waits for the lease to be over. */
     rig_deinit(&rig);
@@ -257,8 +250,8 @@ static void lease_goes_with_leadership(void)
     (void)rig_step(&rig, 1, &event);
     now.head = rig_take(&rig, 1, 2, REPLICA_FRAME_MSG);
     rig_settle(&rig); /* It asks for no new lease meanwhile. */
-    cut(1, 2);
-    cut(1, 3);
+    rig_cut(&rig, 1, 2, true);
+    rig_cut(&rig, 1, 3, true);
     (void)rig_step(&rig, 2, &now);
     slice_unref(&now.head);
     rig_settle(&rig);
@@ -309,7 +302,7 @@ static void old_read_answer(void)
     begin(false);
     rig_read(&rig, 2, 30);
     old = rig_take(&rig, 1, 2, REPLICA_FRAME_READ_ANSWER);
-    cut(1, 2);
+    rig_cut(&rig, 1, 2, true);
     rig.nodes[2].no_entries = true;
     rig_write(&rig, 1, 20, 1, 10);
     CHECK_STR(rig_trace(&rig), "1 answer 20 OK\n");

@@ -263,7 +263,7 @@ static void lead_with_it(void)
     rig.nodes[1].hold_pull = true;
     rig.nodes[1].hold_fetch = true;
     (void)rig_trace(&rig);
-    rig.cut[2][3] = rig.cut[3][2] = true;
+    rig_cut(&rig, 2, 3, true);
     CHECK_INT(rig_start(&rig, 1), 0);
     for (int i = 0; i < 2000 && status_of(1).state != RGROUP_LEADER; i++) {
         rig_run(&rig, 10);
@@ -293,7 +293,7 @@ static void leader_hands_over(void)
     CHECK_UINT(rig.nodes[1].pulls, 1);
     leader = status_of(2).state == RGROUP_LEADER ? 2 : 3;
     CHECK_INT(status_of(leader).state, RGROUP_LEADER);
-    rig.cut[2][3] = rig.cut[3][2] = false;
+    rig_cut(&rig, 2, 3, false);
     rig_run(&rig, 3000);
     rig_pull_done(&rig, 1, leader, 0);
     CHECK_UINT(status_of(1).unreadable_index, 0);
@@ -324,7 +324,7 @@ static void leader_steps_aside(void)
     CHECK(strstr(rig_trace(&rig), "1 answer 90 ") != NULL);
     rig.nodes[2].no_msgs = false;
     rig.nodes[3].no_msgs = false;
-    rig.cut[2][3] = rig.cut[3][2] = false;
+    rig_cut(&rig, 2, 3, false);
     rig_run(&rig, 5000);
     CHECK(status_of(2).state == RGROUP_LEADER || status_of(3).state == RGROUP_LEADER);
     rig_pull_done(&rig, 1, 2, 0);
@@ -349,13 +349,13 @@ static void leader_alone_with_it(void)
     rig.nodes[2].no_entries = rig.nodes[3].no_entries = false;
     bad = rig.nodes[1].last - 1;
     rig.nodes[1].bad_index = bad;
-    rig.cut[2][3] = rig.cut[3][2] = true;
+    rig_cut(&rig, 2, 3, true);
     CHECK_INT(rig_start(&rig, 1), 0);
     for (int i = 0; i < 2000 && status_of(1).state != RGROUP_LEADER; i++) {
         rig_run(&rig, 10);
     }
     CHECK_INT(status_of(1).state, RGROUP_LEADER);
-    rig.cut[2][3] = rig.cut[3][2] = false;
+    rig_cut(&rig, 2, 3, false);
     rig_run(&rig, 1000);
     CHECK_UINT(status_of(1).unreadable_index, bad);
     CHECK(status_of(2).last_index < bad);
@@ -385,7 +385,7 @@ static void sent_back_while_it_is_aside(void)
     rig_write(&rig, 1, 10, 3, 100);
     rig_stop(&rig, 1);
     node->bad_index = node->last - 1;
-    rig.cut[2][3] = rig.cut[3][2] = true;
+    rig_cut(&rig, 2, 3, true);
     CHECK_INT(rig_start(&rig, 1), 0);
     for (int i = 0; i < 2000 && status_of(1).state != RGROUP_LEADER; i++) {
         rig_run(&rig, 10);
@@ -400,7 +400,8 @@ static void sent_back_while_it_is_aside(void)
         rig_run(&rig, 10);
     }
     CHECK(status_of(1).pulling);
-    rig.cut[1][2] = rig.cut[1][3] = rig.cut[2][1] = rig.cut[3][1] = true;
+    rig_cut(&rig, 1, 2, true);
+    rig_cut(&rig, 1, 3, true);
     node->full_journal = true;
     node->hold_journal = false;
     rig_journal_done(&rig, 1);

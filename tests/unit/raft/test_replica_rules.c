@@ -21,13 +21,6 @@ static void begin(uint32_t n, uint64_t journal_bytes_max)
     rig_init(&rig, n);
 }
 
-/* What is sent between the two does not arrive, and nobody is told. */
-static void cut(uint64_t a, uint64_t b, bool is_cut)
-{
-    rig.cut[a][b] = is_cut;
-    rig.cut[b][a] = is_cut;
-}
-
 /* Elect another leader while @late is not even ticked, so that it does not learn how late
  * it is. Returns the new one. */
 static uint64_t elect_without(uint64_t late)
@@ -109,12 +102,12 @@ static void later_term_answers_no_probe(void)
 
     begin(3, 0);
     rig_elect(&rig, 1);
-    cut(1, 2, true);
-    cut(1, 3, true);
+    rig_cut(&rig, 1, 2, true);
+    rig_cut(&rig, 1, 3, true);
     leader = elect_without(1);
     rig_write(&rig, leader, 10, 1, 100);
     CHECK(strstr(rig_trace(&rig), " answer 10 OK\n") != NULL);
-    cut(1, 5 - leader, false); /* The third, who follows the new one. */
+    rig_cut(&rig, 1, 5 - leader, false); /* The third, who follows the new one. */
     rig_read(&rig, 1, 20);
     CHECK(under_way(1, 5 - leader, REPLICA_FRAME_PROBE) != NULL);
     rig_settle(&rig);
@@ -140,8 +133,8 @@ static void old_answer_to_a_probe(void)
     old = slice_ref(frame->head);
     rig_settle(&rig);
     CHECK_STR(rig_trace(&rig), "1 read 20 at 2\n");
-    cut(1, 2, true);
-    cut(1, 3, true);
+    rig_cut(&rig, 1, 2, true);
+    rig_cut(&rig, 1, 3, true);
     rig_write(&rig, elect_without(1), 10, 1, 100);
     CHECK(strstr(rig_trace(&rig), " answer 10 OK\n") != NULL);
     rig_read(&rig, 1, 21);

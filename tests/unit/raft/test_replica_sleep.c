@@ -46,8 +46,7 @@ static void hand_over(uint64_t from, uint64_t to)
 static void cut_off(uint64_t id)
 {
     for (uint64_t other = 1; other <= 3; other++) {
-        rig.cut[id][other] = true;
-        rig.cut[other][id] = true;
+        rig_cut(&rig, id, other, true);
     }
 }
 
