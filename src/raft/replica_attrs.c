@@ -12,16 +12,11 @@ void replica_attrs_touch(struct replica *r, const struct replica_entry *entry)
 {
     uint64_t ino[ZONE_TOUCH_MAX];
     uint32_t n = ZONE_TOUCH_ANY;
-    struct zone_entry decoded;
-    struct zone_op op;
 
     if (entry->type != RGROUP_COMMAND) {
         n = 0;
-    } else if (attrs_used(&r->attrs) &&
-               zone_entry_decode(entry->head.data, entry->head.len, &decoded) == 0 &&
-               zone_op_decode(decoded.op.data, decoded.op.len, entry->payload, &op) ==
-                   0) {
-        n = zone_op_touches(&op, ino);
+    } else if (attrs_used(&r->attrs)) {
+        n = zone_entry_touches(entry->head, entry->payload, ino);
     }
     attrs_touch(&r->attrs, ino, n);
 }

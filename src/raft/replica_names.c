@@ -19,16 +19,12 @@ void replica_names_add(struct replica *r, const struct replica_entry *entry)
 {
     uint64_t ino[ZONE_TOUCH_MAX];
     uint32_t n = ZONE_TOUCH_ANY;
-    struct zone_entry decoded;
-    struct zone_op op;
 
     if (entry->type != RGROUP_COMMAND) {
         return;
     }
-    if (replica_lease_wanted(r) &&
-        zone_entry_decode(entry->head.data, entry->head.len, &decoded) == 0 &&
-        zone_op_decode(decoded.op.data, decoded.op.len, entry->payload, &op) == 0) {
-        n = zone_op_touches(&op, ino);
+    if (replica_lease_wanted(r)) {
+        n = zone_entry_touches(entry->head, entry->payload, ino);
     }
     if (n == ZONE_TOUCH_ANY) {
         r->named_any = entry->index;

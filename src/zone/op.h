@@ -298,6 +298,10 @@ int zone_entry_encode(const struct zone_entry *entry, struct buf **out);
 /* Write the time into an encoded entry in place (before it is shared). */
 void zone_entry_stamp(uint8_t *bytes, size_t len, int64_t time_ns);
 int zone_entry_decode(const void *bytes, size_t len, struct zone_entry *entry);
+/* zone_op_touches of the op in an entry with these @head and @payload; ZONE_TOUCH_ANY if it
+ * cannot be decoded. */
+uint32_t zone_entry_touches(struct slice head, struct slice payload,
+                            uint64_t ino[ZONE_TOUCH_MAX]);
 #define ZONE_ENTRY_VERSION 1
 
 #endif

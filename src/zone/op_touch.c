@@ -50,3 +50,16 @@ uint32_t zone_op_touches(const struct zone_op *op, uint64_t ino[ZONE_TOUCH_MAX])
         return ZONE_TOUCH_ANY;
     }
 }
+
+uint32_t zone_entry_touches(struct slice head, struct slice payload,
+                            uint64_t ino[ZONE_TOUCH_MAX])
+{
+    struct zone_entry entry;
+    struct zone_op op;
+
+    if (zone_entry_decode(head.data, head.len, &entry) != 0 ||
+        zone_op_decode(entry.op.data, entry.op.len, payload, &op) != 0) {
+        return ZONE_TOUCH_ANY;
+    }
+    return zone_op_touches(&op, ino);
+}

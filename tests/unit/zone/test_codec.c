@@ -361,6 +361,35 @@ static void entries_round_trip(void)
     buf_unref(buf);
 }
 
+/* What an entry's op touches is told of its bytes; of bytes that are no entry, or hold no op,
+ * nothing is known. */
+static void what_an_entry_touches(void)
+{
+    struct zone_op op = {.type = ZONE_OP_WRITE,
+                         .obj = {.ino = 7, .gen = 1},
+                         .data = slice_borrow("1234", 4)};
+    struct zone_entry entry = {.origin = {1, 2, 3, 4}};
+    uint64_t ino[ZONE_TOUCH_MAX] = {0};
+    struct buf *inner = NULL;
+    struct buf *buf = NULL;
+
+    zone_op_seal(&op);
+    CHECK_INT(zone_op_encode(&op, &inner), 0);
+    entry.op = slice_borrow(inner->data, inner->len);
+    CHECK_INT(zone_entry_encode(&entry, &buf), 0);
+    CHECK_UINT(zone_entry_touches(slice_borrow(buf->data, buf->len), op.data, ino), 1);
+    CHECK_UINT(ino[0], 7);
+    for (size_t len = 0; len < buf->len; len++) {
+        CHECK_UINT(zone_entry_touches(slice_borrow(buf->data, len), op.data, ino),
+                   ZONE_TOUCH_ANY);
+    }
+    CHECK_UINT(
+        zone_entry_touches(slice_borrow(buf->data, buf->len), slice_borrow("1", 1), ino),
+        ZONE_TOUCH_ANY);
+    buf_unref(inner);
+    buf_unref(buf);
+}
+
 static void some_attr(struct prng *prng, struct zone_attr *attr)
 {
     memset(attr, 0, sizeof *attr); /* Padding too: compared as memory. */
@@ -495,5 +524,5 @@ TEST_MAIN(CHECK_TEST(ops_round_trip), CHECK_TEST(fields_arrive),
           CHECK_TEST(bad_ops_are_not_encoded), CHECK_TEST(pieces_follow_blocks),
           CHECK_TEST(crcs_cover_the_payload), CHECK_TEST(crcs_of_pieces_make_the_whole),
           CHECK_TEST(payload_length_is_checked), CHECK_TEST(entries_round_trip),
-          CHECK_TEST(results_round_trip), CHECK_TEST(result_keeps_its_data),
-          CHECK_TEST(dirents_round_trip))
+          CHECK_TEST(what_an_entry_touches), CHECK_TEST(results_round_trip),
+          CHECK_TEST(result_keeps_its_data), CHECK_TEST(dirents_round_trip))
