@@ -30,6 +30,7 @@ enum disk_open_flags {
 };
 
 struct disk_ops {
+    /* Regular files only: -ELOOP for a link, -EISDIR, -ENXIO for anything else. */
     int (*open)(struct disk *disk, const char *path, int flags, struct disk_file **out);
     void (*close)(struct disk *disk, struct disk_file *file);
     /* Fills @buf whole; a read past the end gives -ENODATA. */

@@ -35,6 +35,31 @@ static int last_fault(void)
     return errno == EDQUOT ? -ENOSPC : -errno;
 }
 
+/* A descriptor of a regular file, or an errno. Somebody else may have written to the disk: a
+ * link in a file's place leads anywhere, a FIFO lets nobody go on, a device is no file. */
+static int open_regular(const char *path, int mode)
+{
+    struct stat st;
+    int rv = 0;
+    int fd;
+
+    do {
+        fd = open(path, mode | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600);
+    } while (fd < 0 && errno == EINTR);
+    if (fd < 0) {
+        return last_fault();
+    }
+    if (fstat(fd, &st) != 0) {
+        rv = -errno;
+    } else if (!S_ISREG(st.st_mode)) {
+        rv = S_ISDIR(st.st_mode) ? -EISDIR : -ENXIO;
+    }
+    if (rv != 0) {
+        (void)close(fd);
+    }
+    return rv != 0 ? rv : fd;
+}
+
 static int posix_open(struct disk *disk, const char *path, int flags,
                       struct disk_file **out)
 {
@@ -52,11 +77,9 @@ static int posix_open(struct disk *disk, const char *path, int flags,
     if (file == NULL) {
         return -ENOMEM;
     }
-    do {
-        file->fd = open(path, mode, 0600);
-    } while (file->fd < 0 && errno == EINTR);
+    file->fd = open_regular(path, mode);
     if (file->fd < 0) {
-        int rv = last_fault();
+        int rv = file->fd;
 
         free(file);
         return rv;

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 struct fixture {
     struct disk *disk;
@@ -314,6 +316,35 @@ static void direct_calls_see_the_same_file(void)
     on_both(check_direct);
 }
 
+/* Somebody else may have written to the disk. What is not a regular file is not opened,
+ * which would lead elsewhere, wait for ever, or do whatever a device does. */
+static void only_regular_files_are_opened(void)
+{
+    struct disk *disk = disk_posix();
+    struct disk_file *file = NULL;
+    char victim[600];
+    char path[600];
+    char *text = NULL;
+    size_t len = 0;
+
+    (void)snprintf(victim, sizeof victim, "%s/victim", check_tmpdir());
+    (void)snprintf(path, sizeof path, "%s/odd", check_tmpdir());
+    CHECK_INT(disk_replace_file(disk, victim, "precious", 8), 0);
+    CHECK_INT(symlink(victim, path), 0);
+    CHECK_INT(disk->ops->open(disk, path, DISK_WRITE | DISK_CREATE, &file), -ELOOP);
+    CHECK_INT(disk_replace_file(disk, path, "new", 3), 0); /* The link goes. */
+    CHECK_INT(disk_read_file(disk, victim, 64, &text, &len), 0);
+    CHECK_STR(text, "precious");
+    free(text);
+    CHECK_INT(unlink(path), 0);
+    CHECK_INT(mkfifo(path, 0600), 0);
+    CHECK_INT(disk->ops->open(disk, path, DISK_READ, &file), -ENXIO);
+    CHECK_INT(disk->ops->open(disk, path, DISK_WRITE, &file), -ENXIO);
+    CHECK_INT(unlink(path), 0);
+    CHECK_INT(disk->ops->open(disk, check_tmpdir(), DISK_READ, &file), -EISDIR);
+    CHECK_INT(disk->ops->open(disk, "/dev/zero", DISK_READ, &file), -ENXIO);
+}
+
 /* The simulated disk's faults strike when told, and its capacity counts. */
 static void simulated_faults_strike(void)
 {
@@ -345,4 +376,5 @@ TEST_MAIN(CHECK_TEST(vectors_are_written_whole), CHECK_TEST(who_must_not_wait),
           CHECK_TEST(holes_read_as_zeros), CHECK_TEST(names_come_and_go),
           CHECK_TEST(an_open_file_outlives_its_name),
           CHECK_TEST(small_files_are_replaced), CHECK_TEST(replacing_survives_power_cuts),
-          CHECK_TEST(direct_calls_see_the_same_file), CHECK_TEST(simulated_faults_strike))
+          CHECK_TEST(direct_calls_see_the_same_file), CHECK_TEST(simulated_faults_strike),
+          CHECK_TEST(only_regular_files_are_opened))
