@@ -402,6 +402,11 @@ static int vfs_open(sqlite3_vfs *vfs, const char *path, sqlite3_file *out, int f
     int rc;
 
     memset(file, 0, sizeof *file);
+    /* One file of several databases, of which there are none here. A rollback journal that
+     * names some file as such makes sqlite remove it. */
+    if ((flags & SQLITE_OPEN_SUPER_JOURNAL) != 0) {
+        return SQLITE_CANTOPEN;
+    }
     file->shim = vfs->pAppData;
     file->real = (sqlite3_file *)(file + 1);
     if ((flags & SQLITE_OPEN_WAL) != 0 && path != NULL) {

@@ -214,6 +214,59 @@ static void salvaged(void)
     end();
 }
 
+static void put32(uint8_t *at, uint32_t value)
+{
+    for (int i = 0; i < 4; i++) {
+        at[i] = (uint8_t)(value >> (24 - 8 * i));
+    }
+}
+
+/* A rollback journal without pages that says it is one of several, whose list is @list:
+ * sqlite's file format, 3. */
+static void write_journal(uint32_t pages, const char *list)
+{
+    static const uint8_t magic[8] = {0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7};
+    uint8_t bytes[700] = {0};
+    uint32_t len = (uint32_t)strlen(list);
+    uint32_t sum = 0;
+    struct disk *disk = simdisk_disk(sim);
+
+    memcpy(bytes, magic, 8);
+    put32(bytes + 16, pages);
+    put32(bytes + 20, 512); /* A sector, which the header fills; */
+    put32(bytes + 24, PAGES_BYTES);
+    put32(bytes + 512, 0x40000000 / PAGES_BYTES + 1); /* the page of the locks. */
+    memcpy(bytes + 516, list, len);
+    for (uint32_t i = 0; i < len; i++) {
+        sum += (uint8_t)list[i];
+    }
+    put32(bytes + 516 + len, len);
+    put32(bytes + 520 + len, sum);
+    memcpy(bytes + 524 + len, magic, 8);
+    CHECK_INT(disk_replace_file(disk, "meta.db-journal", bytes, 532 + len), 0);
+}
+
+/* A rollback journal beside a database that came from somebody else may name any file as
+ * the list of several: sqlite would remove that when it has rolled back. */
+static void no_other_file_goes(void)
+{
+    struct disk_file *file = NULL;
+    struct disk *disk;
+    sqlite3 *db;
+
+    begin();
+    disk = simdisk_disk(sim);
+    db = fill();
+    CHECK_INT(run(db, "PRAGMA journal_mode=DELETE"), SQLITE_OK);
+    CHECK_INT(sqlite3_close(db), SQLITE_OK);
+    CHECK_INT(disk_replace_file(disk, "victim", "precious", 8), 0);
+    write_journal((uint32_t)(size_of("meta.db") / PAGES_BYTES), "victim");
+    (void)read_all();
+    CHECK_INT(disk->ops->open(disk, "victim", DISK_READ, &file), 0);
+    disk->ops->close(disk, file);
+    end();
+}
+
 TEST_MAIN(CHECK_TEST(salvaged), CHECK_TEST(every_page_of_the_file),
           CHECK_TEST(misplaced_page), CHECK_TEST(every_frame_of_the_wal),
-          CHECK_TEST(names_come_again))
+          CHECK_TEST(names_come_again), CHECK_TEST(no_other_file_goes))
