@@ -23,6 +23,8 @@
 #define REPLY "SELECT node, boot, seq, idx, reply, crc FROM reply "
 #define RPC "SELECT idx, key, time, reply, crc FROM rpc "
 #define KV "SELECT key, value, version, crc FROM kv "
+/* A row with a key and a value, and room for the rest of it. */
+#define ROW_BYTES_MAX (2 * (int)STORE_VALUE_MAX + 65536)
 #define ORPHAN_TIME "CREATE INDEX IF NOT EXISTS orphan_time ON orphan(time)"
 
 static const char *const texts[SQL_MAX] = {
@@ -169,6 +171,7 @@ int store_db_fault(struct store_db *db, int rc)
     case SQLITE_ERROR: /* A table is missing: our statements are right. */
     case SQLITE_CONSTRAINT:
     case SQLITE_MISMATCH:
+    case SQLITE_TOOBIG: /* We put in no such row. */
         fault = -EUCLEAN;
         break;
     case SQLITE_NOMEM:
@@ -210,6 +213,15 @@ int store_db_exec(struct store_db *db, const char *sql)
     return rc == SQLITE_OK ? 0 : store_db_fault(db, rc);
 }
 
+/* The file may come from somebody else. There is nothing in ours that runs by itself, nor a
+ * value larger than this. */
+static void distrust(sqlite3 *handle)
+{
+    (void)sqlite3_db_config(handle, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
+    (void)sqlite3_db_config(handle, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
+    (void)sqlite3_limit(handle, SQLITE_LIMIT_LENGTH, ROW_BYTES_MAX);
+}
+
 /* unix-excl keeps the file locked against other processes while it is open, and needs
  * no system call per transaction. */
 int store_db_open(struct store_db *db, const char *path, const char *vfs, bool create)
@@ -232,6 +244,7 @@ int store_db_open(struct store_db *db, const char *path, const char *vfs, bool c
     }
     (void)sqlite3_extended_result_codes(db->handle, 1);
     (void)sqlite3_busy_timeout(db->handle, 0);
+    distrust(db->handle);
     /* Of a database that is yet to be made; one that is there has its own. */
     (void)sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserved);
     /* Before there is a page; and not again, since it is written down each time. */
