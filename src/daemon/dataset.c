@@ -5,7 +5,9 @@
 #include "daemon/json.h"
 #include "store/store.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -139,6 +141,54 @@ void dataset_make_end(struct disk *disk, const char *dir)
 
     join_path(path, dir, MAKING);
     (void)disk->ops->unlink(disk, path); /* If it stays, it says what the marker says. */
+}
+
+/* One folder, whose descriptor this takes; @deep: the folders in it too. */
+static int check_folder(int fd, bool deep)
+{
+    DIR *dir = fdopendir(fd);
+    int rv = 0;
+
+    if (dir == NULL) {
+        rv = -errno;
+        (void)close(fd);
+        return rv;
+    }
+    while (rv == 0) {
+        struct dirent *entry;
+        struct stat st;
+        int sub;
+
+        errno = 0;
+        entry = readdir(dir);
+        if (entry == NULL) {
+            rv = -errno;
+            break;
+        }
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+            continue; /* Removed meanwhile; or what opens it will say so. */
+        }
+        if (S_ISLNK(st.st_mode)) {
+            rv = -ELOOP;
+        } else if (deep && S_ISDIR(st.st_mode)) {
+            sub = openat(fd, entry->d_name,
+                         O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+            rv = sub < 0 ? -errno : check_folder(sub, false);
+        }
+    }
+    (void)closedir(dir);
+    return rv;
+}
+
+int dataset_check_links(const char *dir)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0) {
+        return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
+    }
+    return check_folder(fd, true);
 }
 
 static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)

@@ -27,6 +27,13 @@ int dataset_make_begin(struct disk *disk, const char *dir, const char *journal,
 void dataset_make_end(struct disk *disk, const char *dir);
 
 /*
+ * No entry of the dataset @dir, nor of the folders in it, is a symbolic link. What makes and
+ * removes files there goes by names, so a link that somebody else put on the disk would lead
+ * it out of the dataset. 0, also if there is no @dir; -ELOOP; a fault.
+ */
+int dataset_check_links(const char *dir);
+
+/*
  * Remove zone @id's dataset, named @slug in the folder @pool, and its journal @journal.
  * What is not there counts as removed. 0; -EEXIST: the folder is not that zone's; or the
  * errno of removing, then part of it may be gone and the next call goes on.

@@ -175,6 +175,13 @@ static int open_all(struct host *host, struct open_job *job)
         job->step = "find the dataset";
         return -ENOENT;
     }
+    if (host->config.disk == disk_posix()) {
+        job->step = "do without the symbolic links";
+        rv = dataset_check_links(host->config.dir);
+        if (rv != 0) {
+            return rv;
+        }
+    }
     if (create) {
         job->step = "make a dataset";
         rv = dataset_make_begin(host->config.disk, host->config.dir, host->config.journal,

@@ -279,7 +279,37 @@ static void set_aside_and_swept(void)
     CHECK_INT(dataset_sweep(pool, "tier-1", journals, zone), 0);
 }
 
+/* A disk may come with links where the daemon makes and removes files: it leads nowhere
+ * through them, and whoever opens a dataset hears of them. */
+static void links_lead_nowhere(void)
+{
+    char path[1200];
+
+    fresh_pool();
+    snprintf(path, sizeof path, "%s/tier-1", pool);
+    CHECK_INT(dataset_check_links(path), 0); /* Not there. */
+    CHECK_INT(mkdir(path, 0755), 0);
+    CHECK_INT(mkdir(at("tier-1/data"), 0755), 0);
+    CHECK_INT(mkdir(at("tier-1/data/0a"), 0755), 0);
+    write_marker("tier-1", zone);
+    CHECK_INT(dataset_check_links(path), 0);
+    CHECK_INT(symlink(journals, at("tier-1/pull.1")), 0);
+    CHECK_INT(dataset_check_links(path), -ELOOP);
+    CHECK_INT(unlink(at("tier-1/pull.1")), 0);
+    CHECK_INT(symlink(journals, at("tier-1/data/0b")), 0);
+    CHECK_INT(dataset_check_links(path), -ELOOP);
+    CHECK_INT(unlink(at("tier-1/data/0b")), 0);
+    CHECK_INT(dataset_check_links(path), 0);
+    CHECK_INT(rename(path, at("elsewhere")), 0); /* The dataset itself may be one. */
+    CHECK_INT(symlink(at("elsewhere"), path), 0);
+    CHECK_INT(dataset_check_links(path), 0);
+    CHECK_INT(unlink(at("elsewhere/marker")), 0);
+    CHECK_INT(mkfifo(at("elsewhere/marker"), 0600), 0);
+    CHECK(!dataset_is_damaged(pool, "tier-1")); /* It does not wait for a writer. */
+}
+
 TEST_MAIN(CHECK_TEST(made_and_removed), CHECK_TEST(what_is_not_ours_stays),
           CHECK_TEST(half_made), CHECK_TEST(half_removed), CHECK_TEST(journal_elsewhere),
           CHECK_TEST(kept_aside), CHECK_TEST(kept_with_its_journal),
-          CHECK_TEST(kept_only_if_ours), CHECK_TEST(set_aside_and_swept))
+          CHECK_TEST(kept_only_if_ours), CHECK_TEST(set_aside_and_swept),
+          CHECK_TEST(links_lead_nowhere))
