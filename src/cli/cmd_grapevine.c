@@ -1,4 +1,4 @@
-/* The grapevine and its nodes: init, invite, join, status, node list, node remove. */
+/* The grapevine and its nodes: init, invite, join, status, node list, remove, set-address. */
 #include "cli/command.h"
 #include "cli/show.h"
 #include "cli/units.h"
@@ -145,6 +145,25 @@ int cmd_node_remove(const struct cli *cli, const struct args *args)
     }
     if (!command_json(cli, &reply)) {
         printf("%s is no longer part of the grapevine\n", args->positionals[0]);
+    }
+    ctl_reply_deinit(&reply);
+    return COMMAND_OK;
+}
+
+int cmd_node_address(const struct cli *cli, const struct args *args)
+{
+    struct ctl_reply reply;
+    cJSON *json = cJSON_CreateObject();
+    int rv;
+
+    cJSON_AddStringToObject(json, "node", args->positionals[0]);
+    cJSON_AddStringToObject(json, "address", args->positionals[1]);
+    rv = command_call(cli, "node-set-address", json, &reply);
+    if (rv != COMMAND_OK) {
+        return rv;
+    }
+    if (!command_json(cli, &reply)) {
+        printf("%s is looked for at %s\n", args->positionals[0], args->positionals[1]);
     }
     ctl_reply_deinit(&reply);
     return COMMAND_OK;

@@ -31,6 +31,10 @@ const struct command commands[] = {
     {"node list", "", "", 0, 0, "show the nodes of the grapevine", "", cmd_node_list},
     {"node remove", "NODE", "", 1, 1,
      "take a node that is in no zone out of the grapevine", "", cmd_node_remove},
+    {"node set-address", "NODE ADDRESS:PORT", "", 2, 2,
+     "tell the others where a node is now, if it cannot do so itself",
+     "NODE's own configuration ([listen] peer or advertise) needs the address, too.",
+     cmd_node_address},
     {"recover", "--accept-loss [--confirm NODE]", "accept-loss confirm=", 0, 0,
      "go on with a grapevine whose majority of nodes is gone for good",
      "For the directory of nodes and zones; zones whose majority is gone follow with\n"

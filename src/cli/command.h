@@ -60,6 +60,7 @@ int cmd_join(const struct cli *cli, const struct args *args);
 int cmd_status(const struct cli *cli, const struct args *args);
 int cmd_node_list(const struct cli *cli, const struct args *args);
 int cmd_node_remove(const struct cli *cli, const struct args *args);
+int cmd_node_address(const struct cli *cli, const struct args *args);
 int cmd_zone_create(const struct cli *cli, const struct args *args);
 int cmd_zone_list(const struct cli *cli, const struct args *args);
 int cmd_zone_show(const struct cli *cli, const struct args *args);

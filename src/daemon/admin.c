@@ -28,6 +28,7 @@ static const struct admin_command commands[] = {
     {.name = "invite", .poll = admin_invite},
     {.name = "node-list", .poll = admin_node_list},
     {.name = "node-remove", .poll = admin_node_remove},
+    {.name = "node-set-address", .poll = admin_node_address},
     {.name = "zone-check", .poll = admin_zone_check},
     {.name = "zone-create", .poll = admin_zone_create},
     {.name = "zone-list", .poll = admin_zone_list},

@@ -116,6 +116,7 @@ void admin_status(struct admin_call *call);
 void admin_local(struct admin_call *call); /* This node's own part of a status. */
 void admin_node_list(struct admin_call *call);
 void admin_node_remove(struct admin_call *call);
+void admin_node_address(struct admin_call *call);
 void admin_zone_check(struct admin_call *call);
 void admin_zone_create(struct admin_call *call);
 void admin_zone_list(struct admin_call *call);

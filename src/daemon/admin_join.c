@@ -29,6 +29,18 @@ static uint64_t wall_s(void)
     return (uint64_t)time(NULL);
 }
 
+/* Not an error: all nodes may be on one machine. */
+static void warn_loopback(struct admin_call *call, const char *host)
+{
+    if (join_is_loopback(host)) {
+        admin_warn(call,
+                   "other nodes are told to find this one at %s, which is every "
+                   "machine's own: before others join, give [listen] peer an address "
+                   "that they can use, and restart grapevined",
+                   host);
+    }
+}
+
 /* init */
 
 void admin_init(struct admin_call *call)
@@ -56,6 +68,7 @@ void admin_init(struct admin_call *call)
                                "daemon's log for what its disk says");
         return;
     }
+    warn_loopback(call, directory_node(&node->directory, node->number)->peer.host);
     result = cJSON_CreateObject();
     hex_put(hex, node->grapevine_id, sizeof node->grapevine_id);
     cJSON_AddStringToObject(result, "grapevine", hex);
@@ -127,6 +140,7 @@ static void invite_write(struct admin_call *call, uint64_t ttl_s)
     call->state = token;
     memcpy(token->grapevine_id, node->grapevine_id, sizeof token->grapevine_id);
     token->inviter = self->peer;
+    warn_loopback(call, self->peer.host);
     node_random(token->id, sizeof token->id);
     node_random(token->secret, sizeof token->secret);
     join_token_encode(token, hex);
@@ -223,6 +237,9 @@ static void join_send(struct admin_call *call, const struct join_token *token)
         admin_error(call, "out of memory");
         return;
     }
+    /* To say whom, if nobody answers. */
+    snprintf(call->remote, sizeof call->remote, "%s", token->inviter.host);
+    call->number = token->inviter.port;
     call->busy++;
     peer_join(node->loop,
               &(struct peer_join_request){.identity = node->identity,
@@ -283,9 +300,14 @@ static void join_answered(struct admin_call *call)
         admin_error(call, "this node became part of a grapevine meanwhile, or stops");
     } else if (call->outcome != 0) {
         admin_error(call,
-                    "the inviting node did not answer (%s): is it running, and is its "
-                    "address reachable from here?",
-                    strerror(call->outcome < 0 ? -call->outcome : EIO));
+                    "the inviting node did not answer at %s port %" PRIu64 " (%s): %s",
+                    call->remote, call->number,
+                    strerror(call->outcome < 0 ? -call->outcome : EIO),
+                    join_is_loopback(call->remote)
+                        ? "that is this machine; if it is another one, give it [listen] "
+                          "peer with an address that others can use, restart it, and "
+                          "make a new invitation"
+                        : "is it running, and is that address reachable from here?");
     } else if (answer == NULL) {
         admin_error(call, "the inviting node's answer does not parse");
     } else if (join_enter(call, answer)) {

@@ -78,7 +78,7 @@ bool join_parse(const cJSON *json, const uint8_t fingerprint[PEER_FINGERPRINT_BY
     return peer_sha256(secret, sizeof secret, request->hash) == 0;
 }
 
-static bool is_loopback(const char *host)
+bool join_is_loopback(const char *host)
 {
     return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
            strncmp(host, "::ffff:127.", 11) == 0;
@@ -116,7 +116,7 @@ static bool host_good(const struct join_request *request, const char *remote, ch
                  host);
         return false;
     }
-    if (is_loopback(host) && !is_loopback(remote)) {
+    if (join_is_loopback(host) && !join_is_loopback(remote)) {
         snprintf(error, CONFIG_ERROR_MAX,
                  "other machines cannot reach the new node at %s: give it [listen] peer "
                  "or advertise with an address that they can use",

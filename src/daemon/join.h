@@ -30,6 +30,9 @@ struct join_token {
 void join_token_encode(const struct join_token *token, char *hex);
 bool join_token_decode(const char *hex, struct join_token *token);
 
+/* An address at which every machine finds itself. */
+bool join_is_loopback(const char *host);
+
 struct join_request {
     uint8_t token[DIRECTORY_TOKEN_BYTES];
     uint8_t hash[32];           /* Of the secret. */

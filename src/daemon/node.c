@@ -105,6 +105,7 @@ static void on_tick(uv_timer_t *timer)
     node_reconcile(node);
     node_repair_tick(node);
     node_home_tick(node);
+    node_address_tick(node);
     node_marks_tick(node, false);
     node_sleep_tick(node);
     front_when_ready(node);

@@ -166,6 +166,8 @@ struct node {
     bool home_repair;         /* Something of that is under way. */
     bool home_swept;          /* What was set aside before is gone. */
     uint64_t home_repair_ms;  /* When to go on. */
+    bool address_busy;        /* This node's address is being written; see node_address.c. */
+    uint64_t address_ms;      /* When to try again. */
     bool home_created; /* The directory's dataset was made: its absence is a fault. */
     bool home_read;    /* Its rows were asked for once. */
     int lock_fd;       /* state/lock, held while the daemon lives. */
@@ -361,6 +363,12 @@ void node_repair_stamp(char *out, size_t cap);
 /* node_home.c: as node_repair.c, for the directory. */
 void node_home_noted(struct node *node);
 void node_home_tick(struct node *node);
+/* node_address.c: what others are told is not where this node is to be found. */
+bool node_address_differs(const struct node *node);
+void node_address_tick(struct node *node);
+/* Dial the node at @address, until the directory names another. */
+void node_address_try(struct node *node, uint64_t number,
+                      const struct config_address *address);
 
 /* node_marks.c: what members vouched for, kept apart from their data (ADR 5). */
 void node_marks_load(struct node *node);

@@ -290,6 +290,8 @@ b       Brûlée  online  -                3     812        3  1.2 GiB of 8.0 Gi
                 (["join", "abc"], "", [("join", {"token": "abc"})]),
                 (["join", "-"], "abc \n", [("join", {"token": "abc"})]),
                 (["node", "remove", "b"], "", [("node-remove", {"node": "b"})]),
+                (["node", "set-address", "b", "192.0.2.7:2646"], "",
+                 [("node-set-address", {"node": "b", "address": "192.0.2.7:2646"})]),
                 (["zone", "add-member", "z", "b:p"], "",
                  [("zone-check", {"slug": "z", "members": ["b:p"]}),
                   ("zone-add-member", {"slug": "z", "member": "b:p"})]),

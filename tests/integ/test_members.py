@@ -110,3 +110,40 @@ class Members(grapevine.GrapevineTest):
     def up(self, at, node):
         members = {m["node"]: m for m in at.zone("z")["members"]}
         return members[node.name]["up"]
+
+    # A machine gets another address. The first node dials all others: it says so itself. One
+    # that is dialled is found at its new address once a node that dials it is told, also
+    # where without it there is no majority to write the address down.
+    def test_new_address(self):
+        gv = self.grapevine(2)
+        gv.make_zone("z", [0, 1])
+        first, second = gv.nodes
+        self.assertIn("127.0.0.1, which is every", first.gvraft("invite").stderr)
+
+        def address(at, node):
+            return {n["name"]: n["host"] for n in at.status()["nodes"]}[node.name]
+
+        def move(node, host):
+            node.stop()
+            node.host = host
+            node.write_config()
+            node.start()
+
+        move(first, "127.0.0.11")
+        grapevine.wait(lambda: address(second, first) == first.host, "it told the others")
+        gv.wait_settled("z", 2)
+        move(second, "127.0.0.12")
+        for wrong in ("127.0.0.12", "localhost:2646", "0.0.0.0:2646", "127.0.0.12:0"):
+            done = first.gvraft("node", "set-address", second.name, wrong)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("is no address of one machine", done.stderr)
+        where = "%s:%d" % (second.host, second.peer_port)
+        done = second.gvraft("node", "set-address", second.name, where)
+        self.assertIn("change it there", done.stderr)
+        self.assertEqual(address(first, second), "127.0.0.2")
+        first.ask("node", "set-address", second.name, where)
+        gv.wait_settled("z", 2)
+        first.stop()
+        first.start()
+        gv.wait_settled("z", 2)
+        self.assertEqual({address(at, second) for at in gv.nodes}, {second.host})
