@@ -323,7 +323,7 @@ static void zone_time_comes_with_the_state(void)
     rig_pull_done(&rig, 3, 1, 0);
     rig_run(&rig, 1000);
     CHECK_UINT(rig.nodes[3].base_index, rig.nodes[3].last);
-    rig.wall_back_ns = 3600ll * 1000000000;
+    rig.wall_back_ns = 30ll * 1000000000; /* Or it would go by the others' clocks. */
     (void)rig_step(&rig, 1, &event);
     rig_run(&rig, 1500);
     rig_status(&rig, 3, &status);
