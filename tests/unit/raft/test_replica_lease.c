@@ -217,6 +217,22 @@ static void late_holder_is_dropped(void)
     rig_deinit(&rig);
 }
 
+/* If it can be asked for it, its end is not waited for. */
+static void late_holder_is_asked(void)
+{
+    struct replica_status status;
+
+    begin(3);
+    make_holder(2);
+    rig.nodes[2].no_entries = true;
+    rig_write(&rig, 1, 60, 1, 10);
+    rig_run(&rig, READ_LEASE_MS - 150);
+    CHECK_STR(rig_trace(&rig), "1 answer 60 OK\n");
+    rig_status(&rig, 1, &status);
+    CHECK_UINT(status.members[1].lease_ms, 0);
+    rig_deinit(&rig);
+}
+
 /* Leadership is handed over only when nobody reads by a lease of the old leader. */
 static void transfer_waits_for_holders(void)
 {
@@ -355,7 +371,7 @@ TEST_MAIN(CHECK_TEST(leader_reads_alone), CHECK_TEST(suspended_leader_asks),
           CHECK_TEST(member_reads_alone), CHECK_TEST(writer_waits_for_holder),
           CHECK_TEST(receipt_is_enough), CHECK_TEST(named_inodes_wait),
           CHECK_TEST(receipt_dies_with_the_holder), CHECK_TEST(pull_ends_the_lease),
-          CHECK_TEST(late_holder_is_dropped), CHECK_TEST(transfer_waits_for_holders),
-          CHECK_TEST(transfer_asks_leases_back), CHECK_TEST(change_waits_for_holders),
-          CHECK_TEST(sole_voter_waits_after_start), CHECK_TEST(stop_gives_back),
-          CHECK_TEST(switched_off))
+          CHECK_TEST(late_holder_is_dropped), CHECK_TEST(late_holder_is_asked),
+          CHECK_TEST(transfer_waits_for_holders), CHECK_TEST(transfer_asks_leases_back),
+          CHECK_TEST(change_waits_for_holders), CHECK_TEST(sole_voter_waits_after_start),
+          CHECK_TEST(stop_gives_back), CHECK_TEST(switched_off))
