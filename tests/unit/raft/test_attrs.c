@@ -137,6 +137,38 @@ static void told_of_its_own_time(void)
     CHECK_UINT(known(5), 200);
 }
 
+/* Nor does it let in again what was read before the later one. */
+static void told_lets_nothing_older_in(void)
+{
+    const uint64_t ino = 5;
+    uint64_t first;
+
+    begin();
+    attrs_touch(&attrs, NULL, ZONE_TOUCH_ANY);
+    first = attrs_stamp(&attrs);
+    touch(5);
+    attrs_told(&attrs, first, &ino, 1);
+    attrs_told_all(&attrs);
+    put(first, 5, 100);
+    CHECK_UINT(known(5), 0);
+    put(first + 1, 5, 200);
+    CHECK_UINT(known(5), 200);
+}
+
+/* Of two reads of an inode that nothing touched between them the later one counts, in
+ * whatever order they come home. */
+static void read_later_counts(void)
+{
+    uint64_t before;
+
+    begin();
+    before = attrs_stamp(&attrs);
+    touch(6);
+    put(attrs_stamp(&attrs), 5, 200);
+    put(before, 5, 100);
+    CHECK_UINT(known(5), 200);
+}
+
 /* Who does not say what it changed may have changed anything, but not what was read
  * behind it. */
 static void untold_forgets_all(void)
@@ -235,7 +267,8 @@ static void asked_for_stays(void)
 
 TEST_MAIN(CHECK_TEST(known_until_touched), CHECK_TEST(late_answer_is_refused),
           CHECK_TEST(another_state_forgets_all), CHECK_TEST(told_afterwards),
-          CHECK_TEST(told_of_its_own_time), CHECK_TEST(untold_forgets_all),
+          CHECK_TEST(told_of_its_own_time), CHECK_TEST(told_lets_nothing_older_in),
+          CHECK_TEST(read_later_counts), CHECK_TEST(untold_forgets_all),
           CHECK_TEST(last_of_a_batch_counts), CHECK_TEST(nameless_is_not_kept),
           CHECK_TEST(results_alone_are_not_kept), CHECK_TEST(memory_is_bounded),
           CHECK_TEST(asked_for_stays))
