@@ -111,6 +111,41 @@ static void a_jump_ahead_and_back(void)
     rig_deinit(&rig);
 }
 
+/* The others are told of it at once, too, and not only when they are told anyway. */
+static void a_jump_is_told_at_once(void)
+{
+    begin(3, 0);
+    do {
+        rig_run(&rig, 10);
+    } while (rig.now_ms - rig.nodes[1].replica->wall.told_ms > 100);
+    rig.nodes[1].wall_ahead_ns = HOUR_NS;
+    rig_run(&rig, 300);
+    CHECK(off_ms(2, 1) > 3599000 && off_ms(2, 1) < 3601000);
+    rig.nodes[1].wall_ahead_ns = 0;
+    rig_run(&rig, 300);
+    CHECK(off_ms(2, 1) > -1000 && off_ms(2, 1) < 1000);
+    rig_deinit(&rig);
+}
+
+/* Who jumps back compares its clock with the others' before its next entry. */
+static void a_jump_back_is_seen_at_once(void)
+{
+    struct replica_status status;
+
+    begin(2, 0);
+    rig.now_ms += 7200000; /* Nobody's clock shows less than zero. */
+    rig_run(&rig, 3000);
+    rig_elect(&rig, 1);
+    rig_run(&rig, 6000);
+    rig_status(&rig, 1, &status);
+    CHECK(!status.clocks_divided);
+    rig.nodes[1].wall_ahead_ns = -HOUR_NS;
+    rig_submit(&rig, 1, 1, 10);
+    rig_status(&rig, 1, &status);
+    CHECK(status.clocks_divided);
+    rig_deinit(&rig);
+}
+
 /* Of two the leader that is ahead stamps with the other's clock: being behind heals. */
 static void two_members(void)
 {
@@ -222,7 +257,7 @@ static void told_before_the_vote(void)
     rig_deinit(&rig);
 }
 
-/* Who is not heard any more has no say after a while. */
+/* Who is not heard any more has no say after a while, also if nobody is. */
 static void a_silent_one_is_forgotten(void)
 {
     struct replica_status status;
@@ -235,11 +270,16 @@ static void a_silent_one_is_forgotten(void)
     rig_run(&rig, WALL_FRESH_MS + 2 * WALL_TELL_MS);
     rig_status(&rig, 1, &status);
     CHECK_UINT(status.n_clocks, 2);
+    rig_stop(&rig, 2);
+    rig_run(&rig, WALL_FRESH_MS + 2 * WALL_TELL_MS);
+    rig_status(&rig, 1, &status);
+    CHECK_UINT(status.n_clocks, 1);
     rig_deinit(&rig);
 }
 
 TEST_MAIN(CHECK_TEST(a_leader_ahead), CHECK_TEST(a_leader_a_little_ahead),
           CHECK_TEST(known_to_all), CHECK_TEST(a_jump_ahead_and_back),
+          CHECK_TEST(a_jump_is_told_at_once), CHECK_TEST(a_jump_back_is_seen_at_once),
           CHECK_TEST(two_members), CHECK_TEST(two_members_one_behind),
           CHECK_TEST(a_sole_member), CHECK_TEST(frames_that_are_none),
           CHECK_TEST(told_before_the_vote), CHECK_TEST(a_silent_one_is_forgotten))

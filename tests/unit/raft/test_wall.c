@@ -38,6 +38,7 @@ static void the_majority(void)
     CHECK_INT(CHOSEN(SET, &divided, SET, SET - HOUR, SET + 10), SET);
     CHECK_INT(CHOSEN(SET + HOUR, &divided, SET + HOUR, SET, SET + 10), SET + 10);
     CHECK_INT(CHOSEN(SET, &divided, SET - HOUR, SET, SET, SET + 10, SET + HOUR), SET);
+    CHECK_INT(CHOSEN(SET + HOUR, &divided, SET + 10, SET), SET);
     CHECK(!divided);
 }
 
