@@ -8,6 +8,7 @@
 
 enum {
     LONG_BYTES = 512, /* The longest. */
+    FLIPS_MAX = 64,   /* So many are set right. */
     N_ENTRIES = 3,
     FLOOR_BYTES = 68,
     BATCH_BYTES = 64,
@@ -296,25 +297,82 @@ static void what_is_long_is_left_alone(void)
     }
 }
 
-/* Many batches' headers, and a record for which all is read a second time: each flip counts
- * once. */
-static void many_flips_are_set_right(void)
+/* The headers of the first @n batches, and header and payload of one record more. */
+static void check_many(uint64_t n, int opened, int fetched)
 {
-    enum { MANY = 40, LAST = MANY + 1 };
-    struct fixture *f = setup_empty((MANY + 8) * BLOCK);
+    struct fixture *f = setup_empty((n + 16) * BLOCK);
+    uint64_t last = n + 1;
+    uint64_t record = batch_of(last) + BATCH_BYTES;
 
     CHECK_INT(vote(f, 1), 0);
-    for (uint64_t i = 1; i <= LAST; i++) {
+    for (uint64_t i = 1; i <= last; i++) {
         CHECK_INT(put(f, i), 0);
     }
     CHECK_UINT(journal_segment(f->journal), 1);
     shut(f);
-    for (uint64_t i = 1; i <= LAST; i++) {
-        CHECK(simdisk_flip(f->sim, FIRST, batch_of(i) + (i == LAST ? BATCH_BYTES + 9 : 9),
-                           (unsigned)(i % 8)));
+    for (uint64_t i = 1; i <= n; i++) {
+        CHECK(simdisk_flip(f->sim, FIRST, batch_of(i) + 9, (unsigned)(i % 8)));
+    }
+    CHECK(simdisk_flip(f->sim, FIRST, record + 9, 1));
+    CHECK(simdisk_flip(f->sim, FIRST, record + ENTRY_BYTES - 8, 1));
+    CHECK_INT(reopen(f), opened);
+    if (opened == 0) {
+        CHECK_UINT(f->n_heads, last);
+        CHECK_INT(is_all_there(f, last), fetched == 0);
+        CHECK_INT(is_entry(f, last), fetched == 0);
+        CHECK(is_entry(f, n));
+    }
+    teardown(f);
+}
+
+/* Though a record needs that all is read a second time, each flip counts once; and so many
+ * are no single bits any more, but a disk to give up. */
+static void many_flips_are_set_right(void)
+{
+    check_many(FLIPS_MAX - 2, 0, 0);
+    check_many(FLIPS_MAX - 1, 0, -EUCLEAN);
+    check_many(FLIPS_MAX, -EUCLEAN, 0);
+    check_many(FLIPS_MAX + 1, -EUCLEAN, 0);
+}
+
+static void write_first(struct fixture *f, void *block, uint64_t offset)
+{
+    struct iovec iov = {.iov_base = block, .iov_len = BLOCK};
+    struct disk_file *file = NULL;
+
+    CHECK_INT(f->disk->ops->open(f->disk, FIRST, DISK_WRITE, &file), 0);
+    CHECK_INT(f->disk->ops->pwritev(f->disk, file, &iov, 1, offset), 0);
+    f->disk->ops->close(f->disk, file);
+}
+
+/* Where the next batch would be lies a whole one of an earlier life, but for a flipped bit:
+ * that is nothing, as it is without the flip, and no reason to leave the segment. */
+static void what_an_earlier_life_left_is_not_set_right(void)
+{
+    static uint8_t earlier[SEGMENT_BYTES];
+    static uint8_t zeros[BLOCK];
+    struct fixture *f = setup();
+    struct journal_entry entry = {.index = N_ENTRIES + 1, .term = 1, .type = 1};
+    struct journal_batch two = {
+        .has_meta = true, .term = 1, .vote = 2, .entries = &entry, .n_entries = 1};
+
+    CHECK_INT(reopen(f), 0);
+    CHECK_INT(journal_append(f->journal, &two), 0); /* Its numbers are ahead. */
+    CHECK_INT(put(f, N_ENTRIES + 2), 0);
+    shut(f);
+    CHECK(read_first(f, earlier, sizeof earlier));
+    for (uint64_t i = 1; i <= 3; i++) { /* The mark of the end, too. */
+        write_first(f, zeros, batch_of(N_ENTRIES + i));
     }
     CHECK_INT(reopen(f), 0);
-    CHECK(is_all_there(f, LAST));
+    CHECK_INT(put(f, N_ENTRIES + 1), 0);
+    shut(f);
+    write_first(f, earlier + batch_of(N_ENTRIES + 2), batch_of(N_ENTRIES + 2));
+    CHECK(simdisk_flip(f->sim, FIRST, batch_of(N_ENTRIES + 2) + 30, 5));
+    CHECK_INT(reopen(f), 0);
+    CHECK(is_all_there(f, N_ENTRIES + 1));
+    CHECK_INT(put(f, N_ENTRIES + 2), 0);
+    CHECK_UINT(journal_segment(f->journal), 1);
     teardown(f);
 }
 
@@ -423,6 +481,7 @@ TEST_MAIN(CHECK_TEST(a_flipped_bit_is_set_right),
           CHECK_TEST(two_bits_are_never_taken_for_one),
           CHECK_TEST(what_is_long_is_left_alone),
           CHECK_TEST(another_record_is_not_set_right),
+          CHECK_TEST(what_an_earlier_life_left_is_not_set_right),
           CHECK_TEST(many_flips_are_set_right),
           CHECK_TEST(what_is_refused_is_left_as_it_is),
           CHECK_TEST(of_what_may_be_torn_only_the_header_is_set_right),
