@@ -228,7 +228,11 @@ static void same_state_wants_nothing(void)
     store_cursor_close(cursor);
     CHECK_INT(store_shadow_wants(shadow, &want, 1, &n), 0);
     CHECK_UINT(n, 0);
+    CHECK_INT(store_begin(puller.store), 0);
+    CHECK_INT(store_number_set(puller.store, STORE_APPLIED, ENTRIES), 0);
+    store_hold(puller.store); /* It goes with the rows that are replaced. */
     CHECK_INT(store_shadow_switch(puller.store, shadow), 0);
+    CHECK(!store_is_held(puller.store));
     store_shadow_close(shadow);
     go_on(&puller, &source, index);
     member_deinit(&puller);
