@@ -176,9 +176,14 @@ static void views_and_snapshots_have_it(void)
     end();
 }
 
-/* However long nobody pauses, no more than so many entries wait. */
+/* However long nobody pauses, no more than so many entries wait, or so many bytes; and a
+ * configuration never. */
 static void bounded(void)
 {
+    static const uint8_t data[60000];
+    struct zone_apply_item change = {
+        .term = 1, .kind = ZONE_APPLY_CHANGE, .head = slice_borrow("conf", 4)};
+    struct zone_handle file = {0};
     uint32_t longest = 0;
     uint32_t waiting = 0;
     char name[16];
@@ -186,11 +191,23 @@ static void bounded(void)
     begin();
     for (uint32_t i = 0; i < 200; i++) {
         (void)snprintf(name, sizeof name, "%u", i);
-        (void)fx_file(&fx, fx_root, name);
+        file = fx_file(&fx, fx_root, name);
         waiting = store_is_held(fx.store) ? waiting + 1 : 0;
         longest = waiting > longest ? waiting : longest;
     }
     CHECK(longest > 8 && longest < 32);
+    CHECK_INT(zone_flush(fx.zone), 0);
+    waiting = 0;
+    do {
+        CHECK_INT(fx_write(&fx, file, 0, slice_borrow(data, sizeof data)), 0);
+        waiting++;
+    } while (store_is_held(fx.store) && waiting < 32);
+    CHECK_UINT(waiting, 5); /* Of 256 KiB. */
+    (void)fx_file(&fx, fx_root, "held");
+    CHECK(store_is_held(fx.store));
+    change.index = ++fx.index;
+    CHECK_INT(zone_apply(fx.zone, &change, 1), 0);
+    CHECK(!store_is_held(fx.store));
     end();
 }
 

@@ -293,7 +293,7 @@ static void torn_files_are_named(void)
     dir = fx_dir(&fx, fx_dir(&fx, fx_root, "a"), "b");
     old = fx_file(&fx, dir, "old");
     f[0] = fx_file(&fx, dir, "two\nlines\\");
-    f[1] = fx_file(&fx, fx_root, "t\xc3\xb6p\xe9");
+    f[1] = fx_file(&fx, fx_root, "t\xc3\xb6p\xc3x\xe9");
     f[2] = fx_file(&fx, fx_root, "gone");
     CHECK_INT(fx_write(&fx, old, 0, slice_borrow(bytes, 20000)), 0);
     above = fx.index;
@@ -302,7 +302,7 @@ static void torn_files_are_named(void)
     }
     CHECK_INT(fx_remove(&fx, fx_root, "gone"), 0);
     CHECK_INT(zone_torn(fx.zone, above, &torn), 0);
-    CHECK_STR(seen.text, "/a/b/two\\x0alines\\x5c\n/t\xc3\xb6p\\xe9\n");
+    CHECK_STR(seen.text, "/a/b/two\\x0alines\\x5c\n/t\xc3\xb6p\\xc3x\\xe9\n");
     CHECK_UINT(torn.count, 2);
     seen.text[0] = '\0';
     torn.max = 1;
@@ -311,6 +311,53 @@ static void torn_files_are_named(void)
     CHECK_INT(zone_torn(fx.zone, fx.index, &torn), 0);
     CHECK_UINT(torn.count, 0);
     fx_close(&fx);
+}
+
+static int torn_long_path(void *ctx, uint64_t ino, const char *path)
+{
+    (void)ino;
+    (void)snprintf(ctx, ZONE_PATH_MAX, "%s", path);
+    return 0;
+}
+
+/* @depth folders with names of @len bytes that are told as so many, and a file in them. */
+static void check_torn_path(uint32_t depth, const char *name, size_t len, bool whole)
+{
+    char path[ZONE_PATH_MAX] = "";
+    struct zone_torn torn = {.max = 1, .each = torn_long_path, .ctx = path};
+    struct zone_handle dir = fx_root;
+    struct zone_handle file;
+    uint64_t above;
+    char folder[16];
+
+    (void)snprintf(folder, sizeof folder, "z%u.%zu", depth, len);
+    fx_open(&fx, folder, FX_QUOTA);
+    for (uint32_t i = 0; i < depth; i++) {
+        dir = fx_dir(&fx, dir, name);
+    }
+    file = fx_file(&fx, dir, "file");
+    above = fx.index;
+    CHECK_INT(fx_write(&fx, file, 0, slice_borrow(bytes, 20000)), 0);
+    CHECK_INT(zone_torn(fx.zone, above, &torn), 0);
+    CHECK_STR(path + strlen(path) - 5, "/file");
+    CHECK_INT(strncmp(path, "...", 3) != 0, whole);
+    CHECK(!whole || strlen(path) == depth * (len + 1) + 5);
+    fx_close(&fx);
+}
+
+/* A path has an end in bytes and in depth: what does not fit is left out in front. */
+static void torn_paths_are_bounded(void)
+{
+    char name[ZONE_NAME_MAX + 1] = "";
+
+    check_torn_path(64, "d", 1, true);
+    check_torn_path(65, "d", 1, false);
+    memset(name, 'n', sizeof name - 1);
+    check_torn_path(15, name, ZONE_NAME_MAX, true); /* 3845 bytes. */
+    check_torn_path(16, name, ZONE_NAME_MAX, false);
+    memset(name, 1, sizeof name - 1);
+    check_torn_path(4, name, 4 * ZONE_NAME_MAX, true);
+    check_torn_path(5, name, 4 * ZONE_NAME_MAX, false);
 }
 
 /* Many orphans are purged over several entries, with some time between them, so that
@@ -678,7 +725,8 @@ TEST_MAIN(CHECK_TEST(quota_is_counted), CHECK_TEST(quota_is_kept),
           CHECK_TEST(orphans_live_ten_minutes), CHECK_TEST(purge_begins_with_a_second),
           CHECK_TEST(pulled_state_is_not_served_early),
           CHECK_TEST(a_leap_leaves_indexes_and_times_out),
-          CHECK_TEST(torn_files_are_named), CHECK_TEST(says_when_time_frees_something),
+          CHECK_TEST(torn_files_are_named), CHECK_TEST(torn_paths_are_bounded),
+          CHECK_TEST(says_when_time_frees_something),
           CHECK_TEST(many_orphans_go_in_steps), CHECK_TEST(orphans_give_way),
           CHECK_TEST(many_small_orphans_give_way), CHECK_TEST(pairs_compare_and_set),
           CHECK_TEST(pairs_change_together), CHECK_TEST(pairs_are_charged),
