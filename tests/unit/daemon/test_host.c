@@ -5,6 +5,9 @@
 #include "daemon/recover_log.h"
 #include "lib/check.h"
 
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +19,10 @@ struct fixture {
     struct host *host;
     bool closed;
     uint32_t answers; /* To pull requests. */
+    uint32_t results; /* Of ops and reads; the last: */
+    int outcome;
+    struct zone_handle obj;
+    uint32_t count;
 };
 
 static struct fixture f;
@@ -29,8 +36,18 @@ static void on_send(void *ctx, struct host *host, const struct host_message *mes
 
 static void on_answer(void *ctx, const struct host_answer *answer)
 {
+    struct zone_result result;
+
     (void)ctx;
-    (void)answer;
+    f.results++;
+    CHECK_INT(answer->outcome, 0);
+    CHECK_INT(zone_result_decode(answer->result.data, answer->result.len, answer->data,
+                                 &result),
+              0);
+    f.outcome = result.outcome;
+    f.obj = (struct zone_handle){.ino = result.obj.ino, .gen = result.obj.gen};
+    f.count = result.count;
+    zone_result_clear(&result);
 }
 
 static void on_note(void *ctx, struct host *host)
@@ -421,7 +438,152 @@ static void the_folder_goes(void)
     }
 }
 
-TEST_MAIN(CHECK_TEST(applied_rows_are_committed), CHECK_TEST(the_folder_goes),
+/* Apply @op: its object in f.obj. */
+static void submit(struct zone_op op)
+{
+    static uint64_t seq = 1;
+    uint32_t before = f.results;
+    struct zone_entry entry = {
+        .origin = {.node = 1, .boot = 1, .seq = seq, .floor = seq}};
+    struct buf *bytes = NULL;
+    struct buf *head = NULL;
+
+    seq++;
+    zone_op_seal(&op);
+    CHECK_INT(zone_op_encode(&op, &bytes), 0);
+    entry.op = slice_borrow(bytes->data, bytes->len);
+    CHECK_INT(zone_entry_encode(&entry, &head), 0);
+    host_submit(f.host, slice_borrow(head->data, head->len), op.data, 2);
+    while (f.results == before) {
+        (void)uv_run(&f.loop, UV_RUN_ONCE);
+    }
+    CHECK_INT(f.outcome, 0);
+    buf_unref(head);
+    buf_unref(bytes);
+}
+
+/* Ask for @op. True if it was answered before anything else ran; else wait for it, and for
+ * @held, if that is not NULL, to be let go. */
+static bool is_read_at_once(struct zone_op op, sem_t *held)
+{
+    uint32_t before = f.results;
+    struct buf *bytes = NULL;
+    bool at_once;
+
+    CHECK_INT(zone_op_encode(&op, &bytes), 0);
+    host_read(f.host, slice_borrow(bytes->data, bytes->len), 2);
+    at_once = f.results > before;
+    if (held != NULL) {
+        CHECK_INT(sem_post(held), 0);
+    }
+    while (f.results == before || f.host->zone_jobs > 0) {
+        (void)uv_run(&f.loop, UV_RUN_ONCE);
+    }
+    CHECK_INT(f.outcome, 0);
+    buf_unref(bytes);
+    return at_once;
+}
+
+/* A disk of which, @on, nothing is in memory. */
+static struct {
+    const struct disk_ops *real;
+    struct disk_ops ops;
+    pthread_t loop;
+    _Atomic bool on;
+    uint32_t tried;  /* On the loop, without waiting for the disk; */
+    uint32_t waited; /* or with. */
+} cold;
+
+static int pread_cold(struct disk *disk, struct disk_file *file, void *buf, size_t len,
+                      uint64_t offset)
+{
+    if (cold.on && disk_is_nowait()) {
+        cold.tried++;
+        return -EAGAIN;
+    }
+    if (cold.on && pthread_equal(pthread_self(), cold.loop)) {
+        cold.waited++;
+    }
+    return cold.real->pread(disk, file, buf, len, offset);
+}
+
+/* Not of the block that was read last: the store still has that. */
+static bool is_cold_read_at_once(struct zone_op *read)
+{
+    read->offset = read->offset == 0 ? STORE_BLOCK : 0;
+    return is_read_at_once(*read, NULL);
+}
+
+static sem_t held;
+
+static void run_held(struct job *job)
+{
+    (void)job;
+    while (sem_wait(&held) != 0) {
+    }
+}
+
+static void done_held(struct job *job)
+{
+    host_job_end((struct host_job *)job);
+}
+
+/* While the zone's thread has nothing to do the loop answers reads, at once; but it waits
+ * for no disk, and neither for much nor beside a job. */
+static void the_loop_reads_what_is_in_memory(void)
+{
+    static const uint8_t bytes[200000];
+    const struct zone_handle root = {.ino = ZONE_ROOT_INO, .gen = ZONE_ROOT_GEN};
+    struct zone_op lookup = {.type = ZONE_OP_LOOKUP, .obj = root};
+    struct zone_op read = {.type = ZONE_OP_READ, .count = 100};
+    struct host_job *job = calloc(1, sizeof *job);
+
+    CHECK(job != NULL);
+    CHECK_INT(sem_init(&held, 0, 0), 0);
+    cold.real = disk_posix()->ops;
+    cold.ops = *cold.real;
+    cold.ops.pread = pread_cold;
+    cold.loop = pthread_self();
+    disk_posix()->ops = &cold.ops;
+    setup("reads");
+    lookup.name = slice_borrow("f", 1);
+    submit((struct zone_op){.type = ZONE_OP_CREATE, .obj = root, .name = lookup.name});
+    read.obj = f.obj;
+    submit((struct zone_op){
+        .type = ZONE_OP_WRITE, .obj = f.obj, .data = slice_borrow(bytes, sizeof bytes)});
+    run_until_committed();
+    CHECK(is_read_at_once(lookup, NULL));
+    CHECK_UINT(f.obj.ino, read.obj.ino);
+    host_post_zone(f.host, job, run_held, done_held);
+    CHECK(!is_read_at_once(lookup, &held));
+    cold.on = true;
+    CHECK(!is_cold_read_at_once(&read));
+    CHECK_UINT(f.count, 100);
+    CHECK(cold.tried > 0);
+    for (uint32_t rest = 1; rest <= 7; rest = 2 * rest + 1) {
+        cold.tried = 0; /* After each miss it tries more seldom. */
+        for (uint32_t i = 0; i < rest; i++) {
+            CHECK(!is_cold_read_at_once(&read));
+        }
+        CHECK_UINT(cold.tried, 0);
+        CHECK(!is_cold_read_at_once(&read));
+        CHECK(cold.tried > 0);
+    }
+    CHECK_UINT(cold.waited, 0);
+    CHECK(is_read_at_once(lookup, NULL)); /* Names are another matter. */
+    cold.on = false;
+    read.count = 65537;
+    f.host->now[true].rest = 0;
+    CHECK(!is_read_at_once(read, NULL));
+    CHECK_UINT(f.count, 65537);
+    CHECK_UINT(f.host->now[true].rest, 0);
+    teardown();
+    disk_posix()->ops = cold.real;
+    CHECK_INT(sem_destroy(&held), 0);
+}
+
+TEST_MAIN(CHECK_TEST(the_loop_reads_what_is_in_memory),
+          CHECK_TEST(applied_rows_are_committed), CHECK_TEST(the_folder_goes),
           CHECK_TEST(a_forgotten_view_is_closed), CHECK_TEST(recovered_to_lead),
           CHECK_TEST(recovered_to_lead_in_two_lives),
           CHECK_TEST(recovered_with_all_of_its_log),
