@@ -349,6 +349,7 @@ static void on_op(void *arg, const struct zone_result *result)
     struct admin_call *call = arg;
 
     call->outcome = result->outcome;
+    call->pair = result->count;
     call->busy--;
     call_poll(call);
 }

@@ -32,6 +32,7 @@ struct admin_call {
     uint64_t next_ms; /* A call that asks again and again waits until then. */
     bool ended;
     int outcome;                /* Of the last op or host request. */
+    uint32_t pair;              /* Of OUT_MISMATCH: which pair of the op it was. */
     struct directory_zone zone; /* Scratch. */
     char slug[DIRECTORY_NAME_MAX + 1];
     char name[DIRECTORY_NAME_MAX + 1];
@@ -95,8 +96,13 @@ void admin_pools_ask(struct admin_call *call);
 /* Choose each member's pool, or check the one that was named; @warn: tell what is smaller
  * than the quota. False: the call was ended with why not. */
 bool admin_pools_check(struct admin_call *call, bool warn);
-/* Write @zone's row if it is as it was; then call->outcome is for admin_row_written, which
- * is true if that happened, and else ends the call. */
+/* As directory_zone_join. False: the call was ended with why not. */
+bool admin_member_join(struct admin_call *call, struct directory_zone *zone,
+                       const struct directory_member *member);
+/* Write @zone's row if it is as it was, and the nodes of call->zone's members, which join it,
+ * are, too; then call->outcome is for admin_row_written, which is true if that happened. Else
+ * it ends the call, or has it begin again in phase 1, behind the pools: another zone took
+ * one of the nodes, too. */
 void admin_row_write(struct admin_call *call, const struct directory_zone *zone);
 bool admin_row_written(struct admin_call *call);
 

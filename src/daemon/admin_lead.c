@@ -146,11 +146,15 @@ static bool is_member_anywhere(const struct directory *directory, uint64_t numbe
 static void remove_write(struct admin_call *call, const struct directory_node *node)
 {
     const struct directory *directory = &call->node->directory;
-    struct zone_op op = {.type = ZONE_OP_KV, .n_kv = 1};
+    struct zone_op op = {.type = ZONE_OP_KV, .n_kv = 2};
     struct admin_keys keys;
 
     snprintf(keys.key[0], sizeof keys.key[0], "node/%s", node->name);
     op.kv[0] = admin_pair(keys.key[0], NULL, node->version);
+    /* Not if it became a member of a zone that this node has not heard of. It is written and
+     * not removed, so that who makes it a member now sees a change in any case. */
+    snprintf(keys.key[1], sizeof keys.key[1], "taken/%s", node->name);
+    op.kv[1] = admin_pair(keys.key[1], "{}", node->taken_version);
     for (uint32_t i = 0; i < directory->n_tokens; i++) {
         const struct directory_token *token = &directory->tokens[i];
 
@@ -169,7 +173,12 @@ void admin_node_remove(struct admin_call *call)
     const char *slug = "";
 
     if (call->phase == 1) {
-        if (call->outcome != 0) {
+        if (call->outcome == OUT_MISMATCH) {
+            admin_error(call,
+                        "node '%s' was changed by somebody else meanwhile, perhaps made "
+                        "a member of a zone: look again",
+                        call->name);
+        } else if (call->outcome != 0) {
             admin_error(call, "the directory could not be written (%s): " MAJORITY_HINT,
                         outcome_name(call->outcome));
         } else {

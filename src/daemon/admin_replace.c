@@ -55,22 +55,19 @@ static void replace_write(struct admin_call *call)
     }
     zone = *now;
     member = call->zone.members[0];
-    member.raft_id = directory_raft_id(member.node, (uint16_t)zone.next_life++);
     for (uint32_t i = 0; i < zone.n_members; i++) {
         if (zone.members[i].node == call->number) {
             zone.members[i].leaving = true;
             member.replaces = zone.members[i].raft_id;
         }
     }
-    if (member.replaces == 0 || directory_member(&zone, member.node) != NULL ||
-        zone.n_members == DIRECTORY_MEMBERS_MAX) {
+    if (member.replaces == 0) {
         admin_error(call, "the members of '%s' were changed meanwhile: look again",
                     call->slug);
-        return;
+    } else if (admin_member_join(call, &zone, &member)) {
+        call->phase = 2;
+        admin_row_write(call, &zone);
     }
-    zone.members[zone.n_members++] = member;
-    call->phase = 2;
-    admin_row_write(call, &zone);
 }
 
 /* The old member has left the row: the last of what there is to do. */

@@ -7,6 +7,7 @@
  */
 #include "daemon/admin.h"
 
+#include "base/assert.h"
 #include "daemon/json.h"
 
 #include <stdio.h>
@@ -16,6 +17,8 @@
 
 #define MAJORITY_HINT "is a majority of the nodes reachable?"
 #define STEADY_WAIT_MS 8000u
+/* Whom a row begins with: each has a pair beside it in one compare-and-set. */
+#define ZONE_FIRST_MAX (ZONE_KV_MAX - 1u)
 
 /* "NODE[:POOL]" taken apart; ends the call and returns false if there is no such node. */
 bool admin_member_parse(struct admin_call *call, const char *text,
@@ -232,29 +235,55 @@ void admin_zone_check(struct admin_call *call)
 
 /* Writing the zone's row. */
 
+/* Nodes that become members are there when they do: whoever removes a node changes its row
+ * "taken", too. False: one is gone. */
+static bool take_nodes(const struct admin_call *call, struct zone_op *op,
+                       struct admin_keys *keys)
+{
+    ASSERT(call->zone.n_members <= ZONE_FIRST_MAX);
+    for (uint32_t i = 0; i < call->zone.n_members; i++) {
+        const struct directory_node *node =
+            directory_node(&call->node->directory, call->zone.members[i].node);
+        char *key = keys->key[op->n_kv];
+
+        if (node == NULL) {
+            return false;
+        }
+        snprintf(key, sizeof keys->key[0], "taken/%s", node->name);
+        op->kv[op->n_kv++] = admin_pair(key, "{}", node->taken_version);
+    }
+    return true;
+}
+
 void admin_row_write(struct admin_call *call, const struct directory_zone *zone)
 {
     struct zone_op op = {.type = ZONE_OP_KV, .n_kv = 1};
     char *text = directory_zone_json(zone);
-    char key[DIRECTORY_NAME_MAX + 8];
+    struct admin_keys keys;
 
-    snprintf(key, sizeof key, "zone/%s", zone->slug);
+    snprintf(keys.key[0], sizeof keys.key[0], "zone/%s", zone->slug);
     if (text == NULL) {
         admin_error(call, "out of memory");
-        return;
+    } else if (!take_nodes(call, &op, &keys)) {
+        admin_error(call, "a node that was to be a member was removed meanwhile");
+    } else {
+        op.kv[0] = admin_pair(keys.key[0], text, zone->version);
+        admin_op(call, call->node->grapevine_id, &op);
     }
-    op.kv[0] = admin_pair(key, text, zone->version);
-    admin_op(call, call->node->grapevine_id, &op);
     free(text);
 }
 
-/* The row was written; else the call was ended with why. */
+/* The row was written; else the call was ended with why, or is in phase 1 again. */
 bool admin_row_written(struct admin_call *call)
 {
-    if (call->outcome == OUT_MISMATCH) {
+    if (call->outcome == OUT_MISMATCH && call->pair > 0 &&
+        host_now_ms() < call->begun_ms + ADMIN_DIRECTORY_MS) {
+        call->phase =
+            1; /* A node joins another zone, too: once more, on the next view. */
+    } else if (call->outcome == OUT_MISMATCH) {
         admin_error(call,
-                    "the zone '%s' was changed by somebody else meanwhile: look "
-                    "again",
+                    "the zone '%s', or a node of it, was changed by somebody else "
+                    "meanwhile: look again",
                     call->slug);
     } else if (call->outcome != 0) {
         admin_error(call, "the directory could not be written (%s): " MAJORITY_HINT,
@@ -339,8 +368,9 @@ static void create_parse(struct admin_call *call)
                     call->node->directory.n_zones);
         return;
     }
-    if (zone->n_members == 0) {
-        admin_error(call, "a zone needs at least one member: give --member NODE[:POOL]");
+    if (zone->n_members == 0 || zone->n_members > ZONE_FIRST_MAX) {
+        admin_error(call, "a zone begins with 1 to %u members: give --member NODE[:POOL]",
+                    ZONE_FIRST_MAX);
         return;
     }
     strcpy(zone->slug, call->slug);
@@ -495,10 +525,27 @@ static void add_parse(struct admin_call *call)
     admin_pools_ask(call);
 }
 
+/* The row may have changed while pools were asked for. False: the call was ended. */
+bool admin_member_join(struct admin_call *call, struct directory_zone *zone,
+                       const struct directory_member *member)
+{
+    int rv = directory_zone_join(zone, member);
+
+    if (rv == OUT_EXIST) {
+        admin_error(call, "node '%s' is a member of '%s' already",
+                    node_name_of(call->node, member->node), call->slug);
+    } else if (zone->n_members == DIRECTORY_MEMBERS_MAX) {
+        admin_error(call, "a zone has at most %u members", DIRECTORY_MEMBERS_MAX);
+    } else if (rv != 0) {
+        admin_error(call, "'%s' has had %u members, the most that it ever can",
+                    call->slug, UINT16_MAX);
+    }
+    return rv == 0;
+}
+
 static void add_write(struct admin_call *call)
 {
     const struct directory_zone *now;
-    struct directory_member member;
     struct directory_zone zone;
 
     if (!admin_pools_check(call, false)) {
@@ -509,10 +556,10 @@ static void add_write(struct admin_call *call)
         return;
     }
     zone = *now;
-    member = call->zone.members[0];
-    member.raft_id = directory_raft_id(member.node, (uint16_t)zone.next_life++);
-    zone.members[zone.n_members++] = member;
-    call->number = member.raft_id;
+    if (!admin_member_join(call, &zone, &call->zone.members[0])) {
+        return;
+    }
+    call->number = zone.members[zone.n_members - 1].raft_id;
     call->phase = 2;
     admin_row_write(call, &zone);
 }

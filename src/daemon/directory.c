@@ -224,6 +224,15 @@ static bool keep_gone(struct directory *directory, const uint8_t id[16])
     return true;
 }
 
+static void note_taken(struct directory *directory, const char *name, uint64_t version)
+{
+    for (uint32_t i = 0; i < directory->n_nodes; i++) {
+        if (strcmp(directory->nodes[i].name, name) == 0) {
+            directory->nodes[i].taken_version = version;
+        }
+    }
+}
+
 /* One row into the view. False if it is malformed. */
 static bool parse_pair(struct directory *directory, const struct zone_kv *pair)
 {
@@ -242,6 +251,8 @@ static bool parse_pair(struct directory *directory, const struct zone_kv *pair)
         good = parse_node(json, rest, node);
         node->version = pair->version;
         directory->n_nodes += good ? 1 : 0;
+    } else if (key_after(pair, "taken/", rest)) { /* Behind all of node/. */
+        note_taken(directory, rest, pair->version);
     } else if (key_after(pair, "zone/", rest) &&
                directory->n_zones < DIRECTORY_ZONES_MAX) {
         struct directory_zone *zone = &directory->zones[directory->n_zones];
@@ -429,6 +440,24 @@ const struct directory_member *directory_member(const struct directory_zone *zon
         }
     }
     return NULL;
+}
+
+int directory_zone_join(struct directory_zone *zone,
+                        const struct directory_member *member)
+{
+    struct directory_member *joining = &zone->members[zone->n_members];
+
+    if (directory_member(zone, member->node) != NULL) {
+        return OUT_EXIST;
+    }
+    if (zone->n_members == DIRECTORY_MEMBERS_MAX || zone->next_life > UINT16_MAX) {
+        return OUT_FULL;
+    }
+    *joining = *member;
+    joining->raft_id = directory_raft_id(member->node, (uint16_t)zone->next_life);
+    zone->n_members++;
+    zone->next_life++;
+    return 0;
 }
 
 bool directory_is_first(const struct directory_zone *zone, uint64_t raft_id)

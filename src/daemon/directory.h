@@ -16,6 +16,7 @@
 #define DAEMON_DIRECTORY_H
 
 #include "base/buf.h"
+#include "base/outcome.h"
 #include "peer/peer_uv.h"
 #include "zone/op.h"
 
@@ -35,7 +36,9 @@
 
 struct directory_node {
     char name[DIRECTORY_NAME_MAX + 1];
-    uint64_t version;      /* Of the row. */
+    uint64_t version; /* Of the row. */
+    uint64_t
+        taken_version; /* Of the row that changes with each new membership; 0: none. */
     struct peer_node peer; /* Number, key, address. */
     uint16_t life; /* In the directory's own group: rises when its copy begins anew. */
 };
@@ -132,6 +135,10 @@ const struct directory_zone *directory_zone_named(const struct directory *direct
 bool directory_is_gone(const struct directory *directory, const uint8_t id[16]);
 const struct directory_member *directory_member(const struct directory_zone *zone,
                                                 uint64_t node);
+/* Add @member to @zone's row, under the next life, which its raft id is made of. 0; OUT_EXIST:
+ * its node is a member already; OUT_FULL: there is no room for it, or no life left. */
+int directory_zone_join(struct directory_zone *zone,
+                        const struct directory_member *member);
 /* True if the raft id was in the zone's first configuration. */
 bool directory_is_first(const struct directory_zone *zone, uint64_t raft_id);
 

@@ -107,6 +107,35 @@ class Members(grapevine.GrapevineTest):
         gv.wait_settled("z", 3)
         grapevine.wait(lambda: gv.same_digests("z"), "the copies are the same")
 
+    # A node is made a member of two zones while it is removed from the grapevine, each
+    # through another node: either it stays, or no zone has it. A member that is no node
+    # could not be removed by anybody.
+    def test_added_while_it_is_removed(self):
+        gv = self.grapevine(4)
+        gv.make_zone("z", [0])
+        gone = gv[3]
+        done = {}
+
+        def give(at, *words):
+            done[words[1]] = at.gvraft(*words)
+        threads = [threading.Thread(target=give, args=args) for args in (
+            (gv[0], "zone", "create", "y", "--quota", "1GiB", "--member", gv[0].name,
+             "--member", gone.name),
+            (gv[1], "zone", "add-member", "z", gone.name),
+            (gv[2], "node", "remove", gone.name))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        told = " ".join(result.stderr for result in done.values())
+        stays = done["remove"].returncode != 0
+        self.assertEqual([done["create"].returncode == 0, done["add-member"].returncode == 0],
+                         [stays, stays], told)
+        status = gv[0].status()
+        self.assertEqual(gone.name in {node["name"] for node in status["nodes"]}, stays, told)
+        members = {member["node"] for zone in status["zones"] for member in zone["members"]}
+        self.assertEqual(members, {gv[0].name, gone.name} if stays else {gv[0].name}, told)
+
     def up(self, at, node):
         members = {m["node"]: m for m in at.zone("z")["members"]}
         return members[node.name]["up"]

@@ -218,6 +218,46 @@ static void recovery_round_trip(void)
     CHECK_UINT(f.directory.epoch_version, 8);
 }
 
-TEST_MAIN(CHECK_TEST(names_are_names), CHECK_TEST(members_are_distinct),
-          CHECK_TEST(first_row_stays), CHECK_TEST(all_gone_are_known),
-          CHECK_TEST(recovery_round_trip))
+/* Whoever asked for the node's pools and now adds it may find that another did: a row with
+ * one node twice would be none. There are as many lives as a raft id has room for. */
+static void joins_once(void)
+{
+    struct directory_member third = {.node = 3, .pool = "tank"};
+    struct directory_zone zone = a_zone(1);
+
+    CHECK_INT(directory_zone_join(&zone, &third), 0);
+    CHECK_INT(directory_zone_join(&zone, &third), OUT_EXIST);
+    CHECK_UINT(zone.n_members, 3);
+    CHECK_UINT(zone.next_life, 3);
+    CHECK_UINT(zone.members[2].raft_id, directory_raft_id(3, 2));
+    zone.next_life = UINT16_MAX;
+    third.node = 4;
+    CHECK_INT(directory_zone_join(&zone, &third), 0);
+    CHECK_UINT(zone.members[3].raft_id, directory_raft_id(4, UINT16_MAX));
+    third.node = 5;
+    CHECK_INT(directory_zone_join(&zone, &third), OUT_FULL);
+    zone.next_life = 9;
+    while (zone.n_members < DIRECTORY_MEMBERS_MAX) {
+        CHECK_INT(directory_zone_join(&zone, &third), 0);
+        third.node++;
+    }
+    CHECK_INT(directory_zone_join(&zone, &third), OUT_FULL);
+}
+
+/* Each node's row "taken" has a version, by which it shows that it became a member. */
+static void taken_is_known(void)
+{
+    begin();
+    put_node("a", 3, 1);
+    put("taken/a", 7, "{}");
+    put("taken/gone", 8, "{}");
+    parse();
+    CHECK_UINT(f.directory.n_nodes, 1);
+    CHECK_UINT(f.directory.nodes[0].version, 3);
+    CHECK_UINT(f.directory.nodes[0].taken_version, 7);
+    CHECK(!f.directory.bad_row);
+}
+
+TEST_MAIN(CHECK_TEST(joins_once), CHECK_TEST(taken_is_known), CHECK_TEST(names_are_names),
+          CHECK_TEST(members_are_distinct), CHECK_TEST(first_row_stays),
+          CHECK_TEST(all_gone_are_known), CHECK_TEST(recovery_round_trip))
