@@ -235,10 +235,11 @@ struct replica_pull {
     uint64_t term;
     uint64_t retry_ms;
     uint32_t tries;
-    uint64_t ticket; /* Of the cut; 0: not issued. */
-    uint64_t leader; /* When the pull began; 0: unknown. */
-    bool aside;      /* There is nothing to pull: others are to lead meanwhile. */
-    bool own;        /* Not raft's snapshot, but for an entry that cannot be read. */
+    uint32_t tries_before; /* Those before @leader was the leader. */
+    uint64_t ticket;       /* Of the cut; 0: not issued. */
+    uint64_t leader;       /* The last that was known; 0: none was. */
+    bool aside;            /* There is nothing to pull: others are to lead meanwhile. */
+    bool own; /* Not raft's snapshot, but for an entry that cannot be read. */
 };
 
 /* An entry that cannot be read and is not applied: replica_mend.c. */

@@ -36,12 +36,17 @@ void replica_pull_begin(struct replica *r, uint64_t index, uint64_t term)
 }
 
 /* The leader first, then each other member that can be reached, in turn: what any of them
- * has applied is the zone's state, and if it is not enough it says so. 0: nobody is. */
+ * has applied is the zone's state, and if it is not enough it says so. Who led when the pull
+ * began may have left since, and a new member knows of nobody else. 0: nobody is. */
 static uint64_t pull_source(struct replica *r)
 {
     uint32_t n = 0;
     uint64_t ids[RGROUP_MEMBERS_MAX];
 
+    if (r->leader != 0 && r->leader != r->config.self && r->leader != r->pull.leader) {
+        r->pull.leader = r->leader;
+        r->pull.tries_before = r->pull.tries;
+    }
     rgroup_conf_now(r->group, &r->conf);
     for (uint32_t i = 0; i < r->conf.n; i++) {
         uint64_t id = r->conf.servers[i].id;
@@ -56,7 +61,7 @@ static uint64_t pull_source(struct replica *r)
             ids[0] = id;
         }
     }
-    return n == 0 ? r->pull.leader : ids[r->pull.tries % n];
+    return n == 0 ? r->pull.leader : ids[(r->pull.tries - r->pull.tries_before) % n];
 }
 
 static void pull_failed(struct replica *r)

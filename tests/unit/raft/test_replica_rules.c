@@ -512,9 +512,48 @@ static void cut_keeps_its_term(void)
     rig_deinit(&rig);
 }
 
-TEST_MAIN(CHECK_TEST(later_term_answers_no_probe), CHECK_TEST(old_answer_to_a_probe),
-          CHECK_TEST(probe_answered_when_durable), CHECK_TEST(vote_outlives_a_restart),
-          CHECK_TEST(vote_behind_a_full_disk),
+/* Another one leads while a state is pulled: it is the next that is asked, whoever's turn it
+ * is. The one that led before may have left, and a new member may know of no other. */
+static void pull_from_who_leads_now(void)
+{
+    struct rig_node *late = &rig.nodes[3];
+
+    begin(3, 1u << 20);
+    rig_elect(&rig, 1);
+    rig_write(&rig, 1, 100, 10, 100);
+    rig_run(&rig, 200);
+    late->no_entries = true;
+    late->hold_pull = true;
+    rig_write(&rig, 1, 200, 200, 4000);
+    rig_disk(&rig, 1, 1000u << 10);
+    rig_connect(&rig, 1, 3, false);
+    rig_connect(&rig, 1, 3, true);
+    rig_run(&rig, 2000);
+    CHECK_UINT(late->pulls, 1);
+    CHECK_UINT(late->pull_from, 1);
+    rig_pull_done(&rig, 3, 1, -EIO);
+    rig_run(&rig, 700);
+    CHECK_UINT(late->pull_from, 2);
+    hand_over(1, 2);
+    rig_run(&rig, 200);
+    CHECK_UINT(late->pulls, 2);
+    rig_pull_done(&rig, 3, 2, -EIO);
+    rig_run(&rig, 700);
+    CHECK_UINT(late->pulls, 3);
+    CHECK_UINT(late->pull_from, 2);
+    rig_pull_done(&rig, 3, 2, -EIO);
+    rig_run(&rig, 700);
+    CHECK_UINT(late->pull_from, 1);
+    late->no_entries = false;
+    rig_pull_done(&rig, 3, 1, 0);
+    rig_run(&rig, 500);
+    CHECK_UINT(rig_applied(&rig, 3), rig_applied(&rig, 2));
+    rig_deinit(&rig);
+}
+
+TEST_MAIN(CHECK_TEST(pull_from_who_leads_now), CHECK_TEST(later_term_answers_no_probe),
+          CHECK_TEST(old_answer_to_a_probe), CHECK_TEST(probe_answered_when_durable),
+          CHECK_TEST(vote_outlives_a_restart), CHECK_TEST(vote_behind_a_full_disk),
           CHECK_TEST(replaced_entries_are_not_durable),
           CHECK_TEST(change_is_sent_when_durable), CHECK_TEST(calm_batches),
           CHECK_TEST(commit_is_held_down), CHECK_TEST(state_beside_the_log),
