@@ -61,7 +61,7 @@ int store_inode_decode(const void *row, size_t len, uint64_t ino, struct store_i
     inode.ctime = (int64_t)wire_get_u64(&dec);
     inode.version = wire_get_u64(&dec);
     if (wire_get_u32(&dec) != crc32c(0, row, dec.at >= 4 ? dec.at - 4 : 0) ||
-        !wire_done(&dec) || inode.ino != ino || type > UINT8_MAX ||
+        !wire_done(&dec) || inode.ino != ino || ino > STORE_INO_MAX || type > UINT8_MAX ||
         inode.size > STORE_OFFSET_MAX) {
         return -EUCLEAN;
     }
@@ -149,7 +149,8 @@ int store_rows_dirent(sqlite3_stmt *stmt, struct store_dirent *out)
                                  .cookie = store_db_u64(stmt, 3),
                                  .version = store_db_u64(stmt, 4)};
 
-    if (entry.name.len > STORE_NAME_MAX || store_db_u64(stmt, 5) != dirent_crc(&entry)) {
+    if (entry.name.len > STORE_NAME_MAX || entry.cookie > INT64_MAX ||
+        store_db_u64(stmt, 5) != dirent_crc(&entry)) {
         return store_row_bad("dirent", entry.dir);
     }
     *out = entry;

@@ -71,8 +71,9 @@ int zone_unlink(struct apply *apply, struct store_inode *inode)
     int rv;
 
     if (inode->type == ZONE_DIR) {
-        ASSERT(inode->entries == 0 && inode->ino != ZONE_ROOT_INO);
-        return inode_drop(zone, inode);
+        ASSERT(inode->entries == 0);
+        /* No name stands for the root: that row came from somebody else. */
+        return inode->ino == ZONE_ROOT_INO ? -EUCLEAN : inode_drop(zone, inode);
     }
     if (inode->nlink == 0) {
         return -EUCLEAN;

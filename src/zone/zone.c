@@ -13,6 +13,7 @@
 #define CONF_KEY "conf"
 #define SNAPSHOT_KEY STORE_LOCAL "snapshot"
 #define SNAPSHOT_VERSION 1u
+#define COUNT_MAX (1ull << 62)
 
 enum {
     CONF_BYTES_MAX = 65536,
@@ -37,6 +38,15 @@ static struct slice key_of(const char *key)
     return slice_borrow(key, strlen(key));
 }
 
+/* They come from a disk, or from another member. What counts up must be far from where the
+ * store's rows end: no zone gets there by itself. */
+static bool numbers_believable(const uint64_t number[ZN_MAX])
+{
+    return number[ZN_APPLIED] < COUNT_MAX && number[ZN_NEXT_INO] > ZONE_ROOT_INO &&
+           number[ZN_NEXT_INO] < COUNT_MAX && number[ZN_NEXT_COOKIE] < COUNT_MAX &&
+           number[ZN_NEXT_COOKIE] >= ZONE_FIRST_COOKIE;
+}
+
 /* OUT_NOENT: the store is empty. */
 static int load_numbers(struct zone *zone)
 {
@@ -51,6 +61,9 @@ static int load_numbers(struct zone *zone)
         if (rv != 0) {
             return rv;
         }
+    }
+    if (!numbers_believable(number)) {
+        return -EUCLEAN;
     }
     memcpy(zone->number, number, sizeof number);
     memcpy(zone->stored, number, sizeof number);

@@ -80,7 +80,9 @@ static int move_begin(struct apply *apply, struct move *move)
 static int check_descent(struct zone *zone, const struct move *move)
 {
     struct store_inode at = *move->to;
+    uint64_t seen = 0; /* Of the way: where it was after 1, 2, 4, 8 ... more steps. */
     uint64_t steps = 0;
+    uint64_t limit = 1;
 
     if (move->child.type != ZONE_DIR || move->to == &move->from) {
         return 0;
@@ -91,8 +93,13 @@ static int check_descent(struct zone *zone, const struct move *move)
         if (rv != 0) {
             return rv;
         }
-        if (++steps > zone->number[ZN_INODES]) {
+        if (at.ino == seen) {
             return -EUCLEAN; /* The rows go round in a circle. */
+        }
+        if (++steps == limit) {
+            seen = at.ino;
+            steps = 0;
+            limit *= 2;
         }
     }
     return at.ino == move->child.ino ? OUT_INVAL : 0;
