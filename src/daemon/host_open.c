@@ -282,6 +282,9 @@ static void run_open(struct job *job)
         rv = zone_snapshot_get(host->disk.zone, &open->snapshot);
         open->has_snapshot = rv == 0;
         rv = rv == OUT_NOENT ? 0 : rv;
+        if (open->has_snapshot && open->snapshot.conf == NULL) {
+            rv = -EUCLEAN; /* Each log begins with a configuration. */
+        }
     }
     if (rv == 0) {
         zone_usage(host->disk.zone, &open->usage);

@@ -207,6 +207,9 @@ static void run_switch(struct job *base)
     if (rv == 0) {
         rv = zone_snapshot_get(host->disk.zone, &job->snapshot);
     }
+    if (rv == 0 && job->snapshot.conf == NULL) {
+        rv = -EUCLEAN; /* The source left it out: each log begins with one. */
+    }
     if (rv == 0) {
         rv = store_disk_bytes(host->disk.store, &job->dataset_bytes);
     }

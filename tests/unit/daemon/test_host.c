@@ -582,7 +582,31 @@ static void the_loop_reads_what_is_in_memory(void)
     CHECK_INT(sem_destroy(&held), 0);
 }
 
-TEST_MAIN(CHECK_TEST(the_loop_reads_what_is_in_memory),
+/* A state that was pulled from a member that left the configuration out, or that lies on a
+ * disk so: that zone's data is damaged, and the daemon goes on. */
+static void a_state_without_a_configuration(void)
+{
+    struct replica_log_end end;
+    struct zone_snapshot snapshot = {0};
+    struct store *store;
+
+    setup("bare");
+    settle(&end);
+    store = f.host->disk.store; /* Its thread has nothing to do. */
+    CHECK_INT(store_begin(store), 0);
+    CHECK_INT(store_kv_del(store, slice_borrow("conf", 4)), 0);
+    CHECK_INT(store_commit(store, true), 0);
+    CHECK_INT(zone_snapshot(f.host->disk.zone, &snapshot), 0);
+    CHECK(snapshot.conf == NULL);
+    teardown();
+    open_host("bare", 7, &(struct host_recovery){0});
+    CHECK_INT(host_state(f.host), HOST_FAILED);
+    CHECK_INT(host_lost(f.host), HOST_LOST_DAMAGED);
+    teardown();
+}
+
+TEST_MAIN(CHECK_TEST(a_state_without_a_configuration),
+          CHECK_TEST(the_loop_reads_what_is_in_memory),
           CHECK_TEST(applied_rows_are_committed), CHECK_TEST(the_folder_goes),
           CHECK_TEST(a_forgotten_view_is_closed), CHECK_TEST(recovered_to_lead),
           CHECK_TEST(recovered_to_lead_in_two_lives),
