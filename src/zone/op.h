@@ -229,7 +229,7 @@ void zone_op_seal(struct zone_op *op);
 uint32_t zone_op_pieces(uint64_t offset, size_t len);
 void zone_op_piece(uint64_t offset, size_t len, uint32_t i, size_t *at,
                    size_t *piece_len);
-/* 0, or OUT_IO if a piece of the payload does not match its CRC. */
+/* 0, or OUT_IO if a piece of the payload does not match its CRC, or there is none of it. */
 int zone_op_check(const struct zone_op *op);
 /* The CRC32C that the whole payload has if each piece has its own. */
 uint32_t zone_op_crc(const struct zone_op *op);

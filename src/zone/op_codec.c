@@ -137,7 +137,7 @@ int zone_op_check(const struct zone_op *op)
 {
     uint32_t n = zone_op_pieces(op->offset, op->data.len);
 
-    if (op->data.len > ZONE_IO_MAX) {
+    if (op->data.len > ZONE_IO_MAX || (op->data.len > 0 && op->data.data == NULL)) {
         return OUT_IO;
     }
     for (uint32_t i = 0; i < n; i++) {

@@ -661,6 +661,32 @@ static void garbage_is_refused(void)
     rig_deinit(&rig);
 }
 
+/* Any node may send an op. A WRITE that says how long its payload is and has none is
+ * refused like one whose payload is not what its checksums say. */
+static void a_write_without_its_payload_is_refused(void)
+{
+    uint8_t bytes[4096] = {1};
+    struct zone_op op = {.type = ZONE_OP_WRITE, .obj = {.ino = 2, .gen = 1}};
+    struct zone_entry entry = {.origin = {.node = 9, .boot = 1, .seq = 1}};
+    struct replica_event event = {.type = REPLICA_EV_SUBMIT, .token = 4};
+    struct buf *body = NULL;
+    struct buf *head = NULL;
+
+    begin(1);
+    rig_run(&rig, 100);
+    op.data = slice_borrow(bytes, sizeof bytes);
+    zone_op_seal(&op);
+    CHECK_INT(zone_op_encode(&op, &body), 0);
+    entry.op = slice_borrow(body->data, body->len);
+    CHECK_INT(zone_entry_encode(&entry, &head), 0);
+    event.head = slice_borrow(head->data, head->len);
+    (void)rig_step(&rig, 1, &event);
+    CHECK_STR(rig_trace(&rig), "1 answer 4 INVAL\n");
+    buf_unref(head);
+    buf_unref(body);
+    rig_deinit(&rig);
+}
+
 /* What zone time alone changes comes although nobody writes: the leader proposes an entry
  * once it is due, one at a time while more is, and none before or after; and none while
  * others' entries bring the time. */
@@ -739,4 +765,5 @@ TEST_MAIN(CHECK_TEST(answered_when_committed), CHECK_TEST(sent_while_written),
           CHECK_TEST(crash_between_switch_and_cut), CHECK_TEST(transfer),
           CHECK_TEST(sole_voter), CHECK_TEST(zone_time_rises),
           CHECK_TEST(time_passes_without_writers), CHECK_TEST(garbage_is_refused),
+          CHECK_TEST(a_write_without_its_payload_is_refused),
           CHECK_TEST(malformed_frames))
