@@ -279,6 +279,9 @@ static int apply_state(struct journal_scan *scan, const struct journal_record *r
         return -EUCLEAN;
     }
     journal_snapshot_get(head, &state);
+    if (state.base_index > state.last_index) {
+        return -EUCLEAN;
+    }
     if (record->seq == 1 || scan->next_seq == 0) {
         *stream = state;
         journal_index_reset(&journal->index, state.last_index);
