@@ -307,7 +307,8 @@ int store_rows_kv(sqlite3_stmt *stmt, struct store_kv *out)
                             .value = store_db_blob(stmt, 1),
                             .version = store_db_u64(stmt, 2)};
 
-    if (store_db_u64(stmt, 3) != kv_crc(&pair)) {
+    if (pair.key.len > STORE_VALUE_MAX || pair.value.len > STORE_VALUE_MAX ||
+        store_db_u64(stmt, 3) != kv_crc(&pair)) {
         return store_row_bad("kv", pair.version);
     }
     *out = pair;
