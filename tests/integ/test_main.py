@@ -2,12 +2,34 @@
 
 import os
 import random
+import subprocess
 
 import grapevine
 import nfs3
 
 
 class Main(grapevine.GrapevineTest):
+    # What is installed fits together: the service starts the program that was installed, and
+    # that takes the configuration that was.
+    def test_installed(self):
+        subprocess.run(["meson", "install", "-C", grapevine.build_dir(), "--no-rebuild",
+                        "--destdir", self.tmp], check=True, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL)
+        found = {}
+        for folder, _, names in os.walk(self.tmp):
+            found.update({name: os.path.join(folder, name) for name in names})
+        for name in ("gvraft", "gvraft.8", "grapevined.8", "grapevine.conf.5"):
+            self.assertIn(name, found)
+        with open(found["grapevined.service"], encoding="ascii") as f:
+            commands = [line.split("=", 1)[1].split()[0] for line in f
+                        if line.startswith("ExecStart")]
+        self.assertEqual([self.tmp + command for command in commands],
+                         2 * [found["grapevined"]])
+        sample = [path for folder, _, names in os.walk(self.tmp) for path in
+                  (os.path.join(folder, name) for name in names)
+                  if path.endswith("examples/grapevine.conf")]
+        subprocess.run([found["grapevined"], "--check", "--config", *sample], check=True)
+
     # Written by nobody's own client here (libnfs's tools) through the first node, read
     # through the third; status shows one leader and three members at one applied index.
     def test_write_here_read_there(self):
