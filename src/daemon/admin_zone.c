@@ -349,7 +349,9 @@ static void create_parse(struct admin_call *call)
         return;
     }
     if (config_check_name(call->slug) != 0) {
-        admin_error(call, "'%s' is no zone name: use a-z, 0-9, '-', '.', '_'",
+        admin_error(call,
+                    "'%s' is no zone name: use a-z, 0-9, '-', '.', '_', and --display "
+                    "for a name with other letters",
                     call->slug);
         return;
     }
@@ -389,6 +391,20 @@ static void create_parse(struct admin_call *call)
     admin_pools_ask(call);
 }
 
+/* The first thing that a user of it would meet is "permission denied". */
+static void warn_owner(struct admin_call *call)
+{
+    const struct directory_genesis *genesis = &call->zone.genesis;
+
+    if (genesis->root_uid == 0 && (genesis->root_mode & 02) == 0 &&
+        !node_exports_root(call->node, call->zone.slug)) {
+        admin_warn(call,
+                   "the zone's root folder belongs to root, whom squash = root makes "
+                   "nobody: no client can write there. Delete it and give --owner, "
+                   "or let a client be root: [export] in grapevine.conf(5)");
+    }
+}
+
 static void create_write(struct admin_call *call)
 {
     struct directory_zone *zone = &call->zone;
@@ -397,6 +413,7 @@ static void create_write(struct admin_call *call)
     if (!admin_pools_check(call, false)) {
         return;
     }
+    warn_owner(call);
     clock_gettime(CLOCK_REALTIME, &now);
     node_random(zone->id, sizeof zone->id);
     zone->next_life = 2;

@@ -324,6 +324,9 @@ const char *node_sleep_view(const struct node *node);
 /* node_exports.c */
 /* Log which sections of exports are for zones that the directory does not have. */
 void node_exports_check(struct node *node);
+/* True if some client may do in @slug what only root or anybody can: its user 0 is root, or
+ * all users are one. */
+bool node_exports_root(const struct node *node, const char *slug);
 /* True if the @i-th section is such a one; *@zone is NULL if there are not so many. */
 bool node_export_unknown(const struct node *node, uint32_t i, const char **zone,
                          uint32_t *line);

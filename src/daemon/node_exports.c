@@ -19,6 +19,23 @@ bool node_export_unknown(const struct node *node, uint32_t i, const char **zone,
            directory_zone_named(&node->directory, *zone) == NULL;
 }
 
+bool node_exports_root(const struct node *node, const char *slug)
+{
+    char client[EXPORT_NET_TEXT_MAX];
+
+    for (uint32_t i = 0; export_client(node->config.exports, slug, i, client); i++) {
+        struct nfs_export_rule rule;
+
+        /* A network's first address; for "*" any will do. */
+        client[strcspn(client, "/")] = '\0';
+        export_rule(node->config.exports, client, slug, &rule);
+        if (rule.squash != NFS_SQUASH_ROOT) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void node_exports_check(struct node *node)
 {
     const char *zone;

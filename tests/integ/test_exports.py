@@ -84,6 +84,24 @@ class Exports(grapevine.GrapevineTest):
             client.create(client.root, "f")  # The zone's root folder is root's.
         self.assertEqual(raised.exception.status, ACCES)
 
+    # Of such a zone whoever makes it is told at once; not of one that can be written.
+    def test_warned_of_owner(self):
+        gv = self.one_node()
+        base = ["--quota", "1GiB", "--member", gv[0].name]
+        warned = [(["a", "--owner", "0:0"], "", True), (["b", "--owner", "7:7"], "", False),
+                  (["c", "--owner", "0:0", "--mode", "1777"], "", False),
+                  (["d", "--owner", "0:0"], "squash = none\n", False),
+                  (["e", "--owner", "0:0"], "clients = 10.0.0.0/8 127.0.0.3\n", True),
+                  (["f", "--owner", "0:0"],
+                   "clients = 10.0.0.0/8 127.0.0.3(no_root_squash)\n", False)]
+        for words, export, expected in warned:
+            if gv[0].export != export:
+                self.configure(gv[0], export)
+            done = gv[0].gvraft("zone", "create", *words, *base)
+            with self.subTest(words=words, export=export):
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertEqual("squash = root" in done.stderr, expected, done.stderr)
+
     # Who is in a zone's list mounts it; who is not does not, nor "/" without being in that.
     def test_who_may_mount(self):
         gv = self.one_node("a", "b", "c", export=(
