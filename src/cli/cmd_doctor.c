@@ -33,6 +33,11 @@ static void put_wrapped(const char *head, const char *text)
     putchar('\n');
 }
 
+static void put_count(unsigned n, const char *what, const char *after)
+{
+    printf("%u %s%s%s", n, what, n == 1 ? "" : "s", after);
+}
+
 static void put_text(const struct doctor_report *report, const char *node)
 {
     unsigned counts[4] = {0};
@@ -49,10 +54,13 @@ static void put_text(const struct doctor_report *report, const char *node)
     if (report->left_out > 0) {
         printf("and %u more\n", report->left_out);
     }
-    printf("%s%s: %u errors, %u warnings, %u notes%s\n", node[0] == '\0' ? "node" : node,
-           doctor_healthy(report) ? " is healthy" : " is not well", counts[DOCTOR_ERROR],
-           counts[DOCTOR_WARNING], counts[DOCTOR_NOTE],
-           report->n > 0 ? "; docs/runbook.md has each of these words as a heading" : "");
+    printf("%s%s: ", node[0] == '\0' ? "node" : node,
+           doctor_healthy(report) ? " is healthy" : " is not well");
+    put_count(counts[DOCTOR_ERROR], "error", ", ");
+    put_count(counts[DOCTOR_WARNING], "warning", ", ");
+    put_count(counts[DOCTOR_NOTE], "note",
+              report->n > 0 ? "; docs/runbook.md has each of these words as a heading\n"
+                            : "\n");
 }
 
 /* Takes @facts. */

@@ -19,6 +19,7 @@ static void put_help(FILE *file)
           "  --socket S           the daemon's socket (else $GV_SOCKET, else\n"
           "                       " CTL_SOCKET_DEFAULT ")\n"
           "  --json               print the daemon's answer as JSON\n"
+          "  --version            print the version\n"
           "\nExit status: 0 done, 1 failed, 2 wrong usage. See gvraft(8).\n",
           file);
 }
@@ -127,13 +128,16 @@ static int run(const struct command *command, char **words, struct cli *cli)
 
 /* Take the options before the command; the first word behind them, or NULL if they are
  * wrong (printed). */
-static char **take_globals(char **words, struct cli *cli, bool *want_help)
+static char **take_globals(char **words, struct cli *cli, bool *want_help,
+                           bool *want_version)
 {
     for (; *words != NULL && (*words)[0] == '-'; words++) {
         if (strcmp(*words, "--json") == 0) {
             cli->json = true;
         } else if (strcmp(*words, "--help") == 0 || strcmp(*words, "-h") == 0) {
             *want_help = true;
+        } else if (strcmp(*words, "--version") == 0) {
+            *want_version = true;
         } else if (strncmp(*words, "--socket=", 9) == 0) {
             cli->socket = *words + 9;
         } else if (strcmp(*words, "--socket") == 0 && words[1] != NULL) {
@@ -153,6 +157,7 @@ int main(int argc, char **argv)
 {
     struct cli cli = {.socket = getenv("GV_SOCKET")};
     const struct command *command;
+    bool want_version = false;
     bool want_help = false;
     char **words;
     size_t n;
@@ -161,9 +166,13 @@ int main(int argc, char **argv)
     if (cli.socket == NULL || cli.socket[0] == '\0') {
         cli.socket = CTL_SOCKET_DEFAULT;
     }
-    words = take_globals(argv + (argc > 0), &cli, &want_help);
+    words = take_globals(argv + (argc > 0), &cli, &want_help, &want_version);
     if (words == NULL) {
         return COMMAND_USAGE;
+    }
+    if (want_version) {
+        puts("gvraft " GV_VERSION); /* The daemon's: see grapevined --version. */
+        return fflush(stdout) == 0 ? COMMAND_OK : COMMAND_FAILED;
     }
     if (words[0] == NULL && !want_help) {
         put_help(stderr);

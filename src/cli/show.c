@@ -85,6 +85,12 @@ void show_nodes(const cJSON *nodes, FILE *file)
     table_deinit(&table);
 }
 
+/* Nobody who answers knows: what is 0 then is no answer. */
+static bool is_unknown(const cJSON *zone)
+{
+    return number(zone, "term") == 0;
+}
+
 /* "1.2 MiB of 8.0 GiB (3 %)" */
 static const char *used_text(const cJSON *zone, char out[USED_MAX])
 {
@@ -93,6 +99,10 @@ static const char *used_text(const cJSON *zone, char out[USED_MAX])
     char used_out[UNITS_TEXT_MAX];
     char quota_out[UNITS_TEXT_MAX];
 
+    if (is_unknown(zone)) {
+        snprintf(out, USED_MAX, "? of %s", units_bytes(quota, quota_out));
+        return out;
+    }
     snprintf(out, USED_MAX, "%s of %s (%.0f %%)", units_bytes(used, used_out),
              units_bytes(quota, quota_out),
              quota == 0 ? 0 : 100 * (double)used / (double)quota);
@@ -116,16 +126,17 @@ void show_zones(const cJSON *zones, FILE *file)
         char used[USED_MAX];
 
         snprintf(n_members, sizeof n_members, "%d", cJSON_GetArraySize(members));
-        table_row(&table, (const char *const[]){
-                              show_text(zone, "slug"),
-                              show_text(zone, "display"),
-                              dash_if_empty(show_text(zone, "state")),
-                              dash_if_empty(show_text(zone, "leader")),
-                              decimal(zone, "term", term),
-                              decimal(zone, "commit_index", commit),
-                              n_members,
-                              used_text(zone, used),
-                          });
+        table_row(&table,
+                  (const char *const[]){
+                      show_text(zone, "slug"),
+                      show_text(zone, "display"),
+                      dash_if_empty(show_text(zone, "state")),
+                      dash_if_empty(show_text(zone, "leader")),
+                      is_unknown(zone) ? "-" : decimal(zone, "term", term),
+                      is_unknown(zone) ? "-" : decimal(zone, "commit_index", commit),
+                      n_members,
+                      used_text(zone, used),
+                  });
     }
     table_print(&table, 0, file);
     table_deinit(&table);
@@ -173,19 +184,20 @@ static void show_members(const cJSON *zone, FILE *file)
         char journal[UNITS_TEXT_MAX];
 
         /* An absent lag is unknown, not none. */
-        table_row(
-            &table,
-            (const char *const[]){
-                node,
-                dash_if_empty(show_text(member, "pool")),
-                leader[0] != '\0' && strcmp(node, leader) == 0 ? "leader" : role,
-                state_of(member, state),
-                up ? decimal(member, "commit_index", commit) : "-",
-                up ? decimal(member, "applied_index", applied) : "-",
-                cJSON_HasObjectItem(member, "lag") ? decimal(member, "lag", lag) : "-",
-                up ? units_bytes(number(member, "disk_bytes"), disk) : "-",
-                up ? units_bytes(number(member, "journal_bytes"), journal) : "-",
-            });
+        table_row(&table,
+                  (const char *const[]){
+                      node,
+                      dash_if_empty(show_text(member, "pool")),
+                      leader[0] != '\0' && strcmp(node, leader) == 0 ? "leader" : role,
+                      state_of(member, state),
+                      up ? decimal(member, "commit_index", commit) : "-",
+                      up ? decimal(member, "applied_index", applied) : "-",
+                      !is_unknown(zone) && cJSON_HasObjectItem(member, "lag")
+                          ? decimal(member, "lag", lag)
+                          : "-",
+                      up ? units_bytes(number(member, "disk_bytes"), disk) : "-",
+                      up ? units_bytes(number(member, "journal_bytes"), journal) : "-",
+                  });
     }
     table_print(&table, 2, file);
     table_deinit(&table);
@@ -246,10 +258,15 @@ void show_zone(const cJSON *zone, FILE *file)
     } else {
         fputs(", no leader", file);
     }
-    fprintf(file, ", term %" PRIu64 ", commit index %" PRIu64 "\n", number(zone, "term"),
-            number(zone, "commit_index"));
-    fprintf(file, "  %s used, %" PRIu64 " inodes\n", used_text(zone, used),
-            number(zone, "inodes"));
+    if (is_unknown(zone)) {
+        fprintf(file, "; nobody who answers knows how far it is\n  %s used\n",
+                used_text(zone, used));
+    } else {
+        fprintf(file, ", term %" PRIu64 ", commit index %" PRIu64 "\n",
+                number(zone, "term"), number(zone, "commit_index"));
+        fprintf(file, "  %s used, %" PRIu64 " inode%s\n", used_text(zone, used),
+                number(zone, "inodes"), number(zone, "inodes") == 1 ? "" : "s");
+    }
     show_members(zone, file);
     show_damage(zone, file);
 }

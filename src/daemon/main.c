@@ -22,7 +22,8 @@ static void usage(FILE *to)
 {
     fprintf(to, "usage: grapevined [--config FILE] [--check]\n"
                 "  --config FILE  default " CONFIG_PATH "\n"
-                "  --check        read the configuration, say what is wrong, end\n");
+                "  --check        read the configuration, say what is wrong, end\n"
+                "  --version      say which version this is, end\n");
 }
 
 static void on_signal(uv_signal_t *signal, int number)
@@ -93,6 +94,7 @@ int main(int argc, char **argv)
         {"config", required_argument, NULL, 'c'},
         {"check", no_argument, NULL, 'k'},
         {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},
         {0},
     };
     const char *path = CONFIG_PATH;
@@ -112,6 +114,9 @@ int main(int argc, char **argv)
             break;
         case 'h':
             usage(stdout);
+            return 0;
+        case 'v':
+            puts("grapevined " GV_VERSION);
             return 0;
         default:
             usage(stderr);

@@ -139,6 +139,17 @@ class Cli(unittest.TestCase):
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             self.assertIn("--quota SIZE", done.stdout)
 
+    # Both programs say their version, the same, and nothing else.
+    def test_version(self):
+        gvraft = self.run_gvraft("--version")
+        daemon = subprocess.run([program("daemon", "grapevined"), "--version"],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                timeout=100)
+        for done, name in ((gvraft, "gvraft"), (daemon, "grapevined")):
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertRegex(done.stdout, r"^%s \d+\.\d+\.\d+\n$" % name)
+        self.assertEqual(gvraft.stdout.split()[1], daemon.stdout.split()[1])
+
     # The most frequent failure of all says what to look at.
     def test_no_daemon(self):
         self.fails(self.run_gvraft("status"), 1, self.socket, "is grapevined running?")
@@ -234,6 +245,21 @@ tier-1 "Tier 1": online, leader chimay-bleue, term 3, commit index 812
         done = self.run_gvraft("status")
         self.assertEqual(done.returncode, 0)
         self.assertIn("gvraft init", done.stdout)
+
+    # What nobody who answers knows is not shown as none: "0 B used" of a zone out of reach.
+    def test_status_unknown(self):
+        away = {**MEMBER, "role": "unknown", "up": False, "lag": "0"}
+        zone = {**ZONE, "state": "remote", "leader": "", "term": "0", "commit_index": "0",
+                "used_bytes": "0", "inodes": "0", "members": [away]}
+        self.daemon(ok({**STATUS, "zones": [zone]}), ok({"zones": [zone]}))
+        self.assertIn("""
+tier-1 "Tier 1": remote, no leader; nobody who answers knows how far it is
+  ? of 8.0 GiB used
+  MEMBER        POOL  ROLE     STATE        COMMIT  APPLIED  LAG  ON DISK  JOURNAL
+  chimay-bleue  tank  unknown  unreachable       -        -    -        -        -
+""", self.run_gvraft("status").stdout)
+        self.assertIn(" remote  -          -       -        1  ? of 8.0 GiB\n",
+                      self.run_gvraft("zone", "list").stdout)
 
     # Fields of the wrong kind show as nothing, and never crash.
     def test_status_of_wrong_kinds(self):
