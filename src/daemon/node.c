@@ -46,10 +46,11 @@ static int front_open(struct node *node, char *error)
     node_backend_init(node);
     rv = nfs_front_open(node->loop, &config, &node->backend, &node->front);
     if (rv != 0) {
-        snprintf(error, CONFIG_ERROR_MAX,
-                 "cannot listen for NFS on %s port %u: %s (another server? change "
-                 "[listen] nfs)",
-                 config.address, config.port, strerror(-rv));
+        snprintf(error, CONFIG_ERROR_MAX, "cannot listen for NFS on %s port %u: %s (%s)",
+                 config.address, config.port, strerror(-rv),
+                 rv == -EADDRNOTAVAIL
+                     ? "this machine does not have that address: see [listen] nfs"
+                     : "another server? change [listen] nfs");
     }
     return rv;
 }

@@ -543,9 +543,11 @@ int node_net_open(struct node *node, char error[CONFIG_ERROR_MAX])
     rv = peer_net_open(node->loop, &config, node->identity, &callbacks, &node->peers);
     if (rv != 0) {
         snprintf(error, CONFIG_ERROR_MAX,
-                 "cannot listen for other nodes on %s port %u: %s (another daemon? "
-                 "change [listen] peer)",
-                 node->config.peer.host, node->config.peer.port, strerror(-rv));
+                 "cannot listen for other nodes on %s port %u: %s (%s)",
+                 node->config.peer.host, node->config.peer.port, strerror(-rv),
+                 rv == -EADDRNOTAVAIL
+                     ? "this machine does not have that address: see [listen] peer"
+                     : "another daemon? change [listen] peer");
         return rv;
     }
     node_net_refresh(node);

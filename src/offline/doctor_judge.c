@@ -360,8 +360,10 @@ static void since_text(const cJSON *peer, char out[64])
     time_t when = (time_t)(number(peer, "since_ns") / 1000000000);
     struct tm tm;
 
-    if (when == 0 || gmtime_r(&when, &tm) == NULL ||
-        strftime(out, 64, "since %F %H:%M:%S UTC", &tm) == 0) {
+    if (!is_false(peer, "up")) {
+        strcpy(out, "just now"); /* The time is of when it came. */
+    } else if (when == 0 || gmtime_r(&when, &tm) == NULL ||
+               strftime(out, 64, "since %F %H:%M:%S UTC", &tm) == 0) {
         strcpy(out, "not seen since this daemon started");
     }
 }

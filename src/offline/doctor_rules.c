@@ -25,8 +25,10 @@ const struct doctor_rule_row doctor_rules[RULES] = {
                             "do what the words say, then start it"},
     [RULE_CONFIG_INVALID] =
         {"config-invalid", E,
-         "the daemon runs on with what it read at its start, and will not start again",
-         "correct the line; grapevined --check says whether it is good"},
+         "a daemon that runs goes on with what it read at its start; none starts with "
+         "this",
+         "correct the line, or write the file: see grapevine.conf(5); grapevined --check "
+         "says what is wrong with it"},
     [RULE_STATE_FOLDER] =
         {"state-folder", E,
          "the node's key, its place in the grapevine and the directory are there",
