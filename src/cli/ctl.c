@@ -277,6 +277,16 @@ static int ask(const char *socket, const char *command, cJSON *args, int64_t dea
     return fd;
 }
 
+/* A command that waits for a majority, or for data to be copied, looks like one that hangs. */
+static void tell_wait(int fd)
+{
+    if (isatty(STDERR_FILENO) &&
+        wait_for(fd, POLLIN, now_ms() + CTL_PATIENCE_S * 1000) != 0) {
+        fputs("gvraft: waiting for grapevined; ^C ends the wait, not what is under way\n",
+              stderr);
+    }
+}
+
 int ctl_call(const char *socket, const char *command, cJSON *args,
              struct ctl_reply *reply)
 {
@@ -288,6 +298,7 @@ int ctl_call(const char *socket, const char *command, cJSON *args,
     if (fd < 0) {
         return -1;
     }
+    tell_wait(fd);
     rv = receive(fd, &bytes, deadline, reply);
     if (rv == 0) {
         rv = parse(&bytes, reply);

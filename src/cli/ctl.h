@@ -14,6 +14,7 @@
 #define CTL_SOCKET_DEFAULT "/run/grapevine/gvraft.sock"
 #define CTL_REPLY_MAX (16u << 20)
 #define CTL_WAIT_S_MAX 120
+#define CTL_PATIENCE_S 3 /* Whoever sits at a terminal is told after that. */
 #define CTL_ERROR_MAX 1024u
 
 struct ctl_reply {
@@ -27,6 +28,7 @@ struct ctl_reply {
 /*
  * Send @command with @args (taken, NULL for none) to @socket and wait for the answer.
  * 0 with result and warnings, or -1 with error. Free with ctl_reply_deinit in any case.
+ * A wait of some length is told on standard error, if that is a terminal.
  */
 int ctl_call(const char *socket, const char *command, cJSON *args,
              struct ctl_reply *reply);

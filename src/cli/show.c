@@ -259,7 +259,7 @@ void show_zone(const cJSON *zone, FILE *file)
         fputs(", no leader", file);
     }
     if (is_unknown(zone)) {
-        fprintf(file, "; nobody who answers knows how far it is\n  %s used\n",
+        fprintf(file, ", so nobody knows how far it is\n  %s used\n",
                 used_text(zone, used));
     } else {
         fprintf(file, ", term %" PRIu64 ", commit index %" PRIu64 "\n",

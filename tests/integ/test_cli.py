@@ -3,6 +3,7 @@ and what it does with answers that nobody should send."""
 
 import json
 import os
+import pty
 import shutil
 import socket
 import subprocess
@@ -194,6 +195,26 @@ class Cli(unittest.TestCase):
                 daemon.close()
                 os.unlink(self.socket)
 
+    # At a terminal a wait is told, once; the answer is then printed as ever.
+    def test_wait_is_told(self):
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(self.socket)
+            listener.listen(1)
+            ours, theirs = pty.openpty()
+            with subprocess.Popen([program("cli", "gvraft"), "init"], text=True, stderr=theirs,
+                                  stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                                  env={**os.environ, "GV_SOCKET": self.socket}) as process:
+                os.close(theirs)
+                connection, _ = listener.accept()
+                with connection, os.fdopen(ours, "rb", buffering=0) as terminal:
+                    told = b""
+                    while b"\n" not in told:
+                        told += terminal.read(1000)
+                    self.assertIn(b"waiting for grapevined", told)
+                    connection.sendall(json.dumps(ok({"node": "orval"})).encode() + b"\n")
+                    self.assertIn("first: orval", process.stdout.read())
+                    self.assertEqual(process.wait(), 0)
+
     # A connection closed too early is an answer of its own.
     def test_no_answer(self):
         for reply in (None, b'{"ok":true'):
@@ -253,7 +274,7 @@ tier-1 "Tier 1": online, leader chimay-bleue, term 3, commit index 812
                 "used_bytes": "0", "inodes": "0", "members": [away]}
         self.daemon(ok({**STATUS, "zones": [zone]}), ok({"zones": [zone]}))
         self.assertIn("""
-tier-1 "Tier 1": remote, no leader; nobody who answers knows how far it is
+tier-1 "Tier 1": remote, no leader, so nobody knows how far it is
   ? of 8.0 GiB used
   MEMBER        POOL  ROLE     STATE        COMMIT  APPLIED  LAG  ON DISK  JOURNAL
   chimay-bleue  tank  unknown  unreachable       -        -    -        -        -
