@@ -238,9 +238,10 @@ static int act(const struct cli *cli, const struct args *args, const char *actio
     }
     if (args_get(args, "wait") == NULL && !command_json(cli, &reply)) {
         units_put_text(stdout, args->positionals[0]);
-        printf(": %s on %" PRIu64 " members\n",
+        printf(": %s on %" PRIu64 " member%s\n",
                strcmp(action, "start") == 0 ? "scrubbing" : "no longer scrubbing",
-               number(reply.result, "members"));
+               number(reply.result, "members"),
+               number(reply.result, "members") == 1 ? "" : "s");
     }
     *members = number(reply.result, "members");
     ctl_reply_deinit(&reply);

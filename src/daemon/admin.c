@@ -73,6 +73,11 @@ void admin_done(struct admin_call *call, cJSON *result)
     call_end(call, answer);
 }
 
+const char *admin_outcome(int outcome)
+{
+    return outcome == OUT_TRY_LATER ? "nobody took it in time" : outcome_name(outcome);
+}
+
 void admin_error(struct admin_call *call, const char *format, ...)
 {
     cJSON *answer = cJSON_CreateObject();

@@ -55,6 +55,8 @@ struct admin_command {
 
 /* End the call. Takes @result (NULL: an empty object). */
 void admin_done(struct admin_call *call, cJSON *result);
+/* Why an op was not done, for people. */
+const char *admin_outcome(int outcome);
 /* One line: what is wrong and what to do. */
 void admin_error(struct admin_call *call, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -47,7 +47,7 @@ static void written(struct admin_call *call)
         admin_error(call,
                     "the directory could not be written (%s): is a majority of the nodes "
                     "reachable, and is that the node's address?",
-                    outcome_name(call->outcome));
+                    admin_outcome(call->outcome));
     } else {
         admin_done(call, NULL);
     }

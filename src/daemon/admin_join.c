@@ -188,7 +188,7 @@ void admin_invite(struct admin_call *call)
         admin_error(call,
                     "the invitation could not be written (%s): is a majority of "
                     "the nodes reachable?",
-                    outcome_name(call->outcome));
+                    admin_outcome(call->outcome));
         return;
     }
     /* Whoever joins asks this node, which decides by what it has read. */
@@ -452,6 +452,6 @@ void admin_accept(struct admin_call *call)
         admin_error(call,
                     "the directory could not be written (%s): is a majority of "
                     "the nodes reachable?",
-                    outcome_name(call->outcome));
+                    admin_outcome(call->outcome));
     }
 }

@@ -120,7 +120,7 @@ void admin_transfer(struct admin_call *call)
             admin_error(call,
                         "leadership of '%s' was not handed over (%s): the other "
                         "member must be up and caught up",
-                        call->slug, outcome_name(call->outcome));
+                        call->slug, admin_outcome(call->outcome));
         } else {
             transfer_done(call, node_name_of(call->node, call->number));
         }
@@ -180,7 +180,7 @@ void admin_node_remove(struct admin_call *call)
                         call->name);
         } else if (call->outcome != 0) {
             admin_error(call, "the directory could not be written (%s): " MAJORITY_HINT,
-                        outcome_name(call->outcome));
+                        admin_outcome(call->outcome));
         } else {
             admin_done(call, NULL);
         }

@@ -287,7 +287,7 @@ bool admin_row_written(struct admin_call *call)
                     call->slug);
     } else if (call->outcome != 0) {
         admin_error(call, "the directory could not be written (%s): " MAJORITY_HINT,
-                    outcome_name(call->outcome));
+                    admin_outcome(call->outcome));
     }
     return call->outcome == 0;
 }
@@ -760,7 +760,7 @@ void admin_zone_quota(struct admin_call *call)
         admin_op(call, zone->id, &op);
     } else if (call->phase == 1 && call->outcome != 0) {
         admin_error(call, "the zone did not take the quota (%s): " MAJORITY_HINT,
-                    outcome_name(call->outcome));
+                    admin_outcome(call->outcome));
     } else if (call->phase == 1) {
         quota_row(call);
     } else if (call->outcome == OUT_MISMATCH) {

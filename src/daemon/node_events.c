@@ -131,6 +131,11 @@ static void tell_word(const char *zone, const char *word,
                        ? "no leader is known: a majority of the members cannot talk"
                        : "this node leads and does not hear a majority of the members");
     } else if (strcmp(word, "catching-up") == 0) {
+        if (report->replica.commit_index == 0) {
+            /* How much there is shows when its files are open. */
+            event_tell(EVENT_CATCHING_UP, zone, "%s", host_state_name(report->state));
+            return;
+        }
         event_tell(EVENT_CATCHING_UP, zone, "%s; applied %llu of %llu entries",
                    host_state_name(report->state),
                    (unsigned long long)report->replica.applied_index,

@@ -360,7 +360,7 @@ static void since_text(const cJSON *peer, char out[64])
     time_t when = (time_t)(number(peer, "since_ns") / 1000000000);
     struct tm tm;
 
-    if (!is_false(peer, "up")) {
+    if (json_flag(peer, "up")) {
         strcpy(out, "just now"); /* The time is of when it came. */
     } else if (when == 0 || gmtime_r(&when, &tm) == NULL ||
                strftime(out, 64, "since %F %H:%M:%S UTC", &tm) == 0) {
@@ -486,6 +486,24 @@ static void judge_peer(const cJSON *self, const cJSON *peer, struct doctor_repor
     }
 }
 
+/* The one thing to know first, before all that follows from it. */
+static void judge_alone(const cJSON *peers, struct doctor_report *report)
+{
+    unsigned n = 0;
+    const cJSON *peer;
+
+    cJSON_ArrayForEach(peer, peers)
+    {
+        if (!is_false(peer, "up")) {
+            return;
+        }
+        n++;
+    }
+    if (n > 1) { /* One that is away is told of as such. */
+        find(report, RULE_ALONE, "none of the %u other nodes is reached", n);
+    }
+}
+
 static void judge_daemon(const cJSON *facts, const cJSON *daemon,
                          struct doctor_report *report)
 {
@@ -493,6 +511,7 @@ static void judge_daemon(const cJSON *facts, const cJSON *daemon,
     const cJSON *item;
 
     judge_self(facts, self, report);
+    judge_alone(at(daemon, "peers"), report);
     cJSON_ArrayForEach(item, at(daemon, "zones"))
     {
         judge_own_zone(item, report);
@@ -507,6 +526,11 @@ static void judge_daemon(const cJSON *facts, const cJSON *daemon,
     }
 }
 
+static const char *times(uint64_t n)
+{
+    return n == 1 ? "time" : "times";
+}
+
 static void judge_events(const cJSON *events, struct doctor_report *report)
 {
     unsigned bad = (unsigned)number(events, "block-bad");
@@ -514,35 +538,34 @@ static void judge_events(const cJSON *events, struct doctor_report *report)
     unsigned crashes = (unsigned)number(events, "recovery");
 
     if (number(events, "entry-bad") > 0) {
-        find(
-            report, RULE_BLOCKS_BAD,
-            "entries of a journal could not be read back %u times in a week, %u are past",
-            (unsigned)number(events, "entry-bad"),
-            (unsigned)number(events, "entry-healed"));
+        find(report, RULE_BLOCKS_BAD,
+             "entries of a journal could not be read back %u %s in a week, %u are past",
+             (unsigned)number(events, "entry-bad"), times(number(events, "entry-bad")),
+             (unsigned)number(events, "entry-healed"));
     }
     if (bad + healed > 0) {
-        find(report, RULE_BLOCKS_BAD, "bad blocks were met %u times in a week, %u healed",
-             bad, healed);
+        find(report, RULE_BLOCKS_BAD, "bad blocks were met %u %s in a week, %u healed",
+             bad, times(bad), healed);
     }
     if (number(events, "state-healed") > 0) {
-        find(
-            report, RULE_STATE_ROTTEN,
-            "a damaged file of the state folder or of a pool was made good %u times in a "
-            "week",
-            (unsigned)number(events, "state-healed"));
+        find(report, RULE_STATE_ROTTEN,
+             "a damaged file of the state folder or of a pool was made good %u %s in a "
+             "week",
+             (unsigned)number(events, "state-healed"),
+             times(number(events, "state-healed")));
     }
     if (number(events, "quarantine") > 0) {
         find(report, RULE_WAS_QUARANTINED,
-             "members on this node were put into quarantine %u times in a week",
-             (unsigned)number(events, "quarantine"));
+             "members on this node were put into quarantine %u %s in a week",
+             (unsigned)number(events, "quarantine"), times(number(events, "quarantine")));
     }
     if (crashes > 0) {
         find(report, crashes >= CRASHES_MANY ? RULE_CRASHES : RULE_CRASHED,
-             "the daemon ended without a stop %u times in a week", crashes);
+             "the daemon ended without a stop %u %s in a week", crashes, times(crashes));
     }
     if (number(events, "slow-disk") > 0) {
-        find(report, RULE_WAS_SLOW, "slow disks were told %u times in a week",
-             (unsigned)number(events, "slow-disk"));
+        find(report, RULE_WAS_SLOW, "slow disks were told %u %s in a week",
+             (unsigned)number(events, "slow-disk"), times(number(events, "slow-disk")));
     }
 }
 

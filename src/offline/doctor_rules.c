@@ -153,9 +153,9 @@ const struct doctor_rule_row doctor_rules[RULES] = {
          "make room on the pool; it goes on by itself"},
     [RULE_ZONE_OFFLINE] =
         {"zone-offline", E,
-         "no majority of the members talk to each other: writes wait, and clients are "
-         "told "
-         "to try again",
+         "no majority of the members talk to each other, or not with this one: reads and "
+         "writes through this node wait, and clients are told to try again; nothing is "
+         "lost",
          "bring members back (see member-missing and peer-down for which and why)"},
     [RULE_ZONE_NO_LEADER] =
         {"zone-no-leader", E,
@@ -217,6 +217,13 @@ const struct doctor_rule_row doctor_rules[RULES] = {
          "this node cannot talk to that one: members there do not count from here",
          "is it up? does a firewall let its peer port (2646/tcp) through in both "
          "directions?"},
+    [RULE_ALONE] =
+        {"alone", E,
+         "what this node says of zones and members is what it sees from where it is: the "
+         "others may be well",
+         "is this machine's network up, and are the others? if they are, and see this "
+         "node "
+         "neither, ask one of them whether it was removed (gvraft node list there)"},
     [RULE_CLOCK_OFF] =
         {"clock-off", W,
          "times of files jump when the leader changes; beyond a minute it gets worse",

@@ -232,8 +232,8 @@ class Sleep(grapevine.GrapevineTest):
              == [gv[0].name], "other nodes see it")
         leader = wait(lambda: gv.leader("tier-3"), "a leader")
         self.assertIsNot(leader, gv[0])
-        wait(lambda: "TRY_LATER" in gv[1].gvraft("transfer-leader", "tier-3",
-                                                 gv[0].name).stderr, "it is not taken")
+        wait(lambda: "nobody took it in time" in gv[1].gvraft(
+            "transfer-leader", "tier-3", gv[0].name).stderr, "it is not taken")
         self.manager.say("shutdown 0")
         self.manager.say("sleep 0")
         self.manager.wait_count("lock", 2)

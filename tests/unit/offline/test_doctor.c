@@ -179,6 +179,12 @@ static void spare_votes(void)
                                                            "\"1764100000000000000\"}]"),
         "member-missing zone-no-spare ");
     CHECK(strstr(report.findings[0].what, "since 2025-11-25 19:46:40 UTC") != NULL);
+    /* Not since the time when it came. */
+    CHECK_STR(answered(",\"status\":{\"zones\":[{\"slug\":\"z\",\"members\":[" MEMBER(
+                  "b", "false") "]}]},\"peers\":[{\"name\":\"b\",\"up\":true,"
+                                "\"since_ns\":\"1764100000000000000\"}]"),
+              "member-missing zone-one-member ");
+    CHECK(strstr(report.findings[0].what, "does not answer, just now") != NULL);
     CHECK_STR(
         answered(
             ",\"status\":{\"zones\":[{\"slug\":\"z\",\"members\":[" MEMBER("a", "true") "," MEMBER(
@@ -230,6 +236,18 @@ static void peers(void)
                        "61000}]"),
               "clock-far-off clock-off peer-down version-differs ");
     CHECK(strstr(report.findings[1].what, "node c is 6 s behind") != NULL);
+}
+
+/* Where nobody at all is reached, that is the first thing to know. */
+static void alone(void)
+{
+    CHECK_STR(answered(",\"peers\":[{\"name\":\"b\",\"up\":false},"
+                       "{\"name\":\"c\",\"up\":false}]"),
+              "alone peer-down peer-down ");
+    CHECK_STR(answered(",\"peers\":[{\"name\":\"b\",\"up\":false},"
+                       "{\"name\":\"c\",\"up\":true}]"),
+              "peer-down ");
+    CHECK_STR(answered(",\"peers\":[{\"name\":\"b\",\"up\":false}]"), "peer-down ");
 }
 
 /* A right that is missing matters where its own zones are mounted. */
@@ -323,6 +341,7 @@ static void ids_are_good(void)
 TEST_MAIN(CHECK_TEST(nothing_known_nothing_found), CHECK_TEST(dead_and_silent),
           CHECK_TEST(folders), CHECK_TEST(room), CHECK_TEST(journals_on_disks_that_turn),
           CHECK_TEST(datasets), CHECK_TEST(own_zones), CHECK_TEST(spare_votes),
-          CHECK_TEST(member_counts), CHECK_TEST(peers), CHECK_TEST(rights),
-          CHECK_TEST(machine_that_sleeps), CHECK_TEST(events_and_exports),
-          CHECK_TEST(quarantine), CHECK_TEST(bounded), CHECK_TEST(ids_are_good))
+          CHECK_TEST(member_counts), CHECK_TEST(peers), CHECK_TEST(alone),
+          CHECK_TEST(rights), CHECK_TEST(machine_that_sleeps),
+          CHECK_TEST(events_and_exports), CHECK_TEST(quarantine), CHECK_TEST(bounded),
+          CHECK_TEST(ids_are_good))
