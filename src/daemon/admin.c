@@ -296,7 +296,8 @@ bool admin_arg(struct admin_call *call, const char *key, char *out, size_t cap)
     if (json_text(call->args, key, out, cap)) {
         return true;
     }
-    admin_error(call, "the argument '%s' is missing or too long", key);
+    admin_error(call, "the %s is missing, or has more than %zu bytes",
+                strcmp(key, "slug") == 0 ? "zone's name" : key, cap - 1);
     return false;
 }
 

@@ -27,7 +27,12 @@ static void replace_parse(struct admin_call *call)
         return;
     }
     if (directory_member(zone, call->zone.members[0].node) != NULL) {
-        admin_error(call, "node '%s' is a member of '%s' already", text, call->slug);
+        admin_error(
+            call,
+            "'%s': that node is a member of '%s' already, and a zone is on a node "
+            "once. To put it into another pool, remove the member and add it with "
+            "NODE:POOL; of two members or one, add another node first",
+            text, call->slug);
         return;
     }
     if (zone->n_members == DIRECTORY_MEMBERS_MAX) {

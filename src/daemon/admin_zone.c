@@ -8,6 +8,7 @@
 #include "daemon/admin.h"
 
 #include "base/assert.h"
+#include "base/utf8.h"
 #include "daemon/json.h"
 
 #include <stdio.h>
@@ -325,6 +326,26 @@ static bool parse_root(const cJSON *args, struct directory_zone *zone)
     return true;
 }
 
+/* The name that people see, which is printed on terminals and as JSON; the slug unless
+ * given. */
+static bool parse_display(struct admin_call *call, struct directory_zone *zone)
+{
+    if (cJSON_GetObjectItemCaseSensitive(call->args, "display") != NULL &&
+        (!json_text(call->args, "display", zone->display, sizeof zone->display) ||
+         !utf8_is_text(zone->display))) {
+        admin_error(
+            call,
+            "the display name is not text in UTF-8, has control characters, or has "
+            "more than %u bytes",
+            DIRECTORY_DISPLAY_MAX);
+        return false;
+    }
+    if (zone->display[0] == '\0') {
+        strcpy(zone->display, zone->slug);
+    }
+    return true;
+}
+
 /* How soon its leader is replaced: the same on all members, from this node unless given. */
 static bool parse_election(struct admin_call *call, struct directory_zone *zone)
 {
@@ -376,9 +397,8 @@ static void create_parse(struct admin_call *call)
         return;
     }
     strcpy(zone->slug, call->slug);
-    if (!json_text(call->args, "display", zone->display, sizeof zone->display) ||
-        zone->display[0] == '\0') {
-        strcpy(zone->display, zone->slug);
+    if (!parse_display(call, zone)) {
+        return;
     }
     if (!parse_root(call->args, zone)) {
         admin_error(call, "mode or owner is wrong: give an octal mode and numbers");
@@ -529,8 +549,8 @@ static void add_parse(struct admin_call *call)
         return;
     }
     if (directory_member(zone, call->zone.members[0].node) != NULL) {
-        admin_error(call, "node '%s' is a member of '%s' already", member->valuestring,
-                    call->slug);
+        admin_error(call, "'%s': that node is a member of '%s' already",
+                    member->valuestring, call->slug);
         return;
     }
     if (zone->n_members == DIRECTORY_MEMBERS_MAX) {

@@ -4,6 +4,8 @@
  */
 #include "zone/state.h"
 
+#include "base/utf8.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,38 +77,17 @@ static int look_at(void *ctx, const struct store_dirent *entry)
     return OUT_EXIST; /* Ends the walk. */
 }
 
-/* Bytes of the character of UTF-8 (RFC 3629) at @at, and 0 if it is none or controls. */
-static size_t char_bytes(const unsigned char *at)
-{
-    size_t n = *at < 0xe0 ? 2 : *at < 0xf0 ? 3 : 4;
-
-    if (*at < 0x80) {
-        return *at < ' ' || *at == 0x7f ? 0 : 1;
-    }
-    if (*at < 0xc2 || *at > 0xf4 || (*at == 0xc2 && at[1] < 0xa0) ||
-        (*at == 0xe0 && at[1] < 0xa0) || (*at == 0xed && at[1] > 0x9f) ||
-        (*at == 0xf0 && at[1] < 0x90) || (*at == 0xf4 && at[1] > 0x8f)) {
-        return 0;
-    }
-    for (size_t i = 1; i < n; i++) {
-        if ((at[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    return n;
-}
-
 /* A list is text with one name a line, whatever bytes a name has. */
 static size_t escape(const char *name, char out[ESCAPED * ZONE_NAME_MAX + 1])
 {
-    const unsigned char *at = (const unsigned char *)name;
+    const char *at = name;
     size_t len = 0;
 
     while (*at != '\0') {
-        size_t n = *at == '\\' ? 0 : char_bytes(at);
+        size_t n = *at == '\\' ? 0 : utf8_char(at);
 
         if (n == 0) {
-            len += (size_t)sprintf(out + len, "\\x%02x", *at);
+            len += (size_t)sprintf(out + len, "\\x%02x", (unsigned char)*at);
             at++;
             continue;
         }

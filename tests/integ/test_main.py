@@ -30,6 +30,28 @@ class Main(grapevine.GrapevineTest):
                   if path.endswith("examples/grapevine.conf")]
         subprocess.run([found["grapevined"], "--check", "--config", *sample], check=True)
 
+    # A zone's display name is text, whatever a shell hands over: others have to read it as
+    # JSON. What is too long is said, not cut.
+    def test_names(self):
+        gv = self.grapevine(1)
+        node = gv[0]
+
+        def create(name, display):
+            return node.gvraft("zone", "create", name, "--display", display, "--quota",
+                               "1GiB", "--member", node.name)
+
+        for display in ("D\udcff", "\x1b[31m", "two\nlines", "\u00e9" * 64):
+            done = create("z", display)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("the display name is not text", done.stderr)
+        done = create("z" * 64, "Z")
+        self.assertIn("zone's name is missing, or has more than 63 bytes", done.stderr)
+        self.assertIn("--display for a name", create("Tier 1", "Tier 1").stderr)
+        self.assertEqual(create("z", "\u00c9t\u00e9 " + 121 * "x").returncode, 0)
+        self.assertEqual(len(node.zone("z")["display"].encode()), 127)
+        done = node.gvraft("zone", "replace-member", "z", node.name, node.name + ":tank")
+        self.assertIn("a zone is on a node once", done.stderr)
+
     # Written by nobody's own client here (libnfs's tools) through the first node, read
     # through the third; status shows one leader and three members at one applied index.
     def test_write_here_read_there(self):
