@@ -444,7 +444,7 @@ static void on_handed_over(void *arg, int outcome, uint64_t leader_raft_id)
 
 static void hand_over(struct node *node, struct host *host)
 {
-    if (host_is_leader(host)) {
+    if (could_hand_over(host)) {
         host_transfer(host, 0, asker_callback(node, on_handed_over, node));
     }
 }

@@ -166,12 +166,12 @@ struct node {
     bool home_repair;         /* Something of that is under way. */
     bool home_swept;          /* What was set aside before is gone. */
     uint64_t home_repair_ms;  /* When to go on. */
-    bool address_busy;        /* This node's address is being written; see node_address.c. */
-    uint64_t address_ms;      /* When to try again. */
-    bool home_created; /* The directory's dataset was made: its absence is a fault. */
-    bool home_read;    /* Its rows were asked for once. */
-    int lock_fd;       /* state/lock, held while the daemon lives. */
-    bool twin;         /* Another daemon is this node; see node_net.c. */
+    bool address_busy;   /* This node's address is being written; see node_address.c. */
+    uint64_t address_ms; /* When to try again. */
+    bool home_created;   /* The directory's dataset was made: its absence is a fault. */
+    bool home_read;      /* Its rows were asked for once. */
+    int lock_fd;         /* state/lock, held while the daemon lives. */
+    bool twin;           /* Another daemon is this node; see node_net.c. */
     struct logind_uv *logind; /* NULL: this machine's sleep is of no interest. */
     bool sleeps;              /* The machine is about to. */
     uint64_t sleeps_ms;       /* CLOCK_BOOTTIME of that. */
