@@ -112,37 +112,57 @@ static void a_full_disk_takes_nothing_back(void)
     end();
 }
 
-/* The batch whose commit fails is refused; what was shown before it stays. */
+/* Batches of which all or some do not wait for a commit: too many, or too large. */
+enum { MANY = 32, LARGE = 6, LARGE_BYTES = 60000 };
+
+static uint32_t make_batch(struct zone_handle file, bool many, struct fx_entry *entries)
+{
+    static const uint8_t data[LARGE_BYTES];
+    struct zone_op create = {
+        .type = ZONE_OP_CREATE, .obj = fx_root, .name = fx_str("b"), .how = ZONE_GUARDED};
+    struct zone_op write = {
+        .type = ZONE_OP_WRITE, .obj = file, .data = slice_borrow(data, sizeof data)};
+    uint32_t n = many ? MANY : LARGE;
+
+    zone_op_seal(&write);
+    for (uint32_t i = 0; i < n; i++) {
+        fx_make(&fx, many ? &create : &write, fx.index + 1 + i, fx.time_ns + 1 + i,
+                &entries[i]);
+    }
+    return n;
+}
+
+/* The batch whose commit fails is refused, all of it; what was shown before it stays. */
 static void a_refused_batch_leaves_what_was_held(void)
 {
-    struct zone_op op = {
-        .type = ZONE_OP_CREATE, .obj = fx_root, .name = fx_str("b"), .how = ZONE_GUARDED};
-    struct fx_entry entries[32];
-    struct fx_batch batch = {.entries = entries, .n = 32};
-    uint8_t before[32];
-    uint8_t after[32];
-    uint64_t index;
+    struct fx_entry entries[MANY];
 
-    begin();
-    (void)fx_file(&fx, fx_root, "a");
-    fx_digest(&fx, before);
-    index = fx.index;
-    for (uint32_t i = 0; i < batch.n; i++) {
-        fx_make(&fx, &op, index + 1 + i, fx.time_ns + 1 + i, &entries[i]);
+    for (int many = 0; many < 2; many++) {
+        struct fx_batch batch = {.entries = entries, .here = true};
+        struct zone_handle file;
+        uint8_t before[32];
+        uint8_t after[32];
+        uint64_t index;
+
+        begin();
+        file = fx_file(&fx, fx_root, "a");
+        fx_digest(&fx, before);
+        index = fx.index;
+        batch.n = make_batch(file, many == 1, entries);
+        simdisk_fail(rows, SIMDISK_WRITE, 1, -ENOSPC, true);
+        CHECK_INT(fx_apply(&fx, &batch), -ENOSPC);
+        fx_digest(&fx, after);
+        CHECK_MEM(after, before, 32);
+        CHECK_UINT(zone_applied_index(fx.zone), index);
+        simdisk_fail(rows, SIMDISK_WRITE, 0, -EIO, false);
+        CHECK_INT(fx_apply(&fx, &batch), 0);
+        CHECK_UINT(zone_applied_index(fx.zone), index + batch.n);
+        CHECK_INT(fx_lookup(&fx, fx_root, "b"), many == 1 ? 0 : OUT_NOENT);
+        for (uint32_t i = 0; i < batch.n; i++) {
+            fx_free(&entries[i]);
+        }
+        end();
     }
-    simdisk_fail(rows, SIMDISK_WRITE, 1, -ENOSPC, true);
-    CHECK_INT(fx_apply(&fx, &batch), -ENOSPC); /* So many do not wait. */
-    fx_digest(&fx, after);
-    CHECK_MEM(after, before, 32);
-    CHECK_UINT(zone_applied_index(fx.zone), index);
-    simdisk_fail(rows, SIMDISK_WRITE, 0, -EIO, false);
-    CHECK_INT(fx_apply(&fx, &batch), 0);
-    CHECK_UINT(zone_applied_index(fx.zone), index + batch.n);
-    CHECK_INT(fx_lookup(&fx, fx_root, "b"), 0);
-    for (uint32_t i = 0; i < batch.n; i++) {
-        fx_free(&entries[i]);
-    }
-    end();
 }
 
 /* A view for a puller has what was applied before it was opened, and a power cut what a
