@@ -112,5 +112,28 @@ static void without_a_checksum(void)
     simdisk_free(sim);
 }
 
+/* What is no text, or longer than any that was written, is damage like any other. */
+static void what_was_never_written(void)
+{
+    static char large[MAX + 100];
+    static const struct {
+        const char *bytes;
+        size_t len;
+    } cases[] = {{"[{}\0]", 5}, {large, sizeof large}};
+
+    memset(large, ']', sizeof large);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct simdisk *sim = simdisk_new(0);
+        struct disk *disk = simdisk_disk(sim);
+
+        CHECK_INT(state_file_write(disk, FILE_NAME, TEXT), 0);
+        CHECK_INT(disk_replace_file(disk, FILE_NAME, cases[i].bytes, cases[i].len), 0);
+        check_read(disk, TEXT, STATE_FILE_COPY);
+        CHECK_INT(disk->ops->unlink(disk, COPY_NAME), 0);
+        CHECK_INT(read_fault(disk), -EUCLEAN);
+        simdisk_free(sim);
+    }
+}
+
 TEST_MAIN(CHECK_TEST(written_and_read), CHECK_TEST(any_bit_flips), CHECK_TEST(power_goes),
-          CHECK_TEST(without_a_checksum))
+          CHECK_TEST(without_a_checksum), CHECK_TEST(what_was_never_written))
