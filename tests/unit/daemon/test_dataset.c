@@ -1,4 +1,5 @@
 /* A folder is filled and removed only where it is the zone's own. */
+#include "base/crc32c.h"
 #include "daemon/dataset.h"
 #include "daemon/json.h"
 #include "lib/check.h"
@@ -308,8 +309,57 @@ static void links_lead_nowhere(void)
     CHECK(!dataset_is_damaged(pool, "tier-1")); /* It does not wait for a writer. */
 }
 
+/* The marker of zone @id, with its checksum and then @n bytes of the id turned. */
+static void write_rotten_marker(const char *dir, const uint8_t id[16], uint32_t n)
+{
+    char hex[33];
+    char text[128];
+    char name[64];
+    size_t len;
+
+    hex_put(hex, id, 16);
+    len = (size_t)snprintf(text, sizeof text,
+                           "grapevinefs dataset 2\nzone %s\ngeneration 0\n", hex);
+    (void)snprintf(text + len, sizeof text - len, "check %08x\n", crc32c(0, text, len));
+    for (uint32_t i = 0; i < n; i++) {
+        text[27 + i] ^= 4;
+    }
+    (void)snprintf(name, sizeof name, "%s/marker", dir);
+    write_file(name, text);
+}
+
+/* A marker of which a bit or two flipped is whose it was. One that is damaged beyond that is
+ * put aside like any data that is given up, whosever it was; but it is not removed. */
+static void rotten_markers(void)
+{
+    fresh_pool();
+    for (uint32_t n = 0; n <= 3; n++) {
+        char aside[64];
+        bool damaged = n > 2;
+
+        (void)snprintf(aside, sizeof aside, "%u", n);
+        CHECK_INT(mkdir(at("tier-1"), 0755), 0);
+        write_rotten_marker("tier-1", zone, n);
+        CHECK_INT(dataset_is_damaged(pool, "tier-1"), damaged);
+        CHECK_INT(take_away("tier-1", other), -EEXIST);
+        CHECK_INT(damaged ? take_away("tier-1", zone) : -EEXIST, -EEXIST);
+        if (!damaged) {
+            CHECK_INT(dataset_set_aside(pool, "tier-1", at("none"), other, aside),
+                      -EEXIST);
+        }
+        CHECK_INT(dataset_set_aside(pool, "tier-1", at("none"), zone, aside), 0);
+        CHECK(!is_there("tier-1"));
+        (void)snprintf(aside, sizeof aside, "tier-1.quarantine-%u/marker", n);
+        CHECK(is_there(aside));
+    }
+    CHECK_INT(mkdir(at("tier-1"), 0755), 0);
+    write_rotten_marker("tier-1", zone, 2);
+    CHECK_INT(take_away("tier-1", zone), 0);
+    CHECK(!is_there("tier-1"));
+}
+
 TEST_MAIN(CHECK_TEST(made_and_removed), CHECK_TEST(what_is_not_ours_stays),
           CHECK_TEST(half_made), CHECK_TEST(half_removed), CHECK_TEST(journal_elsewhere),
           CHECK_TEST(kept_aside), CHECK_TEST(kept_with_its_journal),
           CHECK_TEST(kept_only_if_ours), CHECK_TEST(set_aside_and_swept),
-          CHECK_TEST(links_lead_nowhere))
+          CHECK_TEST(links_lead_nowhere), CHECK_TEST(rotten_markers))
