@@ -65,6 +65,10 @@ bool store_marker_checks(const char *text);
 #define STORE_MARKER_MAX 512u
 bool store_marker_mend(const char *text, size_t len, char out[STORE_MARKER_MAX]);
 void store_close(struct store *store);
+/* As store_close, after a fault of whatever it lies on: as if the process had ended here.
+ * Nothing is written or synced any more, what was not committed is replayed by the next
+ * start. */
+void store_drop(struct store *store);
 
 int store_begin(struct store *store);
 int store_commit(struct store *store, bool durable);

@@ -201,6 +201,7 @@ int store_db_fault(struct store_db *db, int rc)
         fault = -EIO;
         break;
     }
+    db->faulted = db->faulted || fault == -EIO;
     log_error("store", "msg=\"sqlite: %s\" code=%d",
               db->handle != NULL ? sqlite3_errmsg(db->handle) : "no connection", rc);
     return fault;
@@ -273,7 +274,13 @@ void store_db_close(struct store_db *db)
         (void)sqlite3_finalize(db->stmts[i]);
     }
     if (db->handle != NULL) {
-        int rc = sqlite3_close(db->handle);
+        int rc;
+
+        if (db->faulted) {
+            (void)sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1,
+                                    NULL);
+        }
+        rc = sqlite3_close(db->handle);
 
         ASSERT(rc == SQLITE_OK); /* Else a statement of ours is still open. */
     }
@@ -307,6 +314,7 @@ int store_db_sync(struct store_db *db)
     }
     if (rc != SQLITE_OK) {
         log_error("store", "msg=\"the sync of meta.db's WAL failed\" code=%d", rc);
+        db->faulted = true;
         return -EIO;
     }
     return 0;

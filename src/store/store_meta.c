@@ -404,6 +404,15 @@ void store_close(struct store *store)
     free(store);
 }
 
+void store_drop(struct store *store)
+{
+    if (store != NULL) {
+        store->broken = store->broken != 0 ? store->broken : -EIO;
+        store->db.faulted = true;
+    }
+    store_close(store);
+}
+
 int store_begin(struct store *store)
 {
     int rv = store_flush(store);

@@ -113,10 +113,14 @@ struct store_db {
     sqlite3 *handle;
     sqlite3_stmt *stmts[SQL_MAX];
     int wal_fault; /* Of a checkpoint that a commit made: no sync counts any more. */
+    bool faulted;  /* The disk gave an error: it is closed as by a crash. */
 };
 
 /* @path as sqlite's VFS knows it. -ENOENT unless @create. */
 int store_db_open(struct store_db *db, const char *path, const char *vfs, bool create);
+/* The last one to close a database checkpoints it, unless it met a fault of its disk: then
+ * frames that a failed sync lost would be copied, and half of that could be on the disk when
+ * the power goes. store_wal_renew comes first. */
 void store_db_close(struct store_db *db);
 /* Run SQL text without rows. */
 int store_db_exec(struct store_db *db, const char *sql);

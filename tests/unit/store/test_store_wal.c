@@ -88,6 +88,108 @@ static void a_failed_sync_survives_a_restart(void)
     }
 }
 
+enum { PAIRS = 8, PAIR_BYTES = 3000, CUTS = 16 };
+
+/* One entry whose rows are on many pages. */
+static int put_pairs(struct store *store, uint64_t index, bool durable)
+{
+    static uint8_t bytes[PAIR_BYTES];
+    int rv = store_begin(store);
+
+    memset(bytes, (int)index, sizeof bytes);
+    for (uint64_t i = 0; rv == 0 && i < PAIRS; i++) {
+        struct store_kv pair = {.key = slice_borrow(&i, sizeof i),
+                                .value = slice_borrow(bytes, sizeof bytes)};
+
+        rv = store_kv_put(store, &pair);
+    }
+    rv = rv == 0 ? store_number_set(store, STORE_APPLIED, index) : rv;
+    rv = rv == 0 ? store_commit(store, durable) : rv;
+    store_rollback(store);
+    return rv;
+}
+
+/* Which entry there is; the whole of it. */
+static uint64_t whole_pairs(struct store *store)
+{
+    uint64_t index = 0;
+
+    CHECK_INT(store_number_get(store, STORE_APPLIED, &index), 0);
+    for (uint64_t i = 0; i < PAIRS; i++) {
+        struct store_kv pair = {0};
+
+        CHECK_INT(store_kv_get(store, slice_borrow(&i, sizeof i), &pair), 0);
+        CHECK_UINT(pair.value.len, PAIR_BYTES);
+        CHECK_UINT(pair.value.data[0], index);
+    }
+    return index;
+}
+
+/* A sync fails, and the store is closed in a process that lives on: nothing of what that sync
+ * lost may come into meta.db by the way, since the power may go at any moment of that. It is
+ * opened again then, power cut or not, and all that was durable is there. */
+static void closed_after_a_failed_sync(bool dropped, uint64_t seed, uint64_t cut)
+{
+    struct node node;
+    struct store *store = node_init(&node, "wal-closed", seed);
+    uint64_t index;
+
+    CHECK_INT(put_pairs(store, 1, true), 0);
+    store_close(store); /* All of it is in meta.db. */
+    store = node_open(&node, false);
+    CHECK_INT(put_pairs(store, 2, false), 0);
+    simdisk_fail(node.sim, SIMDISK_SYNC, 1, -EIO, false);
+    CHECK_INT(put_pairs(store, 3, true), -EIO);
+    simdisk_power_off_after(node.sim, cut);
+    if (dropped) {
+        store_drop(store);
+    } else {
+        store_close(store);
+    }
+    if (!simdisk_is_on(node.sim)) {
+        simdisk_crash(node.sim, &node.prng);
+        simdisk_power_on(node.sim);
+    }
+    simdisk_power_off_after(node.sim, 0);
+    store = node_open(&node, false);
+    index = whole_pairs(store);
+    CHECK(index >= 1 && index <= 3);
+    CHECK_INT(put_pairs(store, 100, true), 0);
+    CHECK_UINT(after_crash(&node, store, NULL), 100);
+    node_deinit(&node);
+}
+
+static void a_close_after_a_failed_sync_writes_nothing(void)
+{
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        for (uint64_t cut = 0; cut <= CUTS; cut++) {
+            closed_after_a_failed_sync(false, seed, cut);
+            closed_after_a_failed_sync(true, seed, cut);
+        }
+    }
+}
+
+/* Somebody else met the fault, of the journal say: the store is dropped though it knows of
+ * none, and what it held is replayed. */
+static void a_dropped_store_writes_nothing(void)
+{
+    struct node node;
+    struct store *store = node_init(&node, "wal-dropped", 1);
+    uint64_t changes;
+
+    CHECK_INT(put_pairs(store, 1, true), 0);
+    CHECK_INT(store_begin(store), 0);
+    CHECK_INT(store_number_set(store, STORE_APPLIED, 2), 0);
+    store_hold(store);
+    changes = simdisk_changes(node.sim);
+    store_drop(store);
+    CHECK_UINT(simdisk_changes(node.sim), changes);
+    store = node_open(&node, false);
+    CHECK_UINT(whole_pairs(store), 1);
+    store_close(store);
+    node_deinit(&node);
+}
+
 /* A process that ends before its first sync leaves a WAL whose name is not durable, and the
  * next one finds it there. */
 static void the_name_survives_a_restart(void)
@@ -312,6 +414,8 @@ static void a_copy_beside_swallows_no_fault(void)
 TEST_MAIN(CHECK_TEST(only_what_is_in_use_is_written_again),
           CHECK_TEST(a_failed_sync_survives_a_restart),
           CHECK_TEST(the_name_survives_a_restart),
+          CHECK_TEST(a_close_after_a_failed_sync_writes_nothing),
+          CHECK_TEST(a_dropped_store_writes_nothing),
           CHECK_TEST(a_checkpoint_swallows_no_fault),
           CHECK_TEST(a_long_wal_is_copied_beside), CHECK_TEST(a_dropped_plan),
           CHECK_TEST(a_copy_beside_swallows_no_fault))
