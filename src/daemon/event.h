@@ -34,7 +34,7 @@ enum event_kind {
     EVENT_STOP,          /* It ends as it was asked to. */
     EVENT_RECOVERY,      /* Its last life did not end with a stop. */
     EVENT_START_REFUSED, /* It cannot start like this: configuration, pools, ports. */
-    EVENT_OPENED,        /* A zone's dataset was read and its member runs. */
+    EVENT_OPENED,        /* A member that failed was opened anew, and runs. */
     EVENT_ONLINE,        /* States of a zone on this node: docs/formats/control.md. */
     EVENT_CATCHING_UP,
     EVENT_OFFLINE,

@@ -48,7 +48,7 @@ static void abandon(struct host *host)
     }
 }
 
-static void fail(struct host *host, enum host_lost lost, const char *format, va_list args)
+static void fail(struct host *host, int fault, const char *format, va_list args)
 {
     if (host->state == HOST_FAILED || host->state == HOST_NO_DATA) {
         return; /* The first reason is the one that matters. */
@@ -56,7 +56,11 @@ static void fail(struct host *host, enum host_lost lost, const char *format, va_
     vsnprintf(host->reason, sizeof host->reason, format, args);
     host->reason_len = strlen(host->reason);
     host->state = HOST_FAILED;
-    host->lost = lost;
+    host->opening = false; /* What comes of that is of no use any more. */
+    host->fault = fault;
+    host->lost = fault == -ESTALE    ? HOST_LOST_OLD
+                 : fault == -EUCLEAN ? HOST_LOST_DAMAGED
+                                     : HOST_LOST_NOT;
     event_tell(EVENT_FAILED, host->config.label, "the zone stopped on this node: %s",
                host->reason);
     abandon(host);
@@ -68,19 +72,16 @@ void host_fail(struct host *host, const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    fail(host, HOST_LOST_NOT, format, args);
+    fail(host, 0, format, args);
     va_end(args);
 }
 
 void host_fault(struct host *host, int rv, const char *format, ...)
 {
-    enum host_lost lost = rv == -ESTALE    ? HOST_LOST_OLD
-                          : rv == -EUCLEAN ? HOST_LOST_DAMAGED
-                                           : HOST_LOST_NOT;
     va_list args;
 
     va_start(args, format);
-    fail(host, lost, format, args);
+    fail(host, rv, format, args);
     va_end(args);
 }
 
@@ -327,7 +328,12 @@ int host_open(const struct host_config *config, const struct host_callbacks *cal
     }
     uv_timer_init(config->loop, &host->timer);
     host->timer.data = host;
-    if (config->lost == HOST_LOST_NOT) {
+    if (config->lost == HOST_LOST_NOT && config->failure.reason[0] != '\0') {
+        host->state = HOST_FAILED;
+        host->fault = config->failure.fault;
+        memcpy(host->reason, config->failure.reason, sizeof host->reason);
+        host->reason_len = strlen(host->reason);
+    } else if (config->lost == HOST_LOST_NOT) {
         host_begin_opening(host);
     } else {
         host->state = HOST_FAILED;
@@ -369,7 +375,9 @@ static void run_end(struct job *job)
     host_pull_free(host);
     host_torn_clear(&host->torn);
     zone_close(host->disk.zone);
-    if (host->disk.store != NULL) {
+    if (host->state == HOST_FAILED) {
+        store_drop(host->disk.store);
+    } else {
         store_close(host->disk.store);
     }
     if (host->disk.journal != NULL) {
@@ -643,31 +651,9 @@ enum host_lost host_lost(const struct host *host)
     return host->lost;
 }
 
-void host_repairing(struct host *host, const char *what)
-{
-    snprintf(host->reason + host->reason_len, sizeof host->reason - host->reason_len,
-             ": %s", what);
-}
-
-void host_twin(struct host *host)
-{
-    if (!host->closing) {
-        host_fail(host, "another daemon is this node: stop one of the two, then restart "
-                        "the other");
-    }
-}
-
-void host_retry(struct host *host)
-{
-    if (host->state == HOST_NO_DATA && host->jobs == 0 && !host->closing) {
-        host_begin_opening(host);
-    }
-    host_there_look(host);
-}
-
 bool host_marks(const struct host *host, struct roll_marks *out)
 {
-    if (host->replica == NULL || host->state == HOST_FAILED) {
+    if (host->replica == NULL) {
         return false;
     }
     replica_marks(host->replica, out);

@@ -37,6 +37,12 @@ enum host_lost {
     HOST_LOST_GIVEN_UP = 3, /* A person said that it is gone for good. */
 };
 
+/* Why a member failed. */
+struct host_failure {
+    int fault; /* A negated errno; 0: it did not, or of no fault that may pass. */
+    char reason[HOST_REASON_MAX]; /* Empty: it did not. */
+};
+
 struct host;
 
 /* The zone was recovered: this member goes on under another raft id than the one its data
@@ -69,8 +75,9 @@ struct host_config {
     char mounted[HOST_PATH_MAX]; /* create: only if this file is there; empty: anyhow. */
     char journal_mounted[HOST_PATH_MAX]; /* Likewise, if the journal is elsewhere. */
     struct host_recovery recovery;
-    enum host_lost lost;     /* Not HOST_LOST_NOT: do not open it, only say so. */
-    struct roll_marks marks; /* As host_marks gave them in an earlier life. */
+    enum host_lost lost;         /* Not HOST_LOST_NOT: do not open it, only say so. */
+    struct host_failure failure; /* With a reason: likewise, until host_reopen. */
+    struct roll_marks marks;     /* As host_marks gave them in an earlier life. */
     struct zone_genesis genesis;
     struct slice bootstrap; /* create: the first configuration; empty: a joiner. */
 };
@@ -188,9 +195,20 @@ enum host_lost host_lost(const struct host *host);
 void host_repairing(struct host *host, const char *what);
 /* Another daemon has this node's identity: take part in nothing any more. */
 void host_twin(struct host *host);
-/* HOST_NO_DATA: look for the dataset again. Else nothing happens. */
+/* HOST_NO_DATA: look for the dataset again. HOST_RUNNING: look whether it is still there. */
 void host_retry(struct host *host);
-/* See replica_marks. False: nothing new is known. */
+/* HOST_FAILED: did it open its dataset, so that it has to be closed before another one does?
+ * Else host_reopen opens it as at a start; meanwhile host_is_opening. If that fails for the
+ * same reason, nobody is told again. */
+bool host_is_open(const struct host *host);
+bool host_is_opening(const struct host *host);
+void host_reopen(struct host *host);
+/* None of its jobs is under way: it would close at once. */
+bool host_is_idle(const struct host *host);
+/* HOST_FAILED: because of this fault; see host_failure. */
+int host_fault_of(const struct host *host);
+void host_failure(const struct host *host, struct host_failure *out);
+/* See replica_marks. False: nothing is known. */
 bool host_marks(const struct host *host, struct roll_marks *out);
 bool host_is_leader(const struct host *host);
 /* Raft id of the leader, 0 unknown. */

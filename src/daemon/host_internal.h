@@ -79,6 +79,9 @@ struct host {
     enum host_lost lost;
     char reason[HOST_REASON_MAX];
     size_t reason_len; /* Without what host_repairing added. */
+    int fault;         /* Since it failed: the fault, or 0. */
+    bool opened;       /* It opened its dataset. */
+    bool opening;      /* It is at that, for the first time or again. */
     uv_timer_t timer;
     struct worker zone_worker;
     struct worker journal_worker;

@@ -110,7 +110,7 @@ void host_do_journal(struct host *host, struct replica_action *action)
     }
     if (job == NULL ||
         (action->n > 0 && (job->batch.entries == NULL || job->places == NULL))) {
-        host_fail(host, "out of memory");
+        host_fault(host, -ENOMEM, "out of memory");
         if (job != NULL) {
             free(job->batch.entries);
             free(job->places);
@@ -283,7 +283,7 @@ void host_do_apply(struct host *host, struct replica_action *action)
         job->results = calloc(action->n, sizeof *job->results);
     }
     if (job == NULL || job->items == NULL || job->results == NULL) {
-        host_fail(host, "out of memory");
+        host_fault(host, -ENOMEM, "out of memory");
         if (job != NULL) {
             free(job->items);
             free(job->results);
@@ -374,7 +374,7 @@ void host_do_fetch(struct host *host, const struct replica_action *action)
     }
     if (job == NULL || job->entries == NULL) {
         free(job);
-        host_fail(host, "out of memory");
+        host_fault(host, -ENOMEM, "out of memory");
         return;
     }
     job->first = action->index;
@@ -532,7 +532,7 @@ void host_do_snapshot(struct host *host)
     struct snapshot_job *job = calloc(1, sizeof *job);
 
     if (job == NULL) {
-        host_fail(host, "out of memory");
+        host_fault(host, -ENOMEM, "out of memory");
         return;
     }
     host_post_zone(host, &job->base, run_snapshot, done_snapshot);
@@ -591,7 +591,7 @@ static void post_compact(struct host *host, uint64_t index, uint64_t term)
     struct compact_job *job = calloc(1, sizeof *job);
 
     if (job == NULL) {
-        host_fail(host, "out of memory");
+        host_fault(host, -ENOMEM, "out of memory");
         return;
     }
     if (index < host->owed_index) {

@@ -3,6 +3,7 @@
  */
 #include "daemon/host_internal.h"
 
+#include "base/log.h"
 #include "base/outcome.h"
 #include "daemon/dataset.h"
 #include "daemon/event.h"
@@ -340,11 +341,25 @@ static int start_replica(struct host *host, struct open_job *job)
     return replica_new(&config, &start, &host->actions, &host->replica);
 }
 
+/* It was tried again: does it fail for the reason that is known? */
+static bool fails_still(struct host *host, int rv, const char *reason)
+{
+    if (host->state != HOST_FAILED || host->fault != rv ||
+        strlen(reason) != host->reason_len ||
+        memcmp(host->reason, reason, host->reason_len) != 0) {
+        return false;
+    }
+    host->reason[host->reason_len] = '\0'; /* When it is tried next is said anew. */
+    log_info("daemon", "msg=\"still: %s\" zone=%s", host->reason, host->config.label);
+    return true;
+}
+
 static void open_failed(struct host *host, const struct open_job *job)
 {
-    if ((job->base.rv == -ENOENT && host->state == HOST_NO_DATA) ||
-        host->state == HOST_FAILED) {
-        return; /* Still, or for another reason meanwhile. */
+    char reason[HOST_REASON_MAX];
+
+    if (job->base.rv == -ENOENT && host->state == HOST_NO_DATA) {
+        return; /* Still. */
     }
     if (job->base.rv == -ENOENT) {
         snprintf(
@@ -354,14 +369,19 @@ static void open_failed(struct host *host, const struct open_job *job)
             host->config.dir);
         host->reason_len = strlen(host->reason);
         host->state = HOST_NO_DATA;
+        host->fault = 0;
         event_tell(EVENT_NO_DATA, host->config.label, "%s", host->reason);
         host->callbacks.note(host->callbacks.ctx, host);
         return;
     }
+    snprintf(reason, sizeof reason, "could not %s in %.120s: %s", job->step,
+             host->config.dir, host_fault_text(job->base.rv));
+    if (fails_still(host, job->base.rv, reason)) {
+        return;
+    }
     host->stale = job->base.rv == -ESTALE;
     host->state = HOST_OPENING;
-    host_fault(host, job->base.rv, "could not %s in %.120s: %s", job->step,
-               host->config.dir, host_fault_text(job->base.rv));
+    host_fault(host, job->base.rv, "%s", reason);
 }
 
 static void tell_torn(const struct host *host, uint64_t n)
@@ -379,11 +399,16 @@ static void done_open(struct job *job)
     struct open_job *open = (struct open_job *)job;
     struct host *host = open->base.host;
 
-    if (open->base.rv != 0) {
+    host->opened = open->base.rv == 0;
+    if (!host->opening) {
+        /* It failed meanwhile, for another reason. */
+    } else if (open->base.rv != 0) {
+        host->opening = false;
         open_failed(host, open);
-    } else if (!host->closing && host->state != HOST_FAILED) {
+    } else if (!host->closing) {
         int rv = start_replica(host, open);
 
+        host->opening = false;
         if (open->n_torn > 0) {
             tell_torn(host, open->n_torn);
         }
@@ -396,7 +421,9 @@ static void done_open(struct job *job)
             host_fault(host, rv, "could not start consensus: %s", host_fault_text(rv));
         } else {
             host->state = HOST_RUNNING;
+            host->fault = 0;
             host->reason[0] = '\0';
+            host->reason_len = 0;
             host->settle_rest = true; /* As the replica believes. */
             host->stepping = true;
             host_act(host);
@@ -416,8 +443,9 @@ void host_begin_opening(struct host *host)
     struct open_job *job = calloc(1, sizeof *job);
 
     if (job == NULL) {
-        host_fail(host, "out of memory");
+        host_fault(host, -ENOMEM, "out of memory");
         return;
     }
+    host->opening = true;
     host_post_zone(host, &job->base, run_open, done_open);
 }

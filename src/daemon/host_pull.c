@@ -544,7 +544,7 @@ void host_do_pull(struct host *host, uint64_t index, uint64_t from)
     host->pull = calloc(1, sizeof *host->pull);
     if (host->pull == NULL) {
         free(job);
-        host_fail(host, "out of memory");
+        host_fault(host, -ENOMEM, "out of memory");
         return;
     }
     event_tell(

@@ -4,7 +4,8 @@
  * Files stay open and take writes when their folder was removed, renamed or replaced, or its
  * disk unmounted with force. What is acknowledged then is gone with the process, and another
  * start would find something else in the folder. So the zone's thread looks at the folders
- * now and then, and the member stops when they are others than those it opened.
+ * now and then, and the member stops when they are others than those it opened. It is then
+ * closed, and what stands in the folder is looked at as at a start: node_retry.c.
  */
 #include "daemon/host_internal.h"
 
@@ -73,7 +74,7 @@ static void done_look(struct job *job)
     if (look->base.rv != 0 && !host->closing && host->state == HOST_RUNNING) {
         host_fault(host, look->base.rv,
                    "the folder %.120s was removed, replaced or unmounted while it was in "
-                   "use: put it back, and restart the daemon",
+                   "use: put it back, and it goes on by itself",
                    look->journal ? host->config.journal : host->config.dir);
     }
     host_job_end(&look->base);

@@ -105,6 +105,7 @@ static void on_tick(uv_timer_t *timer)
     node_epoch_tick(node);
     node_reconcile(node);
     node_repair_tick(node);
+    node_retry_tick(node);
     node_home_tick(node);
     node_address_tick(node);
     node_marks_tick(node, false);

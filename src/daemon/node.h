@@ -12,6 +12,7 @@
 #include "daemon/directory.h"
 #include "daemon/host.h"
 #include "daemon/reconcile.h"
+#include "daemon/retry.h"
 #include "nfs/binder_uv.h"
 #include "nfs/front_uv.h"
 #include "peer/peer_uv.h"
@@ -63,7 +64,8 @@ struct node_zone {
     uint64_t epoch; /* In which this node became a member. */
     bool created;   /* The dataset was made: its absence is a fault. */
     bool removing;  /* The host is being closed, then the dataset goes. */
-    bool closing;   /* The host is being closed, to begin anew under another raft id. */
+    bool closing;   /* The host is being closed, to begin anew: under another raft id, or
+                     * because it failed. */
     bool stale;     /* A recovered zone cannot go on with this data. */
     bool complete;  /* It was a voter that had everything: else nobody needs it. */
     enum host_lost lost;        /* Its data must not be used again under this raft id. */
@@ -71,6 +73,8 @@ struct node_zone {
     uint64_t repair_ms;         /* When to go on with a repair. */
     struct reconcile_mark vote; /* Since when it is seen to vote. */
     struct host *host;          /* NULL: not open. */
+    struct retry retry;
+    struct host_failure failure; /* Of the host that is being closed. */
     struct reconcile_mark drop;
     struct node_leave leave;
     struct node_watch *watch; /* NULL: it was not looked at yet. */
@@ -134,6 +138,8 @@ struct node {
     bool reading_directory;
     bool directory_stale;
     struct host *home; /* The grapevine's own group. */
+    struct retry home_retry;
+    struct host_failure home_failure;
     struct node_watch *home_watch;
     struct node_leave home_leave;
     struct node_zone zones[NODE_HOSTS_MAX];
@@ -362,6 +368,11 @@ bool node_repair_give_up(struct node *node, struct node_zone *local);
 void node_repair_tick(struct node *node);
 /* The folder that a lost dataset is moved to ends so. */
 void node_repair_stamp(char *out, size_t cap);
+
+/* node_retry.c: members that failed for a reason that may pass, and their way back. */
+void node_retry_tick(struct node *node);
+/* A person wants it tried now. False: it did not fail, or its way back is another one. */
+bool node_retry_now(struct node *node, struct node_zone *local);
 
 /* node_home.c: as node_repair.c, for the directory. */
 void node_home_noted(struct node *node);

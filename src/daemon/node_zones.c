@@ -97,6 +97,7 @@ int node_home_open(struct node *node, bool initial)
              node->config.state);
     config.raft_id = node_home_id(node, node->number);
     config.lost = node->home_lost;
+    config.failure = node->home_failure;
     config.create = !node->home_created;
     node_marks_get(node, node->grapevine_id, &config.marks);
     config.genesis =
@@ -124,6 +125,7 @@ int node_home_open(struct node *node, bool initial)
     rv = host_open(&config, &callbacks, &node->home);
     slice_unref(&bootstrap);
     if (rv == 0) {
+        node->home_failure = (struct host_failure){0};
         memcpy(route.id, node->grapevine_id, sizeof route.id);
         route.n_members = 1;
         route.nodes[0] = node->number;
@@ -194,6 +196,7 @@ static void zone_host_open(struct node *node, struct node_zone *local,
         }
     }
     config.lost = local->lost;
+    config.failure = local->failure;
     node_marks_get(node, local->id, &config.marks);
     config.raft_id = member->raft_id;
     config.create = !local->created && pool != NULL;
@@ -219,7 +222,10 @@ static void zone_host_open(struct node *node, struct node_zone *local,
     if (rv != 0) {
         log_error("daemon", "msg=\"could not open a zone\" zone=%s error=\"%s\"",
                   zone->slug, strerror(-rv));
-    } else if (node->twin) {
+        return;
+    }
+    local->failure = (struct host_failure){0};
+    if (node->twin) {
         host_twin(local->host);
     }
 }

@@ -140,8 +140,9 @@ const struct doctor_rule_row doctor_rules[RULES] = {
          "the member stopped on this node to do no harm; the zone goes on if a majority "
          "of "
          "the others is there",
-         "cure what the reason names, then restart the daemon; a member whose data is "
-         "damaged or old is made anew by itself"},
+         "cure what the reason names; it is then tried again by itself, if the reason "
+         "says so, or with gvraft zone retry; a member whose data is damaged or old is "
+         "made anew by itself"},
     [RULE_ZONE_NO_DATA] = {"zone-no-data", E,
                            "the dataset that was here is not: not mounted, or lost",
                            "mount it: it goes on by itself; if it is lost for good: "
