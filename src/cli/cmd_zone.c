@@ -267,15 +267,26 @@ int cmd_zone_replace_member(const struct cli *cli, const struct args *args)
     return call_and_tell(cli, "zone-replace-member", json, "one member for another");
 }
 
-int cmd_zone_rebuild(const struct cli *cli, const struct args *args)
+static cJSON *member_args(const struct args *args)
 {
     cJSON *json = slug_args(args);
 
     if (args->n_positionals == 2) {
         cJSON_AddStringToObject(json, "node", args->positionals[1]);
     }
-    return call_and_tell(cli, "zone-rebuild", json,
+    return json;
+}
+
+int cmd_zone_rebuild(const struct cli *cli, const struct args *args)
+{
+    return call_and_tell(cli, "zone-rebuild", member_args(args),
                          "the member begins anew: see gvraft zone show");
+}
+
+int cmd_zone_retry(const struct cli *cli, const struct args *args)
+{
+    return call_and_tell(cli, "zone-retry", member_args(args),
+                         "the member is opened: see gvraft zone show");
 }
 
 int cmd_zone_set_quota(const struct cli *cli, const struct args *args)

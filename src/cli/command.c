@@ -71,6 +71,11 @@ const struct command commands[] = {
      "For a member in state no-data or failed; NODE is this one unless given. It gets a\n"
      "new copy from the others, which must be a majority without it.",
      cmd_zone_rebuild},
+    {"zone retry", "ZONE [NODE]", "", 1, 2, "have a member that failed opened anew now",
+     "For a member in state failed or no-data, once what its reason names is cured; NODE "
+     "is\n"
+     "this one unless given. After most failures it is tried by itself, within a minute.",
+     cmd_zone_retry},
     {"zone set-quota", "ZONE SIZE", "", 2, 2, "change how much a zone can hold",
      QUOTA_HELP, cmd_zone_set_quota},
     {"zone recover", "ZONE --accept-loss [--confirm ZONE]", "accept-loss confirm=", 1, 1,

@@ -68,6 +68,7 @@ int cmd_zone_add_member(const struct cli *cli, const struct args *args);
 int cmd_zone_remove_member(const struct cli *cli, const struct args *args);
 int cmd_zone_replace_member(const struct cli *cli, const struct args *args);
 int cmd_zone_rebuild(const struct cli *cli, const struct args *args);
+int cmd_zone_retry(const struct cli *cli, const struct args *args);
 int cmd_zone_set_quota(const struct cli *cli, const struct args *args);
 int cmd_recover(const struct cli *cli, const struct args *args);
 int cmd_zone_recover(const struct cli *cli, const struct args *args);

@@ -42,6 +42,7 @@ static const struct admin_command commands[] = {
     {.name = "zone-replace-member", .poll = admin_zone_replace},
     {.name = "zone-set-quota", .poll = admin_zone_quota},
     {.name = "zone-rebuild", .poll = admin_zone_rebuild, .remote = true},
+    {.name = "zone-retry", .poll = admin_zone_retry, .remote = true},
     {.name = "zone-digest", .poll = admin_zone_digest, .remote = true},
     {.name = "scrub", .poll = admin_scrub},
     {.name = "scrub-here", .poll = admin_scrub_here, .remote = true},

@@ -140,6 +140,7 @@ void admin_zone_quota(struct admin_call *call);
 void admin_doctor(struct admin_call *call);
 void admin_events(struct admin_call *call);
 void admin_zone_rebuild(struct admin_call *call);
+void admin_zone_retry(struct admin_call *call);
 void admin_zone_digest(struct admin_call *call); /* Of this node's member. */
 void admin_transfer(struct admin_call *call);
 void admin_scrub(struct admin_call *call);

@@ -1,4 +1,7 @@
-/* zone-rebuild: a person says that a member's data is gone for good (node_repair). */
+/*
+ * zone-rebuild: a person says that a member's data is gone for good (node_repair); and
+ * zone-retry: that what it failed for is cured (node_retry).
+ */
 #include "daemon/admin.h"
 
 #include "daemon/json.h"
@@ -12,8 +15,7 @@ static void on_answer(struct admin_call *call, uint64_t from, const cJSON *answe
     char error[512];
 
     if (answer == NULL) {
-        admin_error(call,
-                    "node '%s' does not answer: it must be running to get a new copy",
+        admin_error(call, "node '%s' does not answer: it must be running",
                     node_name_of(call->node, from));
     } else if (json_flag(answer, "ok")) {
         admin_done(call, NULL);
@@ -81,7 +83,30 @@ static void rebuild_here(struct admin_call *call, const struct directory_zone *z
     }
 }
 
-void admin_zone_rebuild(struct admin_call *call)
+static void retry_here(struct admin_call *call, const struct directory_zone *zone)
+{
+    struct node_zone *local = local_zone(call, zone);
+
+    if (local == NULL) {
+        admin_error(call, "this node is no member of '%s'", call->slug);
+    } else if (local->closing || node_retry_now(call->node, local)) {
+        admin_done(call, NULL);
+    } else if (local->host == NULL || host_state(local->host) != HOST_FAILED) {
+        admin_error(call, "this member did not fail: there is nothing to try again");
+    } else if (call->node->twin) {
+        admin_error(call,
+                    "another daemon is this node: stop one of the two, then restart "
+                    "the other");
+    } else {
+        admin_error(call, "its data is not used again: see gvraft zone show '%s'",
+                    call->slug);
+    }
+}
+
+/* Have it done where the member is. */
+static void where_it_is(struct admin_call *call, const char *command,
+                        void (*here)(struct admin_call *call,
+                                     const struct directory_zone *zone))
 {
     const struct directory_zone *zone = admin_zone(call);
     const struct directory_node *other = NULL;
@@ -97,11 +122,21 @@ void admin_zone_rebuild(struct admin_call *call)
         }
     }
     if (other == NULL || other->peer.number == call->node->number) {
-        rebuild_here(call, zone);
+        here(call, zone);
     } else if (call->phase == 0) {
         call->phase = 1;
         args = cJSON_CreateObject();
         cJSON_AddStringToObject(args, "slug", call->slug);
-        admin_ask(call, other->peer.number, "zone-rebuild", args, on_answer);
+        admin_ask(call, other->peer.number, command, args, on_answer);
     }
+}
+
+void admin_zone_rebuild(struct admin_call *call)
+{
+    where_it_is(call, "zone-rebuild", rebuild_here);
+}
+
+void admin_zone_retry(struct admin_call *call)
+{
+    where_it_is(call, "zone-retry", retry_here);
 }
