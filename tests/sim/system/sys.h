@@ -253,14 +253,16 @@ struct sys_node {
     struct router *router;
     uint64_t router_at_us;
     struct sys_host *hosts[SYS_ZONES];
-    int64_t clock_ppm;  /* Drift of both clocks. */
-    uint64_t clock_ms;  /* Boot time at sim time 0; jumps forward. */
-    int64_t wall_ns;    /* Wall clock less sim time; jumps both ways. */
-    uint64_t last_ms;   /* Never back. */
-    uint64_t asleep_us; /* Suspended until then. */
-    bool broken;        /* Its disk gave an error: faults are no surprise. */
-    bool full;          /* Its disk takes no more, for a while. */
-    uint64_t slow_us;   /* The disk is slow until then. */
+    int64_t clock_ppm;       /* Drift of both clocks. */
+    uint64_t clock_ms;       /* Boot time at sim time 0; jumps forward. */
+    int64_t wall_ns;         /* Wall clock less sim time; jumps both ways. */
+    uint64_t last_ms;        /* Never back. */
+    uint64_t asleep_us;      /* Suspended until then. */
+    bool broken;             /* Its disk gave an error: faults are no surprise. */
+    uint64_t error_us;       /* When one showed last. */
+    bool reopens[SYS_ZONES]; /* Closed since, and to be opened anew. */
+    bool full;               /* Its disk takes no more, for a while. */
+    uint64_t slow_us;        /* The disk is slow until then. */
     bool damaged[SYS_ZONES];
     uint32_t damage_faults[SYS_ZONES]; /* That it led to. */
     bool made[SYS_ZONES];              /* Its dataset was whole once. */
@@ -390,6 +392,7 @@ struct sys_counts {
     uint64_t transfers;
     uint64_t changes;
     uint64_t disk_faults;
+    uint64_t reopened; /* Members that met one, and were opened anew. */
     uint64_t full_disks;
     uint64_t pulls;
     uint64_t snapshots;
@@ -541,9 +544,12 @@ void sys_node_open_zone(struct sys_node *node, uint32_t zone_nr);
 void sys_node_tell_zone(struct sys_node *node, uint32_t zone_nr);
 void sys_node_tell_links(struct sys_host *host);
 
-/* A fault of this host's disk: expected if an error was made, then the node restarts;
- * else a failure. */
+/* A fault of this host's disk: expected if an error was made, then the node restarts, or
+ * this host alone is opened anew; else a failure. */
 void sys_host_fault(struct sys_host *host, const char *what, int rv);
+
+/* sys_reopen.c: it failed; it is closed, and opened anew in the same life of its node. */
+void sys_reopen(struct sys_host *host);
 
 /* sys_recover.c */
 void sys_recover_choose(struct sys *sys);

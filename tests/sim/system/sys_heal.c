@@ -372,7 +372,7 @@ static bool has_other_copy(struct sys_node *node, uint32_t zone)
     struct replica_status status;
     uint32_t voters = 0;
 
-    if (host == NULL) {
+    if (host == NULL || host->replica == NULL) {
         return false;
     }
     replica_status(host->replica, sys_node_ms(node), &status);

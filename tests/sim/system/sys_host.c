@@ -312,6 +312,7 @@ static void halt(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
 void sys_host_fault(struct sys_host *host, const char *what, int rv)
 {
     struct sys_node *node = host->node;
+    bool first = !host->failed;
 
     host->failed = true;
     /* A pull that met a full disk is ended with the node, as by a broken one; there may be
@@ -326,6 +327,13 @@ void sys_host_fault(struct sys_host *host, const char *what, int rv)
     }
     sys_trace(host->sys, "n%u z%u %s: %d, as its disk is broken", (unsigned)node->number,
               host->zone_nr, what, rv);
+    if (!first) {
+        return; /* Something is done about it. */
+    }
+    if (host->replica != NULL && sys_chance(host->sys, 2)) {
+        sys_reopen(host);
+        return;
+    }
     sys_in(host->sys, sys_rand(host->sys, 200 * SYS_US),
            (struct sys_event){.fn = halt, .a = node->number, .b = node->epoch});
 }

@@ -31,7 +31,8 @@ static const char usage[] =
     "each seed where it went. --until-seen: success means that no seed failed, and that\n"
     "this was seen: a point, given-up, gave-way, read-error, moved, left, stood-still,\n"
     "mended (past an entry that cannot be read), stepped (a start past damage in a\n"
-    "journal), recovered, forgotten (with it, entries that only the lost ones had), "
+    "journal), recovered, reopened (after an error of its disk), forgotten (with it, "
+    "entries that only the lost ones had), "
     "torn\n"
     "(of which a file has a part), wrong-clock (an entry applied meanwhile).\n"
     "--until-failure: success means that a seed failed.\n";
@@ -227,18 +228,19 @@ static void print_totals(const struct sys_counts *total)
     printf("events %" PRIu64 " frames %" PRIu64 " writes %" PRIu64 " reads %" PRIu64
            " later %" PRIu64 " entries %" PRIu64 " duplicates %" PRIu64 "\n"
            "crashes %" PRIu64 " link faults %" PRIu64 " transfers %" PRIu64
-           " changes %" PRIu64 " disk faults %" PRIu64 " full %" PRIu64 " pulls %" PRIu64
-           " snapshots %" PRIu64 " settles %" PRIu64 " fetches %" PRIu64 "\n"
+           " changes %" PRIu64 " disk faults %" PRIu64 ", opened anew %" PRIu64
+           " full %" PRIu64 " pulls %" PRIu64 " snapshots %" PRIu64 " settles %" PRIu64
+           " fetches %" PRIu64 "\n"
            "reads under read leases %" PRIu64 ", at less than was answered %" PRIu64
            ", asked again %" PRIu64 ", answered from attributes known %" PRIu64
            ", by the loop %" PRIu64 "\n"
            "bad blocks found %" PRIu64 ", healed %" PRIu64 "\n",
            total->events, total->frames, total->writes, total->reads, total->later,
            total->entries, total->duplicates, total->crashes, total->link_faults,
-           total->transfers, total->changes, total->disk_faults, total->full_disks,
-           total->pulls, total->snapshots, total->settles, total->fetches, total->leased,
-           total->older, total->again, total->known, total->now, total->bad_blocks,
-           total->healed);
+           total->transfers, total->changes, total->disk_faults, total->reopened,
+           total->full_disks, total->pulls, total->snapshots, total->settles,
+           total->fetches, total->leased, total->older, total->again, total->known,
+           total->now, total->bad_blocks, total->healed);
     printf("connections broken at a frame %" PRIu64 ", slow disks %" PRIu64
            ", standing still %" PRIu64 ", leaders that gave way %" PRIu64
            ", sleeps told of before %" PRIu64 "\n",

@@ -259,6 +259,9 @@ bool sys_members_quiet(struct sys *sys, uint32_t zone_nr)
         if (host == NULL) {
             continue;
         }
+        if (host->failed || host->replica == NULL) {
+            return false;
+        }
         replica_status(host->replica, sys_node_ms(host->node), &status);
         if (host->raft_id != sys_member_id(zone, number) ||
             (sys_with(sys, SYS_KIND_MEMBERS) &&

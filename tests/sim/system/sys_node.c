@@ -188,6 +188,7 @@ void sys_node_boot(struct sys_node *node)
     node->up = true;
     simdisk_power_on(node->disk);
     node->broken = false;
+    memset(node->reopens, 0, sizeof node->reopens);
     node->full = false;
     node->at = SYS_AT_REST;
     node->ends = false;
@@ -340,6 +341,12 @@ struct local_op {
     struct slice payload;
 };
 
+/* It is closed for a moment, or not a member any more. */
+static int no_host(const struct sys_node *node, uint32_t zone_nr)
+{
+    return node->reopens[zone_nr] ? OUT_NOT_LEADER : OUT_STALE;
+}
+
 static void local_op(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
 {
     struct local_op *op = ptr;
@@ -359,7 +366,7 @@ static void local_op(struct sys *sys, void *ptr, uint64_t a, uint64_t b)
             struct router_event event = {.type = ROUTER_EV_ANSWER,
                                          .node = a,
                                          .seq = op->ask.seq,
-                                         .outcome = OUT_STALE};
+                                         .outcome = no_host(node, op->zone_nr)};
 
             sys_router_step(node, &event);
         }
@@ -454,7 +461,7 @@ static void no_member(struct sys_node *node, const struct sys_msg *msg, uint64_t
     struct wire_enc enc = wire_enc(head->data, head->cap);
 
     wire_put_u64(&enc, seq);
-    wire_put_u32(&enc, OUT_STALE);
+    wire_put_u32(&enc, (uint32_t)no_host(node, msg->zone_nr));
     wire_put_u64(&enc, 0);
     head->len = enc.len;
     sys_net_send(node->sys, (struct sys_msg){.from = node->number,

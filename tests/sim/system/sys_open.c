@@ -420,7 +420,11 @@ void sys_host_close(struct sys_host *host)
         free(ask);
     }
     zone_close(host->zone);
-    store_close(host->store);
+    if (host->failed) {
+        store_drop(host->store);
+    } else {
+        store_close(host->store);
+    }
     journal_close(host->journal);
     free(host);
 }

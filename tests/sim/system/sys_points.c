@@ -130,6 +130,7 @@ uint64_t sys_sight(const struct sys_counts *total, const char *name)
                   {"kept", total->kept},
                   {"stood-still", total->still_disks},
                   {"recovered", total->recovered},
+                  {"reopened", total->reopened},
                   {"forgotten", total->forgotten},
                   {"torn", total->torn},
                   {"wrong-clock", total->wrong_clocks}};

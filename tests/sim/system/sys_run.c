@@ -63,6 +63,9 @@ static bool quiet(struct sys *sys)
             if (host == NULL) {
                 continue;
             }
+            if (host->failed || host->replica == NULL) {
+                return false;
+            }
             replica_status(host->replica, sys_node_ms(host->node), &status);
             first = first == 0 ? status.applied_index : first;
             if (status.leader == 0 || status.pulling || status.transferring ||
@@ -163,7 +166,7 @@ static void say_why(struct sys *sys)
             struct replica_status s;
             int64_t due_ns = 0;
 
-            if (host == NULL || !sys->nodes[number].up) {
+            if (host == NULL || host->replica == NULL || !sys->nodes[number].up) {
                 continue;
             }
             replica_status(host->replica, sys_node_ms(host->node), &s);
