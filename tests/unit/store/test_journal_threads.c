@@ -54,11 +54,14 @@ static void *append_all(void *arg)
 static void *compact_all(void *arg)
 {
     struct shared *shared = arg;
+    bool ends = false;
     int rv = 0;
 
-    while (rv == 0 && !atomic_load(&shared->done)) {
-        uint64_t last = journal_last_index(shared->journal);
+    while (rv == 0 && !ends) {
+        uint64_t last;
 
+        ends = atomic_load(&shared->done); /* Once more when all is there. */
+        last = journal_last_index(shared->journal);
         if (last > BEHIND) {
             rv = journal_compact(shared->journal, last - BEHIND, (last - BEHIND) / 100);
         }
@@ -85,11 +88,19 @@ static void check_entry(struct shared *shared, struct journal_entry *entry)
     slice_unref(&entry->payload);
 }
 
+/* To the end, and until something was read: there is, unless something is wrong. */
+static bool has_to_read(struct shared *shared)
+{
+    return !atomic_load(&shared->done) ||
+           (atomic_load(&shared->n_read) == 0 && atomic_load(&shared->n_wrong) == 0 &&
+            atomic_load(&shared->append_rv) == 0);
+}
+
 static void *read_all(void *arg)
 {
     struct shared *shared = arg;
 
-    while (!atomic_load(&shared->done)) {
+    while (has_to_read(shared)) {
         struct journal_entry got[16];
         uint32_t n = 0;
         uint64_t first = journal_first_index(shared->journal);
