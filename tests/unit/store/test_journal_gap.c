@@ -198,6 +198,25 @@ static void a_second_gap_does_not_hide_a_vote(void)
     teardown(f);
 }
 
+/* Behind the damage come votes alone: how far the log went before them nobody knows. */
+static void damage_with_no_entry_behind_is_refused(void)
+{
+    for (uint64_t base = 6; base <= 8; base++) {
+        struct fixture *f = setup(8);
+
+        CHECK_INT(vote(f, 7), 0); /* At the place of entry 9. */
+        CHECK_INT(vote(f, 8), 0);
+        CHECK_INT(journal_compact(f->journal, base, 1), 0);
+        flip_two(f, batch_of(8) + RECORD_AT + 30);
+        CHECK_INT(reopen(f), -EUCLEAN);
+        flip_two(f, batch_of(8) + RECORD_AT + 30);
+        CHECK_INT(reopen(f), 0);
+        CHECK_UINT(f->state.term, 8);
+        CHECK_UINT(f->state.last_index, 8);
+        teardown(f);
+    }
+}
+
 /* What a segment's first record says of where the log ended does not cover the entries
  * before it: the base does. */
 static void damage_just_before_the_next_segment(void)
@@ -454,6 +473,7 @@ TEST_MAIN(CHECK_TEST(damage_below_the_base_does_no_harm),
           CHECK_TEST(damage_to_the_newest_is_refused_until_it_is_said_again),
           CHECK_TEST(a_vote_is_never_lost), CHECK_TEST(a_second_gap_does_not_hide_a_vote),
           CHECK_TEST(damage_just_before_the_next_segment),
+          CHECK_TEST(damage_with_no_entry_behind_is_refused),
           CHECK_TEST(an_unreadable_part_of_the_newest_is_refused),
           CHECK_TEST(a_voided_entry_does_not_come_back),
           CHECK_TEST(an_unreadable_end_is_refused),
