@@ -162,11 +162,14 @@ static void begin(void)
 
 static void edit_record(struct choices *from, struct record *record)
 {
-    size_t body = record->len - STORE_RECORD_HEADER;
+    size_t body = record->len == 0 ? 0 : record->len - STORE_RECORD_HEADER;
     uint8_t *at = record->bytes + STORE_RECORD_HEADER;
     size_t offset = body == 0 ? 0 : next(from) * 4u % body;
     uint8_t how = next(from) % 8;
 
+    if (record->len == 0) {
+        return; /* Left out before. */
+    }
     if (how < 4 && body - offset >= 8) {
         wire_store_u64(at + offset, value(from, wire_load_u64(at + offset)));
     } else if (how < 6 && body - offset >= 4) {
@@ -189,7 +192,7 @@ static void edit_number(struct choices *from)
     for (uint32_t i = 0; i < n_records; i++) {
         struct record *record = &now[(first + i) % n_records];
 
-        if (record->bytes[0] == RECORD_NUMBER) {
+        if (record->bytes[0] == RECORD_NUMBER && record->len > 0) {
             wire_store_u64(record->bytes + record->len - 8,
                            value(from, wire_load_u64(record->bytes + record->len - 8)));
             return;

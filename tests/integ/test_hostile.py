@@ -3,6 +3,7 @@ further than docs/architecture.md says ("What a node is trusted with")."""
 
 import json
 import os
+import random
 import shutil
 import struct
 import subprocess
@@ -165,6 +166,46 @@ class BadRows(grapevine.GrapevineTest):
         self.assertEqual(gv[1].gvraft("status").returncode, 0)
         bad.wait_frame(peerwire.FRAME_ASK_ANSWER,
                        lambda h, b: struct.unpack("<Q", h)[0] == 999)
+
+    # A node that is no member of a zone may say what it likes to its members: a WRITE that
+    # has a length and no payload, and frames of any type and content. They go on.
+    def test_frames_of_any_content(self):
+        gv = self.grapevine(3)
+        gv.make_zone("tier-1", [1, 2])
+        gv.wait_settled("tier-1")
+        grapevine.wait(lambda: "from=3 to=3" in gv[0].log_text(), "all vote")
+        gv[0].kill()
+        bad = peerwire.BadNode(gv[0], {2: gv[1], 3: gv[2]})
+        self.addCleanup(bad.close)
+        zone_id = bytes.fromhex(gv[1].zone("tier-1")["id"])
+        pids = [node.process.pid for node in gv.nodes[1:]]
+        op = struct.pack("<BBIIB", 1, 66, 0, 0, 0)  # WRITE, as root.
+        op += struct.pack("<QQQII", 1, 1, 0, 65536, 0)
+        for number in (2, 3):
+            bad.seq += 1
+            entry = struct.pack("<BQQQQQ16s", 1, 0, 1, bad.boot, bad.seq, bad.seq, bytes(16))
+            bad.send((number, peerwire.LOG), peerwire.FRAME_OP,
+                     zone_id + struct.pack("<QB", bad.seq, 0) + entry + op)
+            bad.wait_frame(peerwire.FRAME_ANSWER,
+                           lambda h, b: struct.unpack_from("<Q", h)[0] == bad.seq)
+        rng = random.Random(1)
+        for _ in range(3000):
+            number = rng.choice((2, 3))
+            where = rng.choice((zone_id, bad.grapevine_id)) + struct.pack(
+                "<QQ", rng.choice((1, number)) << 16 | 1, number << 16 | 1)
+            head = where + bytes(rng.choice((0, 1, 2, 3, rng.randrange(256)))
+                                 for _ in range(rng.randrange(120)))
+            # Not marks (15): its own group believes it that it acknowledged more.
+            of_type = rng.choice((1, 1, 1, 3, 4, 5, 6, 7, 8))
+            if of_type == 1 and len(head) > 32 and head[32] in (1, 2, 15):
+                continue
+            bad.send((number, rng.choice((peerwire.CONTROL, peerwire.LOG, peerwire.BULK))),
+                     of_type, head, rng.randbytes(rng.choice((0, 8, 4096))))
+        client = gv.client("tier-1", 1)
+        client.create(client.root, "works")
+        self.assertEqual([node.process.pid for node in gv.nodes[1:]], pids)
+        for node in gv.nodes[1:]:
+            self.assertTrue(node.running())
 
     # Who owns a new zone, and its mode: what is given and wrong is no default.
     def test_wrong_owner(self):
