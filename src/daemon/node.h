@@ -156,6 +156,7 @@ struct node {
     struct admin_call *calls; /* Control requests under way. */
     struct admin_ask *asks;   /* Questions to other nodes under way. */
     uint64_t next_ask;
+    size_t remote_bytes; /* Of other nodes' reads that are under way. */
     bool changing; /* A reconciling change is under way. */
     struct node_addition adding;
     struct node_repair repair;
@@ -344,6 +345,7 @@ struct asker {
     enum asker_kind kind;
     uint64_t seq;
     uint64_t remote; /* REMOTE: the node. */
+    size_t bytes;    /* REMOTE: of a read that is under way, as far as they count. */
     void (*done)(void *arg, int outcome, uint64_t leader_raft_id);
     void *arg;
 };

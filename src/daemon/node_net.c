@@ -19,6 +19,9 @@
 #define ANSWER_HEAD_BYTES 20u  /* Seq, outcome, leader's node. */
 #define PULL_HEAD_BYTES 32u    /* Zone id, from, to. */
 #define QUEUE_BYTES_MARK (8u << 20)
+#define READ_OP_BYTES_MAX 8192u /* A read names an object, two names at most. */
+#define READ_COSTS_BYTES 512u   /* Beside the op, while it is under way. */
+#define REMOTE_READ_BYTES_MAX (64u << 20)
 
 /* A fixed part, then @rest, in one new buffer. */
 static struct slice with_head(const uint8_t *fixed, size_t n_fixed, struct slice rest)
@@ -197,6 +200,22 @@ static void refuse_op(struct node *node, uint64_t token)
     node_answer(node, &(struct host_answer){.token = token, .outcome = OUT_NOT_LEADER});
 }
 
+/* Other nodes' reads wait here for the zone, each of them in memory. */
+static void read_remote(struct node *node, struct host *host, struct slice op,
+                        uint64_t token)
+{
+    struct asker *asker = (struct asker *)(uintptr_t)token;
+    size_t bytes = op.len + READ_COSTS_BYTES;
+
+    if (node->remote_bytes + bytes > REMOTE_READ_BYTES_MAX) {
+        node_answer(node, &(struct host_answer){.token = token, .outcome = OUT_FULL});
+        return;
+    }
+    asker->bytes = bytes;
+    node->remote_bytes += bytes;
+    host_read(host, op, token);
+}
+
 static void frame_op(struct node *node, uint64_t from, struct slice head,
                      struct slice body)
 {
@@ -211,7 +230,7 @@ static void frame_op(struct node *node, uint64_t from, struct slice head,
     }
     op = after(head, OP_HEAD_BYTES);
     is_read = head.data[24] != 0;
-    if (is_read ? op.len > ZONE_OP_BYTES_MAX
+    if (is_read ? op.len > READ_OP_BYTES_MAX
                 : zone_entry_decode(op.data, op.len, &entry) != 0 ||
                       entry.origin.node != from) {
         return; /* Numbers are each node's own. */
@@ -221,7 +240,7 @@ static void frame_op(struct node *node, uint64_t from, struct slice head,
     if (host == NULL || node->stopping) {
         refuse_op(node, token);
     } else if (is_read) {
-        host_read(host, op, token);
+        read_remote(node, host, op, token);
     } else {
         /* The leader stamps the entry: it needs bytes of its own. */
         struct buf *own = buf_copy(op.data, op.len);

@@ -100,6 +100,7 @@ void node_answer(void *ctx, const struct host_answer *answer)
         asker->done(asker->arg, answer->outcome, answer->leader);
         break;
     }
+    node->remote_bytes -= asker->bytes;
     free(asker);
 }
 
