@@ -157,7 +157,7 @@ struct node {
     struct admin_ask *asks;   /* Questions to other nodes under way. */
     uint64_t next_ask;
     size_t remote_bytes; /* Of other nodes' reads that are under way. */
-    bool changing; /* A reconciling change is under way. */
+    bool changing;       /* A reconciling change is under way. */
     struct node_addition adding;
     struct node_repair repair;
     uint32_t repairs;         /* Lately; */
