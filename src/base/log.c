@@ -20,11 +20,17 @@ void log_set_level(enum log_level level)
     atomic_store(&level_now, (int)level);
 }
 
-/* Control bytes would let whoever chose a file name forge log lines. */
+/* Control bytes would let whoever chose a file name forge log lines, and speak to the
+ * terminal of who reads them; so would U+0080 to U+009F, which are two bytes of UTF-8. */
 static void mask_control(char *line, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
-        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f) {
+        unsigned char byte = (unsigned char)line[i];
+
+        if (byte == 0xc2 && i + 1 < len && (unsigned char)line[i + 1] < 0xa0) {
+            line[i++] = '?';
+            line[i] = '?';
+        } else if (byte < 0x20 || byte == 0x7f) {
             line[i] = '?';
         }
     }

@@ -67,6 +67,14 @@ int units_parse_duration(const char *text, uint64_t *seconds)
 void units_put_text(FILE *file, const char *text)
 {
     for (; *text != '\0'; text++) {
-        fputc(iscntrl((unsigned char)*text) ? '?' : *text, file);
+        unsigned char second = (unsigned char)text[1];
+
+        /* U+0080 to U+009F are control characters too, of two bytes. */
+        if ((unsigned char)text[0] == 0xc2 && second >= 0x80 && second < 0xa0) {
+            fputc('?', file);
+            text++;
+        } else {
+            fputc(iscntrl((unsigned char)*text) ? '?' : *text, file);
+        }
     }
 }
