@@ -30,6 +30,8 @@
 
 enum { PROBE_BYTES = 65536 };
 
+#define RECORD_ROOM_MAX (JOURNAL_RECORD_BYTES + JOURNAL_HEAD_MAX)
+
 /* So many bad blocks, and not half of the segment, are damage; more is a disk that is gone,
  * and may come back. */
 static bool is_too_much(const struct journal_scan *scan,
@@ -195,24 +197,38 @@ bool journal_gap_closed(const struct journal_scan *scan)
     return !gap->entries && !gap->meta && gap->need_base <= scan->journal->base_index;
 }
 
-/* A record of the batch at @at, one of @rest, whose header and head are whole. Salt and
- * number first: a checksum at each place would cost a lot. */
-static bool record_at(const struct journal_scan *scan,
-                      const struct journal_segment *segment,
-                      const struct journal_batch_head *rest, uint64_t at,
-                      struct journal_record *out)
+static uint64_t end_of(const struct journal_batch_head *head)
 {
-    uint64_t end = rest->offset + JOURNAL_BATCH_BYTES + (uint64_t)rest->body_len;
+    return head->offset + JOURNAL_BATCH_BYTES + (uint64_t)head->body_len;
+}
+
+/* Salt and number at @at are those of a record of the batch, one of @rest. A checksum at
+ * each place would cost a lot. */
+static bool named_at(const struct journal_scan *scan,
+                     const struct journal_segment *segment,
+                     const struct journal_batch_head *rest, uint64_t at)
+{
     const uint8_t *bytes = scan->bytes + at;
     uint64_t seq;
 
-    if (end - at < JOURNAL_RECORD_BYTES || wire_load_u64(bytes + 16) != segment->salt) {
+    if (end_of(rest) - at < JOURNAL_RECORD_BYTES ||
+        wire_load_u64(bytes + 16) != segment->salt) {
         return false;
     }
     seq = wire_load_u64(bytes + 8);
-    return seq >= rest->first_seq && seq - rest->first_seq < rest->n_records &&
-           journal_record_head_get(bytes, (size_t)(end - at), out) == 0 &&
-           journal_record_span(out->head_len, out->payload_len) <= end - at;
+    return seq >= rest->first_seq && seq - rest->first_seq < rest->n_records;
+}
+
+/* And its header and head are whole. */
+static bool record_at(const struct journal_scan *scan,
+                      const struct journal_batch_head *rest, uint64_t at,
+                      struct journal_record *out)
+{
+    size_t room = (size_t)(end_of(rest) - at);
+
+    room = room < RECORD_ROOM_MAX ? room : RECORD_ROOM_MAX;
+    return journal_record_head_get(scan->bytes + at, room, out) == 0 &&
+           journal_record_span(out->head_len, out->payload_len) <= end_of(rest) - at;
 }
 
 static void tell_payload(const struct journal_scan *scan,
@@ -249,12 +265,15 @@ static int salvage(struct journal_scan *scan, const struct journal_segment *segm
     uint64_t at = (uint64_t)head->offset + JOURNAL_BATCH_BYTES;
     uint64_t end = at + head->body_len;
     uint64_t known = at; /* Where they begin. */
+    uint32_t misses = 0; /* Each costs a checksum: a batch has so many records at most. */
 
-    while (at < end) {
+    while (at < end && misses < JOURNAL_BATCH_MAX) {
+        bool named = named_at(scan, segment, &rest, at);
         struct journal_record record;
         int rv;
 
-        if (!record_at(scan, segment, &rest, at, &record)) {
+        if (!named || !record_at(scan, &rest, at, &record)) {
+            misses += named ? 1 : 0;
             at += 8;
             continue;
         }
