@@ -177,7 +177,7 @@ static int open_all(struct host *host, struct open_job *job)
         return -ENOENT;
     }
     if (host->config.disk == disk_posix()) {
-        job->step = "do without the symbolic links";
+        job->step = "use a dataset with symbolic links";
         rv = dataset_check_links(host->config.dir);
         if (rv != 0) {
             return rv;
