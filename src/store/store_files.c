@@ -332,8 +332,8 @@ static int sweep_name(struct store *store, const char *name)
     int rv;
 
     if (sscanf(name, "pull.%" SCNu64, &generation) == 1) {
-        if (generation > store->generation) {
-            return 0; /* A shadow that is being loaded. */
+        if (generation == 0 || generation > store->generation) {
+            return 0; /* Nobody's, of which 0 is data/; or a shadow that is being loaded. */
         }
         rv = pull_used(store, generation, &used);
         return rv != 0 || used ? rv : store_pull_remove(store, generation);

@@ -2,6 +2,7 @@
 #include "test_store_fake.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 static struct journal journal;
 static struct model model;
@@ -216,6 +217,23 @@ static void bits_in_meta(void)
     teardown();
 }
 
-TEST_MAIN(CHECK_TEST(bit_in_settled_data), CHECK_TEST(overwriting_a_bad_block),
-          CHECK_TEST(bit_in_a_piece), CHECK_TEST(parts_of_a_piece),
-          CHECK_TEST(bits_in_meta))
+/* Pulls are numbered from 1: a folder that somebody called pull.0 is not taken for data/,
+ * whose number that is, and swept. */
+static void a_folder_of_no_pull(void)
+{
+    char path[600];
+
+    setup();
+    write_at(0, 100000);
+    settle_all(store);
+    store_close(store);
+    (void)snprintf(path, sizeof path, "%s/pull.0", dir);
+    CHECK_INT(mkdir(path, 0700), 0);
+    store = fake_open(&journal, dir, false);
+    CHECK_INT(read_at(0, 100000, NULL), 0);
+    teardown();
+}
+
+TEST_MAIN(CHECK_TEST(a_folder_of_no_pull), CHECK_TEST(bit_in_settled_data),
+          CHECK_TEST(overwriting_a_bad_block), CHECK_TEST(bit_in_a_piece),
+          CHECK_TEST(parts_of_a_piece), CHECK_TEST(bits_in_meta))
