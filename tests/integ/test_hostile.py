@@ -220,6 +220,45 @@ class BadRows(grapevine.GrapevineTest):
         self.assertEqual(gv[0].status()["zones"], [])
 
 
+class Disks(grapevine.GrapevineTest):
+    """A disk that somebody else wrote to."""
+
+    # Links lead nowhere, and what is no file is not waited for: that zone does not start, and
+    # the node's other one does.
+    def test_links_and_fifos(self):
+        gv = self.grapevine(1)
+        gv.make_zone("tier-1", [0])
+        gv.make_zone("tier-2", [0])
+        gv.wait_settled("tier-2")
+        gv[0].stop()
+        pool = gv[0].pools["tank"]
+        precious = os.path.join(gv[0].dir, "precious")
+        os.makedirs(os.path.join(precious, "0a"))
+        kept = os.path.join(precious, "0a", "file")
+        with open(kept, "w", encoding="utf-8") as f:
+            f.write("precious")
+        link = os.path.join(pool, "tier-1", "pull.1")
+        marker = os.path.join(pool, "tier-1", "marker")
+        os.symlink(precious, link)
+        gv[0].start()
+        client = gv.client("tier-2", 0)
+        client.create(client.root, "works")
+        grapevine.wait(lambda: "symbolic links" in gv[0].zone("tier-1")["reason"], "it is told")
+        gv[0].stop()
+        os.unlink(link)
+        os.rename(marker, marker + ".away")
+        os.mkfifo(marker)
+        gv[0].start()
+        client = gv.client("tier-2", 0)
+        client.create(client.root, "works, too")
+        grapevine.wait(lambda: "marker" in gv[0].zone("tier-1")["reason"], "it is told")
+        gv[0].stop()
+        os.rename(marker + ".away", marker)
+        gv[0].start()
+        gv.wait_settled("tier-1")
+        self.assertTrue(os.path.exists(kept))
+
+
 class Joining(grapevine.GrapevineTest):
     def add_by(self, gv, name):
         """One more node; it and the invitation that it came by."""
