@@ -92,6 +92,8 @@ const struct directory_node *admin_node(struct admin_call *call, const char *key
 /* "NODE[:POOL]" taken apart; ends the call and returns false if there is no such node. */
 bool admin_member_parse(struct admin_call *call, const char *text,
                         struct directory_member *member);
+/* The argument "quota". False: the call was ended. */
+bool admin_quota_parse(struct admin_call *call, uint64_t *out);
 /* Ask the nodes of call->zone's members for their pools; the answers come into
  * call->result. */
 void admin_pools_ask(struct admin_call *call);

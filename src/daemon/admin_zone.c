@@ -77,23 +77,6 @@ static bool parse_members(struct admin_call *call, struct directory_zone *zone)
     return true;
 }
 
-static bool parse_quota(struct admin_call *call, uint64_t *out)
-{
-    char text[64];
-
-    if (!admin_arg(call, "quota", text, sizeof text)) {
-        return false;
-    }
-    if (config_parse_bytes(text, out) != 0 || *out < 1u << 20 || *out > 1ull << 60) {
-        admin_error(call,
-                    "'%s' is no quota: give a size such as 512GB or 4TiB, at least "
-                    "1 MiB",
-                    text);
-        return false;
-    }
-    return true;
-}
-
 /* Pools: what the members' nodes say of theirs. call->result maps "number" to answers. */
 
 static void on_pools(struct admin_call *call, uint64_t from, const cJSON *answer)
@@ -208,7 +191,7 @@ static bool check_quota(struct admin_call *call)
     const struct directory_zone *zone;
 
     if (cJSON_GetObjectItemCaseSensitive(call->args, "quota") != NULL) {
-        return parse_quota(call, &call->zone.quota_bytes);
+        return admin_quota_parse(call, &call->zone.quota_bytes);
     }
     if (cJSON_GetObjectItemCaseSensitive(call->args, "slug") == NULL) {
         return true;
@@ -383,7 +366,7 @@ static void create_parse(struct admin_call *call)
                     call->slug);
         return;
     }
-    if (!parse_quota(call, &zone->quota_bytes) || !parse_members(call, zone)) {
+    if (!admin_quota_parse(call, &zone->quota_bytes) || !parse_members(call, zone)) {
         return;
     }
     if (call->node->directory.n_zones >= DIRECTORY_ZONES_MAX) {
@@ -748,49 +731,5 @@ void admin_zone_remove(struct admin_call *call)
         (void)admin_late(call, "the member is marked as leaving and goes as soon as it "
                                "can; now it cannot, perhaps since too few of the others "
                                "answer: see gvraft status");
-    }
-}
-
-/* For lists: the zone itself has it already. */
-static void quota_row(struct admin_call *call)
-{
-    const struct directory_zone *zone = admin_zone(call);
-    struct directory_zone row;
-
-    if (zone != NULL) {
-        row = *zone;
-        row.quota_bytes = call->bytes;
-        call->phase = 2;
-        admin_row_write(call, &row);
-    }
-}
-
-void admin_zone_quota(struct admin_call *call)
-{
-    struct zone_op op = {.type = ZONE_OP_SET_QUOTA};
-    const struct directory_zone *zone;
-
-    if (call->phase == 0) {
-        zone = admin_zone(call);
-        if (zone == NULL || !parse_quota(call, &call->bytes)) {
-            return;
-        }
-        op.offset = call->bytes;
-        call->phase = 1;
-        admin_op(call, zone->id, &op);
-    } else if (call->phase == 1 && call->outcome != 0) {
-        admin_error(call, "the zone did not take the quota (%s): " MAJORITY_HINT,
-                    admin_outcome(call->outcome));
-    } else if (call->phase == 1) {
-        quota_row(call);
-    } else if (call->outcome == OUT_MISMATCH) {
-        /* Another change of the row came between, perhaps of its members. */
-        if (!admin_late(call, "the quota is set, but the directory does not show it: "
-                              "set it again") &&
-            admin_again(call)) {
-            quota_row(call);
-        }
-    } else if (admin_row_written(call)) {
-        admin_done(call, NULL);
     }
 }
