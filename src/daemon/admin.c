@@ -302,9 +302,31 @@ bool admin_arg(struct admin_call *call, const char *key, char *out, size_t cap)
     return false;
 }
 
-/* What is not in this node's copy of the directory may be in what it has yet to apply:
- * right after a start, or when it was away. */
-static bool may_yet_come(const struct admin_call *call)
+/* All that was acknowledged anywhere when the call began is applied here. */
+static void on_view(void *arg, const struct zone_result *result)
+{
+    struct admin_call *call = arg;
+
+    (void)result; /* Whatever it is, there is nothing better to go by. */
+    call->busy--;
+    node_directory_refresh(call->node);
+    call_poll(call);
+}
+
+static void ask_view(struct admin_call *call)
+{
+    static const uint8_t none[16];
+    struct zone_op op = {.type = ZONE_OP_KV_GET, .name = slice_borrow("epoch", 5)};
+
+    call->viewed = true;
+    call->busy++;
+    node_submit(call->node,
+                &(struct nfs_submit){
+                    .zone_id = call->node->grapevine_id, .op = &op, .rpc_key = none},
+                on_view, call);
+}
+
+bool admin_may_yet_come(struct admin_call *call)
 {
     const struct node *node = call->node;
     struct replica_log_end end;
@@ -315,8 +337,15 @@ static bool may_yet_come(const struct admin_call *call)
         return false;
     }
     host_report(node->home, &report);
-    return node->reading_directory || end.last_index > report.replica.applied_index ||
-           strcmp(host_report_word(&report), "online") != 0;
+    if (node->reading_directory || end.last_index > report.replica.applied_index ||
+        strcmp(host_report_word(&report), "online") != 0) {
+        return true;
+    }
+    if (call->viewed) {
+        return false;
+    }
+    ask_view(call);
+    return true;
 }
 
 const struct directory_zone *admin_zone(struct admin_call *call)
@@ -327,7 +356,7 @@ const struct directory_zone *admin_zone(struct admin_call *call)
         return NULL;
     }
     zone = directory_zone_named(&call->node->directory, call->slug);
-    if (zone == NULL && !may_yet_come(call)) {
+    if (zone == NULL && !admin_may_yet_come(call)) {
         admin_error(call, "there is no zone '%s': gvraft zone list shows those there are",
                     call->slug);
     }
@@ -342,7 +371,7 @@ const struct directory_node *admin_node(struct admin_call *call, const char *key
         return NULL;
     }
     node = directory_node_named(&call->node->directory, call->name);
-    if (node == NULL && !may_yet_come(call)) {
+    if (node == NULL && !admin_may_yet_come(call)) {
         admin_error(call, "there is no node '%s': gvraft node list shows those there are",
                     call->name);
     }

@@ -31,6 +31,7 @@ struct admin_call {
     unsigned busy;    /* Things under way. */
     uint64_t next_ms; /* A call that asks again and again waits until then. */
     bool ended;
+    bool viewed;                /* The directory was read as of after the call began. */
     int outcome;                /* Of the last op or host request. */
     uint32_t pair;              /* Of OUT_MISMATCH: which pair of the op it was. */
     struct directory_zone zone; /* Scratch. */
@@ -84,12 +85,17 @@ void admin_ask(struct admin_call *call, uint64_t to, const char *command, cJSON 
                                 const cJSON *answer));
 /* A text argument; ends the call and returns false if it is absent or too long. */
 bool admin_arg(struct admin_call *call, const char *key, char *out, size_t cap);
+/* True if this node's copy of the directory may be behind what was acknowledged before the
+ * call began: right after a start, when it was away, or since it was another node that
+ * acknowledged it. Then nothing is refused yet, and the call is polled again. */
+bool admin_may_yet_come(struct admin_call *call);
 /* The zone named by the argument "slug"; NULL: there is none such and the call is ended, or
  * this node has yet to hear of it, perhaps, and the call is polled again. */
 const struct directory_zone *admin_zone(struct admin_call *call);
 const struct directory_node *admin_node(struct admin_call *call, const char *key);
 
-/* "NODE[:POOL]" taken apart; ends the call and returns false if there is no such node. */
+/* "NODE[:POOL]" taken apart. False if there is no such node: the call was ended, or is polled
+ * again. */
 bool admin_member_parse(struct admin_call *call, const char *text,
                         struct directory_member *member);
 /* The argument "quota". False: the call was ended. */

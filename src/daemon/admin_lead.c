@@ -195,8 +195,11 @@ void admin_node_remove(struct admin_call *call)
         return;
     }
     if (is_member_anywhere(&call->node->directory, node->peer.number, &slug)) {
-        admin_error(call, "node '%s' is a member of zone '%s': remove it there first",
-                    node->name, slug);
+        if (!admin_may_yet_come(
+                call)) { /* It may have left by what another node heard. */
+            admin_error(call, "node '%s' is a member of zone '%s': remove it there first",
+                        node->name, slug);
+        }
         return;
     }
     remove_write(call, node);

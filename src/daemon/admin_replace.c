@@ -22,6 +22,11 @@ static void replace_parse(struct admin_call *call)
         !admin_member_parse(call, text, &call->zone.members[0])) {
         return;
     }
+    if ((directory_member(zone, old->peer.number) == NULL ||
+         directory_member(zone, call->zone.members[0].node) != NULL) &&
+        admin_may_yet_come(call)) {
+        return;
+    }
     if (directory_member(zone, old->peer.number) == NULL) {
         admin_error(call, "node '%s' is no member of '%s'", old->name, call->slug);
         return;

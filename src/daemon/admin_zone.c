@@ -21,7 +21,7 @@
 /* Whom a row begins with: each has a pair beside it in one compare-and-set. */
 #define ZONE_FIRST_MAX (ZONE_KV_MAX - 1u)
 
-/* "NODE[:POOL]" taken apart; ends the call and returns false if there is no such node. */
+/* "NODE[:POOL]" taken apart. */
 bool admin_member_parse(struct admin_call *call, const char *text,
                         struct directory_member *member)
 {
@@ -40,8 +40,11 @@ bool admin_member_parse(struct admin_call *call, const char *text,
     name[len] = '\0';
     node = directory_node_named(&call->node->directory, name);
     if (node == NULL) {
-        admin_error(call, "there is no node '%s': gvraft node list shows those there are",
-                    name);
+        if (!admin_may_yet_come(call)) {
+            admin_error(call,
+                        "there is no node '%s': gvraft node list shows those there are",
+                        name);
+        }
         return false;
     }
     member->node = node->peer.number;
@@ -56,6 +59,7 @@ static bool parse_members(struct admin_call *call, struct directory_zone *zone)
     const cJSON *members = cJSON_GetObjectItemCaseSensitive(call->args, "members");
     const cJSON *item;
 
+    zone->n_members = 0; /* It may be the second time. */
     cJSON_ArrayForEach(item, members)
     {
         struct directory_member member;
@@ -360,10 +364,12 @@ static void create_parse(struct admin_call *call)
         return;
     }
     if (directory_zone_named(&call->node->directory, call->slug) != NULL) {
-        admin_error(call,
-                    "the name '%s' is taken: choose another, or use the zone that "
-                    "is there",
-                    call->slug);
+        if (!admin_may_yet_come(call)) { /* It may have been deleted elsewhere. */
+            admin_error(call,
+                        "the name '%s' is taken: choose another, or use the zone that "
+                        "is there",
+                        call->slug);
+        }
         return;
     }
     if (!admin_quota_parse(call, &zone->quota_bytes) || !parse_members(call, zone)) {
@@ -532,8 +538,10 @@ static void add_parse(struct admin_call *call)
         return;
     }
     if (directory_member(zone, call->zone.members[0].node) != NULL) {
-        admin_error(call, "'%s': that node is a member of '%s' already",
-                    member->valuestring, call->slug);
+        if (!admin_may_yet_come(call)) {
+            admin_error(call, "'%s': that node is a member of '%s' already",
+                        member->valuestring, call->slug);
+        }
         return;
     }
     if (zone->n_members == DIRECTORY_MEMBERS_MAX) {
@@ -693,6 +701,9 @@ static void remove_write(struct admin_call *call)
             found = true;
         }
         staying += zone.members[i].leaving ? 0 : 1;
+    }
+    if ((!found || staying == 0) && admin_may_yet_come(call)) {
+        return;
     }
     if (!found) {
         admin_error(call, "node '%s' is no member of '%s'", node->name, call->slug);

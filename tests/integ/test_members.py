@@ -136,6 +136,35 @@ class Members(grapevine.GrapevineTest):
         members = {member["node"] for zone in status["zones"] for member in zone["members"]}
         self.assertEqual(members, {gv[0].name, gone.name} if stays else {gv[0].name}, told)
 
+    # What was acknowledged through one node is true for commands that another one is given
+    # afterwards, also if that has yet to hear of it: a name is free again, a zone is there.
+    def test_named_elsewhere_at_once(self):
+        gv = self.grapevine(3)
+        gv.make_zone("z", [0])
+        behind = gv[2]
+
+        def give_behind(*words):
+            """To the node that stands still; it goes on with what it knew, and this."""
+            done = []
+            command = threading.Thread(target=lambda: done.append(behind.gvraft(*words)))
+            command.start()
+            grapevine.wait(lambda: self.is_connected(behind), "the command is there")
+            behind.resume()
+            command.join()
+            self.assertEqual(done[0].returncode, 0, done[0].stderr)
+        make = ("--quota", "1GiB", "--member", gv[0].name)
+        behind.pause()
+        gv[0].ask("zone", "delete", "z", "--yes")
+        give_behind("zone", "create", "z", *make)
+        behind.pause()
+        gv[0].ask("zone", "create", "y", *make)
+        give_behind("zone", "delete", "y", "--yes")
+
+    def is_connected(self, node):
+        """Somebody has connected to the control socket of a node that takes nobody."""
+        with open("/proc/net/unix", encoding="ascii") as f:
+            return sum(line.split()[-1] == node.socket for line in f) > 1
+
     def up(self, at, node):
         members = {m["node"]: m for m in at.zone("z")["members"]}
         return members[node.name]["up"]
