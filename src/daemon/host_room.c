@@ -271,8 +271,12 @@ void host_room_note(struct host *host)
 
     if (full) {
         (void)snprintf(host->reason, sizeof host->reason,
-                       "no space on pool %s (%.0f MiB left): remove files or make it "
-                       "larger; it goes on by itself",
+                       host->low
+                           ? "no space on pool %s (%.0f MiB left): remove files or make "
+                             "it larger; it goes on by itself"
+                           : "pool %s takes no more, though %.0f MiB are free: out of "
+                             "inodes (df -i), or a quota of its file system is spent; it "
+                             "goes on by itself",
                        host->config.pool, (double)host->free_bytes / MIB);
     }
     if (full == host->told_full) {

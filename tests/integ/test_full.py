@@ -3,6 +3,7 @@
 import os
 import struct
 import subprocess
+import threading
 import unittest
 
 import grapevine
@@ -23,7 +24,8 @@ class Full(grapevine.GrapevineTest):
             if os.path.isfile(path):
                 with open(path, "rb") as f:
                     kept[name] = f.read()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%dm" % mib, "none", pool], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%dm,nr_inodes=10000" % mib, "none",
+                        pool], check=True)
         self.addCleanup(subprocess.run, ["umount", "-l", pool], check=True)
         for name, data in kept.items():
             with open(os.path.join(pool, name), "wb") as f:
@@ -81,6 +83,29 @@ class Full(grapevine.GrapevineTest):
         told = node.gvraft("events", "--zone", "z").stdout
         self.assertIn("  full ", told)
         self.assertIn("  room ", told)
+
+    def limit_inodes(self, node, n):
+        subprocess.run(["mount", "-o", "remount,nr_inodes=%d" % n, node.pools["tank"]], check=True)
+
+    def test_out_of_inodes(self):
+        """Much room, and none for a few files more: it says what is missing, nothing is lost, and
+        who was writing meanwhile is done once there are inodes."""
+        gv = self.grapevine(1)
+        self.small_pool(gv[0], 400)
+        gv.make_zone("z", [0], quota="4GiB")
+        room = os.statvfs(gv[0].pools["tank"])
+        self.limit_inodes(gv[0], room.f_files - room.f_ffree + 3)
+        client = gv.client("z", 0)
+        taken = []
+        writer = threading.Thread(target=lambda: taken.extend(self.fill(client, 150)))
+        writer.start()
+        grapevine.wait(lambda: gv[0].zone("z")["state"] == "full", "the zone is full")
+        self.assertIn("out of inodes", gv[0].zone("z")["reason"])
+        self.limit_inodes(gv[0], 10000)
+        writer.join()
+        self.assertEqual(len(taken), 150)
+        grapevine.wait(lambda: gv[0].zone("z")["state"] == "online", "it has room")
+        self.check(gv.client("z", 0), taken)
 
     def test_files_shortened(self):
         """What makes room is taken while it is full, and then it is not full any more."""
