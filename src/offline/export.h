@@ -41,7 +41,8 @@ struct export_result {
     uint64_t last_index;    /* The journal's; 0: it could not be read. */
 };
 
-/* 0, also with problems; or a fault with one line in @error: nothing is exported. */
+/* 0, also with problems; or a fault with one line in @error: nothing is exported, or, if the
+ * destination is full or memory is short, not all. */
 int export_run(const struct export_options *options, struct export_result *result,
                char error[EXPORT_ERROR_MAX]);
 

@@ -99,8 +99,8 @@ static void copy_block(struct content *content, uint64_t at, size_t len)
     }
 }
 
-void export_content(struct export *export, const struct store_inode *inode, int fd,
-                    const char *path)
+int export_content(struct export *export, const struct store_inode *inode, int fd,
+                   const char *path)
 {
     struct content content = {.export = export, .inode = inode, .fd = fd, .path = path};
     uint64_t block = 0;
@@ -108,7 +108,7 @@ void export_content(struct export *export, const struct store_inode *inode, int 
 
     if (inode->size > STORE_FILE_MAX) {
         export_problem(export, "%s: its size is damaged", path);
-        return;
+        return 0;
     }
     while (content.fault == 0 &&
            (rv = store_data_next(export->store, inode->ino, block, &block)) == 0 &&
@@ -127,10 +127,7 @@ void export_content(struct export *export, const struct store_inode *inode, int 
     if (content.fault == 0 && ftruncate(fd, (off_t)inode->size) != 0) {
         content.fault = errno;
     }
-    if (content.fault != 0) {
-        export_problem(export, "%s: could not be written: %s", path,
-                       strerror(content.fault));
-    }
+    return content.fault;
 }
 
 static struct timespec time_of(int64_t ns)

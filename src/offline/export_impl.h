@@ -40,9 +40,10 @@ void export_close(struct export *export);
 int export_tree(struct export *export, int dest_fd);
 /* The destination, empty, made if need be. */
 int export_dest(struct export *export, int *out);
-/* export_file.c: the content of @inode into @fd; @path for what is told. */
-void export_content(struct export *export, const struct store_inode *inode, int fd,
-                    const char *path);
+/* export_file.c: the content of @inode into @fd; @path for what is told. 0, also if some of it
+ * is damaged, which is told; or the errno with which @fd did not take it. */
+int export_content(struct export *export, const struct store_inode *inode, int fd,
+                   const char *path);
 /* Owner, mode and times of @name in @dir_fd; name "" : of @dir_fd itself. */
 void export_dress(struct export *export, const struct store_inode *inode, int dir_fd,
                   const char *name, const char *path);

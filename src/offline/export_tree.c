@@ -236,23 +236,37 @@ struct making {
     char path[SHOWN_MAX];
 };
 
+/* Tell it. A full destination is no matter of this one alone: the export ends. */
+static void not_made(struct tree *tree, const struct making *making, const char *what,
+                     int error)
+{
+    export_problem(tree->export, "%s: could not be %s: %s", making->path, what,
+                   strerror(error));
+    if (error == ENOSPC || error == EDQUOT) {
+        tree->fault = -error;
+    }
+}
+
 static void make_file(struct tree *tree, const struct making *making)
 {
     struct export *export = tree->export;
     int fd = openat(making->fd, making->entry->name,
                     O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
+    int error;
+
     if (fd < 0) {
-        export_problem(export, "%s: could not be made: %s", making->path,
-                       strerror(errno));
+        not_made(tree, making, "made", errno);
         return;
     }
-    export_content(export, &making->inode, fd, making->path);
+    error = export_content(export, &making->inode, fd, making->path);
     export_dress(export, &making->inode, fd, "", making->path);
     export->result->files++;
-    if (close(fd) != 0) {
-        export_problem(export, "%s: could not be written: %s", making->path,
-                       strerror(errno));
+    if (close(fd) != 0 && error == 0) {
+        error = errno;
+    }
+    if (error != 0) {
+        not_made(tree, making, "written", error);
     }
 }
 
@@ -264,8 +278,7 @@ static void make_folder(struct tree *tree, const struct making *making)
         return;
     }
     if (mkdirat(making->fd, making->entry->name, 0700) != 0) {
-        export_problem(tree->export, "%s: could not be made: %s", making->path,
-                       strerror(errno));
+        not_made(tree, making, "made", errno);
         return;
     }
     (void)folder_add(tree, making->folder, making->inode.ino, making->entry->name);
@@ -311,10 +324,14 @@ static void make_other(struct tree *tree, const struct making *making)
                  ? 0
                  : errno;
     }
+    if (rv == EPERM) {
+        export_problem(tree->export,
+                       "%s: could not be made: %s (devices can be made by root only)",
+                       making->path, strerror(rv));
+        return;
+    }
     if (rv != 0) {
-        export_problem(tree->export, "%s: could not be made: %s%s", making->path,
-                       strerror(rv),
-                       rv == EPERM ? " (devices can be made by root only)" : "");
+        not_made(tree, making, "made", rv);
         return;
     }
     export_dress(tree->export, inode, making->fd, making->entry->name, making->path);
@@ -460,8 +477,9 @@ int export_tree(struct export *export, int dest_fd)
     rv = tree->fault;
     if (rv != 0) {
         snprintf(export->error, EXPORT_ERROR_MAX,
-                 "stopped in the middle, what is in %s is not all: %s",
-                 export->options.dest, strerror(-rv));
+                 "stopped in the middle, what is in %s is not all: %s%s",
+                 export->options.dest, strerror(-rv),
+                 rv == -ENOSPC || rv == -EDQUOT ? "; give a folder with more room" : "");
     }
     tree_free(tree);
     return rv;

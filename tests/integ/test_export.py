@@ -9,6 +9,7 @@ import shutil
 import stat
 import struct
 import subprocess
+import unittest
 
 import grapevine
 import nfs3
@@ -328,6 +329,25 @@ class Export(grapevine.GrapevineTest):
             if os.path.exists(marker):
                 os.remove(marker)
         self.assertFalse(os.path.exists(marker))
+
+    # A destination that is full is told once, with what there is to do, not for each file.
+    @unittest.skipUnless(os.geteuid() == 0, "a small file system can only be mounted by root")
+    def test_full_destination(self):
+        node, client = self.zone()
+        for i in range(40):
+            client.write(client.create(client.root, "f%d" % i), 0, b"x" * 60000)
+        node.stop()
+        small = os.path.join(self.tmp, "small")
+        os.mkdir(small)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", small], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", small], check=True)
+        done = subprocess.run(
+            [program("cli", "gvraft"), "export", "--offline", self.dataset,
+             os.path.join(small, "out")],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("give a folder with more room", done.stdout)
+        self.assertEqual(done.stdout.count("No space left on device"), 2, done.stdout)
 
     # What is refused: a dataset in use, a folder that is none, a destination with something
     # in it, and words that are wrong.
