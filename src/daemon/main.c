@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -135,6 +136,7 @@ int main(int argc, char **argv)
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGXFSZ, SIG_IGN); /* A limit on file sizes shows as -EFBIG. */
     umask(0027);
+    (void)prctl(PR_SET_NAME, "grapevined"); /* After /proc/self/exe it would be "exe". */
     if (check) {
         status = 0;
     } else {

@@ -251,6 +251,9 @@ class Recover(grapevine.GrapevineTest):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual((gv[0].process.pid, gv[0].process.poll()), (pid, None))
         self.recover(gv[0], "z")
+        # It began anew, and pgrep and ps still find it.
+        with open("/proc/%d/comm" % pid, encoding="ascii") as f:
+            self.assertEqual(f.read(), "grapevined\n")
         load.check(gv.client("z", 0))
         self.assertEqual(len(gv.client("z", 0).names(held)), len(load.files))
         after = grapevine.Load(gv.client("z", 0), "after")
