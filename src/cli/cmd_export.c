@@ -79,9 +79,11 @@ static void put_text(const struct export_result *result)
     }
     putchar('\n');
     if (result->problems > 0) {
-        printf("%" PRIu64 " problems, %s of files damaged: try another member's dataset, "
+        printf("%" PRIu64
+               " problem%s, %s of files damaged: try another member's dataset, "
                "too\n",
-               result->problems, units_bytes(result->bad_bytes, bytes));
+               result->problems, result->problems == 1 ? "" : "s",
+               units_bytes(result->bad_bytes, bytes));
     }
 }
 
