@@ -431,7 +431,8 @@ int node_pool_check(struct node *node, const struct config_pool *pool,
     } else if (strcmp(text, hex) != 0) {
         snprintf(error, CONFIG_ERROR_MAX,
                  "[pool %s] path %s belongs to another node (its %s says so): give this "
-                 "node a folder of its own",
+                 "node a folder of its own, or, if that node is gone for good, empty it, "
+                 "that file too",
                  pool->name, pool->path, NODE_POOL_MARKER);
         rv = -EEXIST;
     } else {
