@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define CONFIG_DEFAULT "/etc/grapevine/grapevine.conf"
-#define WIDTH 88
+#define WIDTH 79
 
 /* @text, wrapped, each line behind @indent blanks; the first stands behind @head. */
 static void put_wrapped(const char *head, const char *text)

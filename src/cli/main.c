@@ -8,6 +8,7 @@
 
 #define GLOBAL_SPEC "socket= json help "
 #define SPEC_MAX 256u
+#define HELP_WIDTH 79u
 
 static void put_help(FILE *file)
 {
@@ -24,12 +25,53 @@ static void put_help(FILE *file)
           file);
 }
 
+/* How long the next piece of @text is that is not broken: a word, or all within brackets. */
+static size_t piece(const char *text)
+{
+    size_t depth = 0;
+    size_t n = 0;
+
+    for (; text[n] != '\0' && (depth > 0 || (text[n] != ' ' && text[n] != '\n')); n++) {
+        depth += text[n] == '[' ? 1 : 0;
+        depth -= text[n] == ']' && depth > 0 ? 1 : 0;
+    }
+    return n;
+}
+
+/* @text in lines of HELP_WIDTH, of which @at columns are used; further ones begin with
+ * @indent blanks. */
+static void put_flowed(const char *text, size_t at, int indent, FILE *file)
+{
+    bool first = true;
+
+    for (text += strspn(text, " \n"); *text != '\0'; text += strspn(text, " \n")) {
+        size_t n = piece(text);
+
+        if (!first && at + 1 + n > HELP_WIDTH) {
+            fprintf(file, "\n%*s", indent, "");
+            at = (size_t)indent;
+        } else if (!first) {
+            fputc(' ', file);
+            at++;
+        }
+        fprintf(file, "%.*s", (int)n, text);
+        at += n;
+        text += n;
+        first = false;
+    }
+    fputc('\n', file);
+}
+
 static void put_command_help(const struct command *command, FILE *file)
 {
-    fprintf(file, "usage: gvraft %s%s%s\n\n%s.\n", command->name,
-            command->words[0] != '\0' ? " " : "", command->words, command->summary);
+    int at = fprintf(file, "usage: gvraft %s%s", command->name,
+                     command->words[0] != '\0' ? " " : "");
+
+    put_flowed(command->words, at > 0 ? (size_t)at : 0, 8, file);
+    fprintf(file, "\n%s.\n", command->summary);
     if (command->help[0] != '\0') {
-        fprintf(file, "\n%s\n", command->help);
+        fputc('\n', file);
+        put_flowed(command->help, 0, 0, file);
     }
 }
 

@@ -140,6 +140,16 @@ class Cli(unittest.TestCase):
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             self.assertIn("--quota SIZE", done.stdout)
 
+    # Help is for terminals of 80 columns.
+    def test_help_is_narrow(self):
+        summary = self.run_gvraft("help").stdout
+        names = [" ".join(line[2:22].split()) for line in summary.splitlines()[2:]
+                 if line.startswith("  ") and line[2:3].isalpha() and line[21:22] == " "]
+        self.assertGreater(len(names), 20)
+        for name in names:
+            for line in self.run_gvraft("help", *name.split()).stdout.splitlines():
+                self.assertLess(len(line), 80, name)
+
     # Both programs say their version, the same, and nothing else.
     def test_version(self):
         gvraft = self.run_gvraft("--version")
