@@ -222,9 +222,10 @@ const struct doctor_rule_row doctor_rules[RULES] = {
         {"alone", E,
          "what this node says of zones and members is what it sees from where it is: the "
          "others may be well",
-         "is this machine's network up, and are the others? if they are, and see this "
-         "node "
-         "neither, ask one of them whether it was removed (gvraft node list there)"},
+         "peer-down has the reason for each: is this machine's network up, are the "
+         "others? "
+         "if they are well without it, was it removed (gvraft node list there), or "
+         "copied?"},
     [RULE_CLOCK_OFF] =
         {"clock-off", W,
          "times of files jump when the leader changes; beyond a minute it gets worse",
