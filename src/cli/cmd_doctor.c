@@ -121,6 +121,7 @@ int cmd_doctor(const struct cli *cli, const struct args *args)
         }
     }
     input.no_answer = reply.error;
+    input.denied = reply.denied;
     input.config = config_path(args, input.answer);
     facts = doctor_facts(&input);
     doctor_judge(facts, &report);

@@ -89,6 +89,7 @@ static int open_socket(const char *path, int64_t deadline, struct ctl_reply *rep
         }
         close(fd);
         if (err == EACCES || err == EPERM) {
+            reply->denied = true;
             return fail(reply, "%s: %s; run gvraft as the daemon's user or as root", path,
                         strerror(err));
         }

@@ -22,7 +22,8 @@ struct ctl_reply {
     cJSON *warnings;           /* An array of strings, or NULL. Part of whole. */
     cJSON *whole;              /* Owns both. */
     char error[CTL_ERROR_MAX]; /* After a failure: one line, what is wrong, what to do. */
-    bool away; /* The failure: no daemon is there, or it ended. It may come again. */
+    bool away;   /* The failure: no daemon is there, or it ended. It may come again. */
+    bool denied; /* The failure: whoever asks may not; a daemon may be there. */
 };
 
 /*

@@ -44,6 +44,7 @@ struct doctor_input {
     const char *config;    /* Path of grapevine.conf. */
     const cJSON *answer;   /* The daemon's, or NULL: it gave none, */
     const char *no_answer; /* for this reason. */
+    bool denied;           /* Whoever asks may not ask it. */
     const cJSON *events;   /* The daemon's, or NULL: read from the state folder. */
 };
 

@@ -402,6 +402,7 @@ cJSON *doctor_facts(const struct doctor_input *input)
         cJSON_AddItemToObject(facts, "daemon", cJSON_Duplicate(input->answer, true));
     } else {
         cJSON_AddStringToObject(facts, "no_answer", input->no_answer);
+        cJSON_AddBoolToObject(facts, "denied", input->denied);
     }
     if (rv == 0) {
         put_config(facts, &config, input->answer);

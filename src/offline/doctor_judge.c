@@ -90,6 +90,11 @@ static void judge_dead(const cJSON *facts, struct doctor_report *report)
              text(facts, "no_answer"));
         return;
     }
+    if (json_flag(facts, "denied")) {
+        find(report, RULE_NOT_ALLOWED, "nothing is known of the daemon: %.300s",
+             text(facts, "no_answer"));
+        return;
+    }
     find(report, RULE_DAEMON_DEAD, "no grapevined runs with this configuration: %.300s",
          text(facts, "no_answer"));
     if (is(text(last, "kind"), "start-refused")) {
@@ -171,7 +176,8 @@ static void judge_room(const cJSON *folder, const char *name,
          (double)total / (double)MIB);
 }
 
-static void judge_folder(const cJSON *folder, struct doctor_report *report)
+/* @denied: whoever runs this is not the daemon's user, and need not write what that must. */
+static void judge_folder(const cJSON *folder, bool denied, struct doctor_report *report)
 {
     const char *path = text(folder, "path");
     bool is_state = is(text(folder, "what"), "state");
@@ -194,6 +200,8 @@ static void judge_folder(const cJSON *folder, struct doctor_report *report)
     }
     if (json_flag(folder, "read_only")) {
         find(report, RULE_POOL_READ_ONLY, "%s is on a read-only file system", name);
+    } else if (denied && is_false(folder, "writable")) {
+        return;
     } else if (is_false(folder, "writable")) {
         find(report, RULE_POOL_BROKEN, "%s cannot be written by who runs this", name);
     } else if (at(folder, "sync_fault") != NULL &&
@@ -275,7 +283,7 @@ static void judge_places(const cJSON *facts, struct doctor_report *report)
 
     cJSON_ArrayForEach(item, folders)
     {
-        judge_folder(item, report);
+        judge_folder(item, json_flag(facts, "denied"), report);
         judge_journal_device(folders, item, report);
     }
     cJSON_ArrayForEach(item, at(facts, "datasets"))

@@ -20,6 +20,10 @@ const struct doctor_rule_row doctor_rules[RULES] = {
          "give --socket if it has another one, run this as root or the daemon's user; if "
          "it "
          "hangs, look at the disks in the kernel's log before you kill it"},
+    [RULE_NOT_ALLOWED] =
+        {"not-allowed", E,
+         "whoever runs this may not ask the daemon, nor read its folders: it may be well",
+         "run this as root (sudo gvraft doctor) or as the daemon's user"},
     [RULE_START_REFUSED] = {"start-refused", E,
                             "the daemon was started and refused to go on like this",
                             "do what the words say, then start it"},

@@ -238,6 +238,15 @@ static void peers(void)
     CHECK(strstr(report.findings[1].what, "node c is 6 s behind") != NULL);
 }
 
+/* Who may not ask is told that, not that the daemon is dead and the pools are broken. */
+static void not_allowed(void)
+{
+    CHECK_STR(ids("{\"answers\":false,\"denied\":true,\"held\":false,\"folders\":["
+                  "{\"what\":\"pool\",\"writable\":false}]}"),
+              "not-allowed ");
+    CHECK_STR(ids("{\"answers\":false,\"denied\":false,\"held\":false}"), "daemon-dead ");
+}
+
 /* Where nobody at all is reached, that is the first thing to know. */
 static void alone(void)
 {
@@ -342,6 +351,6 @@ TEST_MAIN(CHECK_TEST(nothing_known_nothing_found), CHECK_TEST(dead_and_silent),
           CHECK_TEST(folders), CHECK_TEST(room), CHECK_TEST(journals_on_disks_that_turn),
           CHECK_TEST(datasets), CHECK_TEST(own_zones), CHECK_TEST(spare_votes),
           CHECK_TEST(member_counts), CHECK_TEST(peers), CHECK_TEST(alone),
-          CHECK_TEST(rights), CHECK_TEST(machine_that_sleeps),
+          CHECK_TEST(not_allowed), CHECK_TEST(rights), CHECK_TEST(machine_that_sleeps),
           CHECK_TEST(events_and_exports), CHECK_TEST(quarantine), CHECK_TEST(bounded),
           CHECK_TEST(ids_are_good))
