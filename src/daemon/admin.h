@@ -134,6 +134,7 @@ void admin_node_list(struct admin_call *call);
 void admin_node_remove(struct admin_call *call);
 void admin_node_address(struct admin_call *call);
 void admin_zone_check(struct admin_call *call);
+void admin_room_check(struct admin_call *call); /* call->bytes: the quota. */
 void admin_zone_create(struct admin_call *call);
 void admin_zone_list(struct admin_call *call);
 void admin_zone_show(struct admin_call *call);

@@ -207,8 +207,24 @@ static bool check_quota(struct admin_call *call)
     return zone != NULL;
 }
 
+/* Another quota for the members that there are. */
+static bool is_quota_only(const struct admin_call *call)
+{
+    const cJSON *args = call->args;
+
+    return cJSON_GetObjectItemCaseSensitive(args, "slug") != NULL &&
+           cJSON_GetObjectItemCaseSensitive(args, "quota") != NULL &&
+           cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(args, "members")) == 0;
+}
+
 void admin_zone_check(struct admin_call *call)
 {
+    if (is_quota_only(call)) {
+        if (admin_quota_parse(call, &call->bytes)) {
+            admin_room_check(call);
+        }
+        return;
+    }
     if (call->phase == 0) {
         if (!check_quota(call) || !parse_members(call, &call->zone)) {
             return;

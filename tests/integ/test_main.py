@@ -169,7 +169,15 @@ class Main(grapevine.GrapevineTest):
         self.assertEqual(caught.exception.status, nfs3.DQUOT)
         self.assertLess(at, 1 << 20)
         client.remove(client.root, "a")
-        gv[2].ask("zone", "set-quota", "small", "4MiB")
+        self.assertEqual(gv[2].gvraft("zone", "set-quota", "small", "4MiB").stderr, "")
         fh = client.create(client.root, "b")
         for at in range(0, 2 << 20, 65536):
             client.write(fh, at, b"y" * 65536)
+        # More than the disks have is warned of, member by member; one that is away is asked
+        # nothing, and hinders nothing.
+        gv[0].kill()
+        gv.wait_leader("small")
+        done = gv[2].gvraft("zone", "set-quota", "small", "1PiB")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual([f"node '{node.name}' has room for" in done.stderr
+                          for node in gv.nodes], [False, True, True], done.stderr)
