@@ -134,7 +134,9 @@ const struct doctor_rule_row doctor_rules[RULES] = {
     [RULE_JOURNAL_MISSING] =
         {"journal-missing", E,
          "the journal is part of the data: without it the member cannot start",
-         "mount the journal's device; if it is lost, remove the member and add it anew"},
+         "mount the journal's device: it goes on by itself; if it is lost: gvraft zone "
+         "rebuild, where the zone has others; gvraft export --offline has what had "
+         "settled"},
     [RULE_BALLAST_MISSING] = {"ballast-missing", N,
                               "the file that is given up on a full disk is gone, as on "
                               "one that was nearly full",
