@@ -259,6 +259,31 @@ static void one_flipped_bit_is_salvaged(void)
     CHECK(n > 5);
 }
 
+/* In a piece longer than that, other damage would look like one bit too often. */
+static void long_pieces_are_not_salvaged(void)
+{
+    static const uint8_t bytes[STORE_SUBBLOCK + 1] = {1, 2, 3};
+
+    for (uint32_t len = STORE_SUBBLOCK; len <= sizeof bytes; len++) {
+        struct store_piece piece = {.ino = 77, .len = len, .version = 3};
+        struct buf *buf = NULL;
+        uint64_t bad = 0;
+
+        setup(1);
+        piece.crc = crc32c(0, bytes, len);
+        piece.place = journal_add(sick.journal, bytes, len);
+        CHECK_INT(store_begin(sick.store), 0);
+        CHECK_INT(store_data_write(sick.store, &piece), 0);
+        CHECK_INT(store_commit(sick.store, true), 0);
+        sick.journal->segments[piece.place.segment][piece.place.offset + 900] ^= 8;
+        sick.store->mends = true;
+        CHECK_INT(store_data_read(sick.store, piece.ino, 0, len, &buf, &bad),
+                  len > STORE_SUBBLOCK ? OUT_IO : 0);
+        buf_unref(buf);
+        teardown();
+    }
+}
+
 static void cut_and_reopen(void)
 {
     simdisk_crash(sick.sim, &sick.prng);
@@ -524,6 +549,7 @@ static void copies_that_do_not_fit(void)
 }
 
 TEST_MAIN(CHECK_TEST(damage_anywhere), CHECK_TEST(one_flipped_bit_is_salvaged),
-          CHECK_TEST(power_cuts_in_a_healing), CHECK_TEST(unreadable_piece_lets_go),
-          CHECK_TEST(copy_that_comes_late), CHECK_TEST(scrubbing_finds_all),
-          CHECK_TEST(pulled_from_a_bad_source), CHECK_TEST(copies_that_do_not_fit))
+          CHECK_TEST(long_pieces_are_not_salvaged), CHECK_TEST(power_cuts_in_a_healing),
+          CHECK_TEST(unreadable_piece_lets_go), CHECK_TEST(copy_that_comes_late),
+          CHECK_TEST(scrubbing_finds_all), CHECK_TEST(pulled_from_a_bad_source),
+          CHECK_TEST(copies_that_do_not_fit))
