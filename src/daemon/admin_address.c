@@ -83,7 +83,7 @@ void admin_node_address(struct admin_call *call)
         admin_error(call, "out of memory");
         return;
     }
-    node_address_try(call->node, node->peer.number, &address);
+    node_address_try(call->node, node, &address);
     snprintf(key, sizeof key, "node/%s", node->name);
     op.kv[0] = admin_pair(key, text, node->version);
     call->phase = 1;

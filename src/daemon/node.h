@@ -175,10 +175,14 @@ struct node {
     uint64_t home_repair_ms;  /* When to go on. */
     bool address_busy;   /* This node's address is being written; see node_address.c. */
     uint64_t address_ms; /* When to try again. */
-    bool home_created;   /* The directory's dataset was made: its absence is a fault. */
-    bool home_read;      /* Its rows were asked for once. */
-    int lock_fd;         /* state/lock, held while the daemon lives. */
-    bool twin;           /* Another daemon is this node; see node_net.c. */
+    uint64_t
+        tried_number; /* The node that is dialled elsewhere than its row says; 0: none, */
+    uint64_t tried_version;      /* as long as the row is of this version, */
+    struct config_address tried; /* namely there. */
+    bool home_created; /* The directory's dataset was made: its absence is a fault. */
+    bool home_read;    /* Its rows were asked for once. */
+    int lock_fd;       /* state/lock, held while the daemon lives. */
+    bool twin;         /* Another daemon is this node; see node_net.c. */
     struct logind_uv *logind; /* NULL: this machine's sleep is of no interest. */
     bool sleeps;              /* The machine is about to. */
     uint64_t sleeps_ms;       /* CLOCK_BOOTTIME of that. */
@@ -383,8 +387,11 @@ void node_home_tick(struct node *node);
 bool node_address_differs(const struct node *node);
 void node_address_tick(struct node *node);
 /* Dial the node at @address, until the directory names another. */
-void node_address_try(struct node *node, uint64_t number,
+void node_address_try(struct node *node, const struct directory_node *row,
                       const struct config_address *address);
+/* Put that address into @out, which was made of @row, if it is still tried. */
+void node_address_tried(const struct node *node, const struct directory_node *row,
+                        struct peer_node *out);
 
 /* node_marks.c: what members vouched for, kept apart from their data (ADR 5). */
 void node_marks_load(struct node *node);

@@ -83,20 +83,23 @@ void node_address_tick(struct node *node)
     write_row(node, row);
 }
 
-void node_address_try(struct node *node, uint64_t number,
+void node_address_tried(const struct node *node, const struct directory_node *row,
+                        struct peer_node *out)
+{
+    if (row->peer.number == node->tried_number && row->version == node->tried_version) {
+        memset(out->host, 0, sizeof out->host);
+        snprintf(out->host, sizeof out->host, "%s", node->tried.host);
+        out->port = node->tried.port;
+    }
+}
+
+/* It holds until the row is written anew: the directory may be read before, once the link
+ * gives it a majority, and must not break that link. */
+void node_address_try(struct node *node, const struct directory_node *row,
                       const struct config_address *address)
 {
-    for (uint32_t i = 0; i < node->n_known; i++) {
-        struct peer_node *known = &node->known[i];
-
-        if (known->number == number) {
-            memset(known->host, 0, sizeof known->host);
-            snprintf(known->host, sizeof known->host, "%s", address->host);
-            known->port = address->port;
-        }
-    }
-    (void)node_known_save(node);
-    if (node->peers != NULL) {
-        (void)peer_net_nodes(node->peers, node->known, node->n_known);
-    }
+    node->tried_number = row->peer.number;
+    node->tried_version = row->version;
+    node->tried = *address;
+    node_net_refresh(node);
 }

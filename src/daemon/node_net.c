@@ -621,6 +621,7 @@ static void take_rows(struct node *node)
             continue;
         }
         fresh[n] = row->peer;
+        node_address_tried(node, row, &fresh[n]);
         names[n] = row->name;
         link_up[n] = place >= 0 && node->link_up[place];
         link_ns[n] = place >= 0 ? node->link_ns[place] : 0;
