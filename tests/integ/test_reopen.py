@@ -225,7 +225,9 @@ class Reopen(grapevine.GrapevineTest):
         pool = os.path.join(self.tmp, "disk")
         os.mkdir(pool)
         mount = ["mount", "-o", "loop", image, pool]
-        subprocess.run(mount, check=True)
+        done = subprocess.run(mount, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode != 0:
+            self.skipTest("no file system can be mounted here: " + done.stderr.strip())
         self.addCleanup(subprocess.run, ["umount", "-l", pool], check=False)
         node.stop()
         node.pools["usb"] = pool
