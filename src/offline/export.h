@@ -21,7 +21,7 @@
 struct export_options {
     const char *dataset; /* "<pool>/<slug>" */
     const char *journal; /* The zone's journal; NULL: below the dataset. */
-    const char *dest;    /* A folder that is empty or not there yet. */
+    const char *dest;    /* A folder that is empty or not there yet; not in these two. */
     bool applied_only;   /* Leave the journal's entries out. */
     /* A problem: something that is not, or not whole, in the destination. */
     void (*problem)(void *ctx, const char *line);

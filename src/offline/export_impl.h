@@ -33,12 +33,13 @@ void export_problem(struct export *export, const char *format, ...)
 int export_marker(struct export *export, uint64_t *generation);
 /* Where there was none, one for the store; in the overlay. */
 int export_marker_put(struct export *export, uint64_t generation);
-/* export_open.c: read the dataset; apply what the journal has beyond it. */
-int export_open(struct export *export);
+/* export_open.c: read the dataset; apply what the journal has beyond it. The destination is
+ * made, and opened as @dest_fd, once it is known that this is a dataset that may be read. */
+int export_open(struct export *export, int *dest_fd);
 void export_close(struct export *export);
 /* export_tree.c: everything below the zone's root into @dest_fd. */
 int export_tree(struct export *export, int dest_fd);
-/* The destination, empty, made if need be. */
+/* export_dest.c: the destination, empty, made if need be; not in what is exported. */
 int export_dest(struct export *export, int *out);
 /* export_file.c: the content of @inode into @fd; @path for what is told. 0, also if some of it
  * is damaged, which is told; or the errno with which @fd did not take it. */

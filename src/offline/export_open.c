@@ -254,7 +254,7 @@ static void check_serve_from(struct export *export)
     }
 }
 
-int export_open(struct export *export)
+int export_open(struct export *export, int *dest_fd)
 {
     struct entries entries = {0};
     uint64_t generation = 0;
@@ -262,6 +262,9 @@ int export_open(struct export *export)
 
     if (rv == 0) {
         rv = check_unused(export, generation);
+    }
+    if (rv == 0) {
+        rv = export_dest(export, dest_fd);
     }
     if (rv == 0) {
         export->disk = overlay_new(disk_posix());
@@ -335,10 +338,7 @@ int export_run(const struct export_options *options, struct export_result *resul
     snprintf(export.journal_dir, sizeof export.journal_dir, "%s%s",
              options->journal != NULL ? options->journal : options->dataset,
              options->journal != NULL ? "" : "/journal");
-    rv = export_dest(&export, &dest);
-    if (rv == 0) {
-        rv = export_open(&export);
-    }
+    rv = export_open(&export, &dest);
     if (rv == 0) {
         rv = export_tree(&export, dest);
         tell_salvaged(&export);

@@ -7,7 +7,6 @@
 
 #include "base/outcome.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -483,34 +482,4 @@ int export_tree(struct export *export, int dest_fd)
     }
     tree_free(tree);
     return rv;
-}
-
-int export_dest(struct export *export, int *out)
-{
-    const char *path = export->options.dest;
-    const struct dirent *entry;
-    bool empty = true;
-    DIR *dir;
-
-    if (mkdir(path, 0700) != 0 && errno != EEXIST) {
-        snprintf(export->error, EXPORT_ERROR_MAX, "%s: %s", path, strerror(errno));
-        return -errno;
-    }
-    dir = opendir(path);
-    while (dir != NULL && (entry = readdir(dir)) != NULL) {
-        empty = empty &&
-                (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0);
-    }
-    if (dir == NULL || !empty) {
-        snprintf(export->error, EXPORT_ERROR_MAX, "%s: %s", path,
-                 dir == NULL ? strerror(errno)
-                             : "there is something in it: give an empty or new folder");
-        if (dir != NULL) {
-            closedir(dir);
-        }
-        return -ENOTEMPTY;
-    }
-    *out = dup(dirfd(dir));
-    closedir(dir);
-    return *out < 0 ? -errno : 0;
 }

@@ -350,16 +350,20 @@ class Export(grapevine.GrapevineTest):
         self.assertEqual(done.stdout.count("No space left on device"), 2, done.stdout)
 
     # What is refused: a dataset in use, a folder that is none, a destination with something
-    # in it, and words that are wrong.
+    # in it or in the dataset, and words that are wrong.
     def test_refused(self):
         node, client = self.zone()
         client.create(client.root, "f")
         self.assertIn("in use", run_export(self.dataset, self.dest)["error"])
         node.stop()
         self.assertIn("marker", run_export(self.tmp, self.dest)["error"])
+        self.assertFalse(os.path.exists(self.dest))
         os.makedirs(self.at("x"))
         self.assertIn("something in it", run_export(self.dataset, self.dest)["error"])
         os.rmdir(self.at("x"))
+        inside = os.path.join(self.dataset, "out")
+        self.assertIn("give a folder elsewhere", run_export(self.dataset, inside)["error"])
+        self.assertFalse(os.path.exists(inside))
         self.exported()
         self.assertEqual(os.listdir(self.dest), ["f"])
         done = subprocess.run([program("cli", "gvraft"), "export", self.dataset, self.dest],

@@ -7,6 +7,7 @@
 #include "store/store.h"
 #include "zone/zone.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -204,5 +205,48 @@ static void loops_and_nonsense(void)
     CHECK(is_there(dest, "a/b"));
 }
 
+/* A destination in the dataset, or in its journal, by whatever name, is refused and nothing
+ * is made; one beside it, with a name that begins like it, is not. */
+static void destination_is_outside(void)
+{
+    const char *inside[] = {
+        "zone", "zone/new", "zone/data/",   "zone/journal/new/", "zone/../zone/n",
+        "link", "link/new", "link/journal", "zone/sub/deep",     "zone/sub"};
+    struct export_options options = {
+        .dataset = dataset, .dest = dest, .problem = problem};
+    char error[EXPORT_ERROR_MAX];
+    struct export_result result;
+    char path[1300];
+    char away[1300];
+    struct made made;
+
+    begin(&made);
+    end(&made);
+    snprintf(path, sizeof path, "%s/link", base);
+    CHECK_INT(symlink("zone", path), 0);
+    snprintf(path, sizeof path, "%s/zone/sub", base);
+    CHECK_INT(mkdir(path, 0700), 0);
+    for (size_t i = 0; i < sizeof inside / sizeof inside[0]; i++) {
+        snprintf(dest, sizeof dest, "%s/%s", base, inside[i]);
+        CHECK_INT(export_run(&options, &result, error), -EINVAL);
+        CHECK(strstr(error, "give a folder elsewhere") != NULL);
+    }
+    CHECK(!is_there(dataset, "new"));
+    CHECK(!is_there(dataset, "n"));
+    CHECK(!is_there(dataset, "sub/deep"));
+    CHECK(!is_there(dataset, "journal/new"));
+
+    snprintf(path, sizeof path, "%s/journal", dataset);
+    snprintf(away, sizeof away, "%s/away", base);
+    CHECK_INT(rename(path, away), 0);
+    options.journal = away;
+    snprintf(dest, sizeof dest, "%s/away/new", base);
+    CHECK_INT(export_run(&options, &result, error), -EINVAL);
+    CHECK(!is_there(away, "new"));
+    snprintf(dest, sizeof dest, "%s/zone-out", base);
+    CHECK_INT(export_run(&options, &result, error), 0);
+    CHECK_UINT(result.problems, 0);
+}
+
 TEST_MAIN(CHECK_TEST(names_stay_inside), CHECK_TEST(no_link_is_followed),
-          CHECK_TEST(loops_and_nonsense))
+          CHECK_TEST(loops_and_nonsense), CHECK_TEST(destination_is_outside))
