@@ -1,5 +1,6 @@
 #include "cli/command.h"
 
+#include "base/assert.h"
 #include "cli/units.h"
 
 #include <stdarg.h>
@@ -137,6 +138,8 @@ static void put_line(const char *before, const char *format, va_list args)
 {
     char line[LINE_MAX_BYTES];
 
+    /* Else gcc finds, in a build with its sanitizers, a way on which it is NULL. */
+    ASSERT(format != NULL);
     vsnprintf(line, sizeof line, format, args);
     fputs(before, stderr);
     units_put_text(stderr, line);
