@@ -62,6 +62,8 @@ void admin_recover_look(struct admin_call *call)
     put_links(json, call->node);
     host =
         json_hex(call->args, "group", id, sizeof id) ? node_host(call->node, id) : NULL;
+    cJSON_AddBoolToObject(json, "opens",
+                          host != NULL && host_state(host) == HOST_OPENING);
     if (host != NULL && host_log_end(host, &end) == 0) {
         (void)json_u64(call->args, "commit_index", &commit);
         json_put_u64(json, "raft_id", host_raft_id(host));
@@ -130,8 +132,9 @@ static void on_look(struct admin_call *call, uint64_t from, const cJSON *answer)
                       json_u64(json, "commit_index", &end->commit_index) &&
                       json_u64(json, "commit_term", &end->commit_term) &&
                       json_u64(json, "term_there", &term_there);
-    /* Nodes of before do not say it. */
+    /* Nodes of before do not say these. */
     (void)json_u64(json, "ahead_index", &member->ahead_index);
+    member->opens = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(json, "opens"));
     member->held = end->commit_index <= self->end.commit_index ||
                    host_term_at(host, end->commit_index) == end->commit_term;
     member->holds = self->end.commit_index <= end->commit_index ||
@@ -167,7 +170,25 @@ static void look_add(struct looking *looking, const struct host_report *report,
     }
 }
 
-/* Members are those of raft's configuration, which vote, and those of the row. */
+/* Right after a start the member's data is still being read: the call is polled again. Else it
+ * is ended with why the member does not run. */
+static void does_not_run(struct admin_call *call, const struct host *host,
+                         const char *what)
+{
+    char text[CONFIG_ERROR_MAX];
+
+    snprintf(text, sizeof text,
+             "this node's member of %s does not run (%s): ask on another", what,
+             host_state_name(host_state(host)));
+    if (host_state(host) != HOST_OPENING) {
+        admin_error(call, "%s", text);
+    } else {
+        (void)admin_late(call, text);
+    }
+}
+
+/* Members are those of raft's configuration, which vote, and those of the row. False: the
+ * call was ended, or it is too early. */
 static bool look_begin(struct admin_call *call, struct host *host,
                        const struct directory_zone *zone)
 {
@@ -196,8 +217,7 @@ static bool look_begin(struct admin_call *call, struct host *host,
     self = member_on(looking, call->node->number);
     if (self == NULL || self->raft_id != host_raft_id(host) ||
         host_log_end(host, &self->end) != 0) {
-        admin_error(call, "this node's member of %s does not run (%s): ask on another",
-                    looking->what, host_state_name(host_state(host)));
+        does_not_run(call, host, looking->what);
         return false;
     }
     self->answers = true;
@@ -207,7 +227,21 @@ static bool look_begin(struct admin_call *call, struct host *host,
     return true;
 }
 
-/* True if it may be done; else the call was ended with why not. */
+/* What a member has that is still being opened is not known: look again. */
+static void look_again(struct admin_call *call, const char *node, const char *what)
+{
+    char text[CONFIG_ERROR_MAX];
+
+    snprintf(text, sizeof text,
+             "node '%s' is still reading what it has of %s: try again when it has, or "
+             "stop its daemon if it never does",
+             node, what);
+    if (!admin_late(call, text)) {
+        call->phase = 0;
+    }
+}
+
+/* True if it may be done; else the call looks again, or was ended with why not. */
 static bool look_decide(struct admin_call *call, struct recover_plan *plan)
 {
     const struct looking *looking = call->state;
@@ -241,6 +275,9 @@ static bool look_decide(struct admin_call *call, struct recover_plan *plan)
     case RECOVER_EMPTY:
         admin_error(call, "this node's member of %s has nothing yet: ask on another",
                     looking->what);
+        break;
+    case RECOVER_OPENS:
+        look_again(call, other, looking->what);
         break;
     }
     return false;
@@ -378,8 +415,11 @@ static void zone_look(struct admin_call *call)
     member = directory_member(zone, call->node->number);
     host_report(call->node->home, &home);
     if (!home.replica.has_quorum) {
-        admin_error(call, "the grapevine itself has lost its majority too: begin with "
-                          "gvraft recover");
+        if (!admin_may_yet_come(call)) { /* Right after a start it has yet to be heard. */
+            admin_error(call,
+                        "the grapevine itself has lost its majority too: begin with "
+                        "gvraft recover");
+        }
     } else if (member == NULL || member->raft_id != host_raft_id(host)) {
         admin_error(call, "this node is no longer a member of '%s'", call->slug);
     } else if (look_begin(call, host, zone)) {

@@ -45,6 +45,7 @@ void recover_decide(const struct recover_group *group, struct recover_plan *plan
     const struct recover_member *self = &group->members[group->self];
     const struct recover_member *reached = NULL;
     const struct recover_member *better = NULL;
+    const struct recover_member *opens = NULL;
     uint64_t ahead = ahead_of(group);
     uint32_t voters = 0;
     uint32_t alive = 0;
@@ -56,6 +57,7 @@ void recover_decide(const struct recover_group *group, struct recover_plan *plan
         voters += member->voter ? 1 : 0;
         if (!member->answers) {
             reached = member->heard_by && !member->told ? member : reached;
+            opens = member->opens ? member : opens;
             continue;
         }
         alive += member->voter ? 1 : 0;
@@ -80,6 +82,9 @@ void recover_decide(const struct recover_group *group, struct recover_plan *plan
     } else if (better != NULL) {
         plan->verdict = RECOVER_BEHIND;
         plan->other = better;
+    } else if (opens != NULL) {
+        plan->verdict = RECOVER_OPENS;
+        plan->other = opens;
     }
 }
 

@@ -25,6 +25,7 @@ struct recover_member {
     bool voter;    /* In the configuration that the asker has. */
     bool answers;  /* It runs, under this raft id. */
     bool told;     /* Its node answers, be it that its member does not run. */
+    bool opens;    /* Its node answers, and is still reading its data. */
     bool heard_by; /* Another node reaches its node. */
     struct replica_log_end end;
     /* Blocks that it pulled are as of entries up to this one, committed where they came from;
@@ -46,6 +47,7 @@ enum recover_verdict {
     RECOVER_BEHIND = 2,   /* .other has what this one lacks. */
     RECOVER_REACHED = 3,  /* .other is not gone: another node reaches it. */
     RECOVER_EMPTY = 4,    /* The asker does not run, or has nothing yet. */
+    RECOVER_OPENS = 5,    /* What .other has is not known yet: look again. */
 };
 
 struct recover_plan {

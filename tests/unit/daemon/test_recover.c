@@ -142,6 +142,25 @@ static void reached_by_another(void)
     CHECK_INT(decide(0), RECOVER_GO);
 }
 
+/* What a member has that is still being opened may be more than anybody else has, or make a
+ * majority: nothing is decided before it tells. What is wrong anyway is told at once. */
+static void one_that_opens_is_waited_for(void)
+{
+    lost(5);
+    members[2].told = true;
+    members[2].opens = true;
+    CHECK_INT(decide(0), RECOVER_OPENS);
+    CHECK_UINT(plan.other->node, 3);
+    answers(1, 3, 101, 90);
+    CHECK_INT(decide(0), RECOVER_BEHIND);
+    CHECK_INT(decide(1), RECOVER_OPENS);
+    members[3].heard_by = true;
+    CHECK_INT(decide(1), RECOVER_REACHED);
+    members[3].heard_by = false;
+    members[2].opens = false; /* It failed. */
+    CHECK_INT(decide(1), RECOVER_GO);
+}
+
 /* The row: who answers goes on under a new life, on its data; all others are out; nothing
  * of a change that was under way stays. */
 static void the_row_afterwards(void)
@@ -179,4 +198,4 @@ static void the_row_afterwards(void)
 TEST_MAIN(CHECK_TEST(refused_with_a_majority), CHECK_TEST(the_most_advanced_begins),
           CHECK_TEST(what_is_committed_counts_first),
           CHECK_TEST(who_has_what_was_pulled_begins), CHECK_TEST(reached_by_another),
-          CHECK_TEST(the_row_afterwards))
+          CHECK_TEST(one_that_opens_is_waited_for), CHECK_TEST(the_row_afterwards))
