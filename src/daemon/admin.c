@@ -464,6 +464,7 @@ void admin_ask(struct admin_call *call, uint64_t to, const char *command, cJSON 
                                 const cJSON *answer))
 {
     struct node *node = call->node;
+    uint32_t ms = call->ask_ms == 0 ? ADMIN_ASK_MS : call->ask_ms;
     struct admin_ask *ask = calloc(1, sizeof *ask);
     cJSON *json = cJSON_CreateObject();
     uint8_t head[ASK_HEAD_BYTES];
@@ -493,7 +494,7 @@ void admin_ask(struct admin_call *call, uint64_t to, const char *command, cJSON 
     }
     free(text);
     /* Also when it could not be sent: the caller is never called back at once. */
-    uv_timer_start(&ask->timer, on_ask_late, rv == 0 ? ADMIN_ASK_MS : 0, 0);
+    uv_timer_start(&ask->timer, on_ask_late, rv == 0 ? ms : 0, 0);
 }
 
 struct ask_reply {

@@ -12,6 +12,7 @@
 
 #define ADMIN_WAIT_MS 60000u
 #define ADMIN_ASK_MS 1500u
+#define ADMIN_ASK_MS_MAX 15000u /* Of those who may wait for ADMIN_DIRECTORY_MS first. */
 #define ADMIN_AGAIN_MS 200u
 #define ADMIN_DIRECTORY_MS 10000u
 #define ADMIN_WARNINGS_MAX 16u
@@ -30,6 +31,7 @@ struct admin_call {
     unsigned phase;   /* The command's own. */
     unsigned busy;    /* Things under way. */
     uint64_t next_ms; /* A call that asks again and again waits until then. */
+    uint32_t ask_ms;  /* For an answer of another node; 0: ADMIN_ASK_MS. */
     bool ended;
     bool viewed;                /* The directory was read as of after the call began. */
     int outcome;                /* Of the last op or host request. */
@@ -78,7 +80,7 @@ struct admin_keys {
 };
 void admin_drop_token(struct zone_op *op, struct admin_keys *keys,
                       const struct directory_token *token);
-/* Ask the node @to; @answered gets the answer (borrowed) or NULL after ADMIN_ASK_MS. The
+/* Ask the node @to; @answered gets the answer (borrowed) or NULL after call->ask_ms. The
  * call is busy meanwhile. */
 void admin_ask(struct admin_call *call, uint64_t to, const char *command, cJSON *args,
                void (*answered)(struct admin_call *call, uint64_t from,

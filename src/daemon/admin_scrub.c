@@ -1,6 +1,7 @@
 /* scrub: have the members of a zone look at all that they hold; and how that goes. */
 #include "daemon/admin.h"
 
+#include "base/outcome.h"
 #include "daemon/json.h"
 
 #include <errno.h>
@@ -68,12 +69,20 @@ cJSON *admin_scrub_json(const struct node *node, const struct host *host)
     return json;
 }
 
-static int act_here(struct host *host, bool start)
+/* 0; OUT_TRY_LATER: it was just started, and the call is to be polled again; or a fault. */
+static int act_here(struct admin_call *call, const struct directory_zone *zone,
+                    bool start)
 {
+    struct host *host = node_host(call->node, zone->id);
+    int rv;
+
     if (host == NULL) {
         return -ENOENT;
     }
-    return start ? host_scrub_start(host) : host_scrub_stop(host);
+    rv = start ? host_scrub_start(host) : host_scrub_stop(host);
+    return rv == OUT_TRY_LATER && host_now_ms() >= call->begun_ms + ADMIN_DIRECTORY_MS
+               ? -EAGAIN
+               : rv;
 }
 
 /* "start" or "stop"; ends the call if it is neither. */
@@ -95,15 +104,16 @@ static bool action(struct admin_call *call, bool *start)
 void admin_scrub_here(struct admin_call *call)
 {
     const struct directory_zone *zone = admin_zone(call);
-    struct host *host = zone == NULL ? NULL : node_host(call->node, zone->id);
     bool start;
+    int rv;
 
     if (zone == NULL || !action(call, &start)) {
         return;
     }
-    if (act_here(host, start) == 0) {
+    rv = act_here(call, zone, start);
+    if (rv == 0) {
         admin_done(call, NULL);
-    } else {
+    } else if (rv < 0) {
         admin_error(call, "'%s' is not running on this node now", call->slug);
     }
 }
@@ -121,20 +131,14 @@ static void on_member(struct admin_call *call, uint64_t from, const cJSON *answe
     admin_warn(call, "not on '%s': %s", node_name_of(call->node, from), error);
 }
 
-static void ask_members(struct admin_call *call, const struct directory_zone *zone,
-                        bool start)
+static void ask_others(struct admin_call *call, const struct directory_zone *zone,
+                       bool start)
 {
     for (uint32_t i = 0; i < zone->n_members; i++) {
         uint64_t number = zone->members[i].node;
         cJSON *args;
 
         if (number == call->node->number) {
-            if (act_here(node_host(call->node, zone->id), start) == 0) {
-                call->number++;
-            } else {
-                admin_warn(call, "not on '%s': the zone is not running there now",
-                           call->node->config.name);
-            }
             continue;
         }
         if (!node_link_up(call->node, number)) {
@@ -149,22 +153,39 @@ static void ask_members(struct admin_call *call, const struct directory_zone *zo
     }
 }
 
-void admin_scrub(struct admin_call *call)
+static void ask_members(struct admin_call *call)
 {
-    const struct directory_zone *zone;
-    cJSON *result;
+    const struct directory_zone *zone = admin_zone(call);
     bool start;
+    int rv = 0;
 
-    if (call->phase == 0) {
-        zone = admin_zone(call);
-        if (zone == NULL || !action(call, &start)) {
+    if (zone == NULL || !action(call, &start)) {
+        return;
+    }
+    if (directory_member(zone, call->node->number) != NULL) {
+        rv = act_here(call, zone, start);
+        if (rv == OUT_TRY_LATER) {
             return;
         }
-        call->phase = 1;
-        call->number = 0; /* Members that do it. */
-        ask_members(call, zone, start);
+        call->number += rv == 0 ? 1 : 0; /* Members that do it. */
     }
-    if (call->busy > 0) {
+    if (rv != 0) {
+        admin_warn(call, "not on '%s': the zone is not running there now",
+                   call->node->config.name);
+    }
+    call->phase = 1;
+    call->ask_ms = ADMIN_ASK_MS_MAX; /* They wait for a member that just started. */
+    ask_others(call, zone, start);
+}
+
+void admin_scrub(struct admin_call *call)
+{
+    cJSON *result;
+
+    if (call->phase == 0) {
+        ask_members(call);
+    }
+    if (call->phase == 0 || call->busy > 0 || call->ended) {
         return;
     }
     if (call->number == 0) {

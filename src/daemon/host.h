@@ -170,7 +170,8 @@ void host_pull_answer(struct host *host, uint64_t from, struct slice head,
                       struct slice body);
 
 /* Scrubbing of this member: begin (no-op while one is under way), end, and how it goes
- * (false: not known yet). */
+ * (false: not known yet). OUT_TRY_LATER: right after a start, when the member, or what it was
+ * at when it last ran, is still being read; -EAGAIN: it does not run. */
 int host_scrub_start(struct host *host);
 int host_scrub_stop(struct host *host);
 bool host_scrub_state(const struct host *host, struct scrub_state *out);

@@ -424,10 +424,21 @@ void host_scrub_free(struct host *host)
     host->scrubbing = NULL;
 }
 
+/* 0, or why it cannot be told to do anything. */
+static int not_ready(const struct host *host)
+{
+    if (host->closing || (host->state != HOST_RUNNING && host->state != HOST_OPENING)) {
+        return -EAGAIN;
+    }
+    return host->state == HOST_OPENING || host->scrubbing == NULL ? OUT_TRY_LATER : 0;
+}
+
 int host_scrub_start(struct host *host)
 {
-    if (host->scrubbing == NULL || host->state != HOST_RUNNING || host->closing) {
-        return -EAGAIN;
+    int rv = not_ready(host);
+
+    if (rv != 0) {
+        return rv;
     }
     scrub_start(&host->scrubbing->scrub, now_s(), host_now_ms());
     host_scrub_tick(host, host_now_ms());
@@ -436,8 +447,10 @@ int host_scrub_start(struct host *host)
 
 int host_scrub_stop(struct host *host)
 {
-    if (host->scrubbing == NULL) {
-        return -EAGAIN;
+    int rv = host->scrubbing == NULL ? not_ready(host) : 0;
+
+    if (rv != 0) {
+        return rv;
     }
     scrub_stop(&host->scrubbing->scrub, now_s());
     return 0;

@@ -323,3 +323,9 @@ class Damage(grapevine.GrapevineTest):
         self.assertEqual(state()["phase"], "reading")
         self.assertEqual(gv[0].gvraft("scrub", "z", "--stop").returncode, 0)
         self.assertEqual(state()["phase"], "idle")
+        # What is asked right after a start waits until the member is open.
+        gv[0].stop()
+        gv[0].start()
+        done = gv[0].gvraft("scrub", "z")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(state()["phase"], "reading")
