@@ -36,11 +36,12 @@ class Full(grapevine.GrapevineTest):
         subprocess.run(
             ["mount", "-o", "remount,size=%dm" % mib, node.pools["tank"]], check=True)
 
-    def fill(self, client, n, name="f"):
-        """Write up to @n files of 1 MiB, until the zone takes no more. Those taken."""
+    def fill(self, client, n, name="f", seconds=35):
+        """Write up to @n files of 1 MiB, until the zone takes no more: for so many seconds,
+        by default those in which one answer of "later" comes. Those taken."""
         taken = []
         self.addCleanup(setattr, nfs3, "CALL_SECONDS_MAX", nfs3.CALL_SECONDS_MAX)
-        nfs3.CALL_SECONDS_MAX = 35  # One answer of "later" is enough.
+        nfs3.CALL_SECONDS_MAX = seconds
         for i in range(n):
             try:
                 fh = client.create(client.root, "%s%d" % (name, i))
@@ -73,10 +74,18 @@ class Full(grapevine.GrapevineTest):
         self.check(client, taken)
         node.kill()
         node.start()
-        grapevine.wait(lambda: node.zone("z")["state"] in ("full", "online"), "it is back")
-        self.resize(node, 600)
+        # A start makes some room, and only what asks for more meets the full disk again.
+        more = []
+        writer = threading.Thread(
+            target=lambda: more.extend(self.fill(gv.client("z", 0), 150, "more", 120)))
+        writer.start()
+        grapevine.wait(lambda: node.zone("z")["state"] == "full", "it is back")
+        self.resize(node, 900)
+        writer.join()
+        self.assertEqual(len(more), 150)
         grapevine.wait(lambda: node.zone("z")["state"] == "online", "it has room")
         client = gv.client("z", 0)
+        self.check(client, more)
         fh = client.create(client.root, "last")
         client.write(fh, 0, b"z" * MIB)
         self.check(client, taken)
@@ -97,7 +106,8 @@ class Full(grapevine.GrapevineTest):
         self.limit_inodes(gv[0], room.f_files - room.f_ffree + 3)
         client = gv.client("z", 0)
         taken = []
-        writer = threading.Thread(target=lambda: taken.extend(self.fill(client, 150)))
+        writer = threading.Thread(
+            target=lambda: taken.extend(self.fill(client, 150, seconds=120)))
         writer.start()
         grapevine.wait(lambda: gv[0].zone("z")["state"] == "full", "the zone is full")
         self.assertIn("out of inodes", gv[0].zone("z")["reason"])
