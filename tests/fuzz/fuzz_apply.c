@@ -9,6 +9,7 @@
  */
 #include "base/assert.h"
 #include "base/outcome.h"
+#include "choices.h"
 #include "store/journal.h"
 #include "unit/zone/fixture.h"
 
@@ -21,22 +22,11 @@ enum { OPS_MAX = 24, ENTRIES_MAX = 20000, DATA_MAX = 40000 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-struct choices {
-    const uint8_t *data;
-    size_t len;
-    size_t at;
-};
-
 static struct fx fx;
 static bool is_open;
 static uint8_t payload[ZONE_IO_MAX];
 static struct zone_handle made_last[16]; /* Objects that were made or changed. */
 static unsigned n_made;
-
-static uint8_t next(struct choices *from)
-{
-    return from->at < from->len ? from->data[from->at++] : 0;
-}
 
 static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
 {

@@ -6,6 +6,7 @@
  */
 #include "base/assert.h"
 #include "base/wire.h"
+#include "choices.h"
 #include "lib/simdisk.h"
 #include "store/journal.h"
 #include "store/journal_format.h"
@@ -25,12 +26,6 @@ enum {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-struct choices {
-    const uint8_t *data;
-    size_t len;
-    size_t at;
-};
-
 /* The folder's files, as they are before and while they are edited. */
 struct image {
     char name[32];
@@ -41,11 +36,6 @@ struct image {
 static struct image base[FILES_MAX];
 static struct image now[FILES_MAX];
 static unsigned n_files;
-
-static uint8_t next(struct choices *from)
-{
-    return from->at < from->len ? from->data[from->at++] : 0;
-}
 
 static uint64_t value(struct choices *from, uint64_t was)
 {

@@ -10,6 +10,7 @@
 #include "base/crc32c.h"
 #include "base/outcome.h"
 #include "base/wire.h"
+#include "choices.h"
 #include "store/store_priv.h"
 #include "unit/zone/fixture.h"
 
@@ -23,12 +24,6 @@ enum { RECORDS_MAX = 128, RECORD_BYTES = 512, EDITS_MAX = 6, WANTS = 8, CRC_BYTE
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-struct choices {
-    const uint8_t *data;
-    size_t len;
-    size_t at;
-};
-
 struct record {
     uint8_t bytes[RECORD_BYTES];
     size_t len;
@@ -41,11 +36,6 @@ static struct record base[RECORDS_MAX];
 static struct record now[RECORDS_MAX];
 static uint32_t n_records;
 static uint8_t bytes[STORE_BLOCK];
-
-static uint8_t next(struct choices *from)
-{
-    return from->at < from->len ? from->data[from->at++] : 0;
-}
 
 static uint64_t value(struct choices *from, uint64_t was)
 {

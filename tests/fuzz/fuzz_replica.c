@@ -1,11 +1,13 @@
 /*
  * A member of a zone that misbehaves: three replicas, of which one says whatever the bytes
- * want: any type, term, index, entries and configuration, beside what it says in earnest. The two others may stop their zone; they must not abort, and what they do to
- * their disk and zone must keep the contract, which the rig checks.
+ * want: any type, term, index, entries and configuration, beside what it says in earnest. The
+ * two others may stop their zone; they must not abort, and what they do to their disk and zone
+ * must keep the contract, which the rig checks.
  *
  * Each byte is one choice; a value is taken from around what the group is at.
  */
 #include "base/wire.h"
+#include "choices.h"
 #include "unit/raft/replica_rig.h"
 
 #include <string.h>
@@ -14,19 +16,8 @@ enum { STEPS_MAX = 48, EVIL = 2, HEAD_BYTES = 4096 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-struct choices {
-    const uint8_t *data;
-    size_t len;
-    size_t at;
-};
-
 static struct rig rig;
 static bool calls_roll; /* A forged mark stops a zone at once: not in each input. */
-
-static uint8_t next(struct choices *from)
-{
-    return from->at < from->len ? from->data[from->at++] : 0;
-}
 
 /* Around @base, or at an end of the range. */
 static uint64_t value(struct choices *from, uint64_t base)
