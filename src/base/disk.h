@@ -3,7 +3,8 @@
  *
  * disk_posix.c is the real one; the simulator's keeps what was written and what was
  * made durable apart. All calls block; none may run on an event loop, but for a look at
- * what memory has (disk_nowait). Paths are absolute or relative to the process (the simulator keeps one tree per node).
+ * what memory has (disk_nowait). Paths are absolute or relative to the process (the
+ * simulator keeps one tree per node).
  *
  * Every call returns 0 or a negated errno. A failed sync is never repeated with
  * success: the caller must treat the file as lost (fsync drops dirty pages).

@@ -55,8 +55,8 @@ bool dataset_is_damaged(const char *pool, const char *slug);
 /*
  * Move zone @id's dataset, named @slug in the folder @pool, and its journal @journal aside,
  * to names that end with ".quarantine-" and @stamp, which no zone can have. One whose marker
- * is damaged, too; a person has to remove that later. What is not there counts as moved. 0; -EEXIST: the folder is not that zone's; or a fault, then the
- * next call goes on.
+ * is damaged, too; a person has to remove that later. What is not there counts as moved.
+ * 0; -EEXIST: the folder is not that zone's; or a fault, then the next call goes on.
  */
 int dataset_set_aside(const char *pool, const char *slug, const char *journal,
                       const uint8_t id[16], const char *stamp);

@@ -300,7 +300,8 @@ uint64_t store_unsettled_bytes(const struct store *store);
  * Block lists come among the rows as {ino, block, version}; the data itself is asked
  * for by store_pull_block (the present, merged content, never older than the view).
  * OUT_TRY_LATER from open: this store itself is not at STORE_SERVE_FROM yet, or has no room
- * to commit what it holds. A single record longer than @max comes alone. No cursor may be open at store_close.
+ * to commit what it holds. A single record longer than @max comes alone. No cursor may be
+ * open at store_close.
  */
 struct store_cursor;
 int store_cursor_open(struct store *store, struct store_cursor **out, uint64_t *index);
